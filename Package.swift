@@ -1,0 +1,77 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// The layers of docs/ARCHITECTURE.md: a target may depend only on targets of a lower layer, and
+// the compiler enforces it. `TidyTests` checks this file, the folders and the imports together.
+
+/// Hot code crosses module edges, so release builds inline across them (docs/PERFORMANCE.md).
+let inlining: SwiftSetting = .unsafeFlags(
+  ["-cross-module-optimization"], .when(configuration: .release))
+
+/// Modules without a C edge: every unsafe expression must be marked where it stands.
+let pure: [SwiftSetting] = [.strictMemorySafety(), .treatAllWarnings(as: .error), inlining]
+
+/// Modules whose purpose is the C edge (system calls, threads, PCRE2): strict memory safety
+/// checking would mark nearly every line, so it is off and raw pointers are held to an
+/// allow-list of files instead (`TidyTests`).
+let edge: [SwiftSetting] = [.treatAllWarnings(as: .error), inlining]
+
+let package = Package(
+  name: "weir",
+  products: [.executable(name: "weir", targets: ["weir"])],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2")
+  ],
+  targets: [
+    // Layer 0
+    .target(name: "CLinux"),
+    .systemLibrary(name: "CPCRE2", pkgConfig: "libpcre2-8", providers: [.apt(["libpcre2-dev"])]),
+    .systemLibrary(name: "CXXHash", providers: [.apt(["libxxhash-dev"])]),
+    // Layer 1
+    .target(name: "Primitives", dependencies: ["CLinux", "CXXHash"], swiftSettings: pure),
+    // Layer 2
+    .target(name: "HTTP", dependencies: ["Primitives"], swiftSettings: pure),
+    .target(name: "Balancing", dependencies: ["Primitives"], swiftSettings: pure),
+    .target(name: "Resilience", dependencies: ["Primitives"], swiftSettings: pure),
+    .target(name: "Telemetry", dependencies: ["Primitives"], swiftSettings: pure),
+    // Layer 3
+    .target(name: "HTTP1", dependencies: ["HTTP", "Primitives"], swiftSettings: pure),
+    .target(name: "Routing", dependencies: ["HTTP", "Primitives", "CPCRE2"], swiftSettings: edge),
+    // Layer 4
+    .target(name: "Transport", dependencies: ["CLinux", "Primitives"], swiftSettings: edge),
+    // Layer 5
+    .target(
+      name: "Proxy",
+      dependencies: [
+        "CLinux", "Primitives", "HTTP", "HTTP1", "Balancing", "Resilience", "Telemetry",
+        "Routing", "Transport",
+      ],
+      swiftSettings: edge),
+    // Layer 6
+    .target(
+      name: "Admin",
+      dependencies: ["Primitives", "HTTP", "HTTP1", "Balancing", "Telemetry", "Proxy"],
+      swiftSettings: pure),
+    // Layer 7
+    .target(
+      name: "Config",
+      dependencies: ["Primitives", "HTTP", "Balancing", "Telemetry", "Routing", "Proxy"],
+      swiftSettings: pure),
+    // Layer 8
+    .target(
+      name: "Daemon",
+      dependencies: [
+        "CLinux", "Primitives", "HTTP", "HTTP1", "Balancing", "Telemetry", "Routing",
+        "Transport", "Proxy", "Admin", "Config",
+      ],
+      swiftSettings: edge),
+    // Layer 9
+    .executableTarget(
+      name: "weir",
+      dependencies: [
+        "Primitives", "Config", "Daemon",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ],
+      swiftSettings: edge),
+  ]
+)

@@ -1,0 +1,62 @@
+/* Linux system calls and constants that Swift's Glibc overlay does not import.
+
+   _GNU_SOURCE must not be defined here: it changes declarations of the toolchain's own Glibc
+   module. What needs it is declared by hand, as the C library exports it. */
+#ifndef WEIR_LINUX_CALLS_H
+#define WEIR_LINUX_CALLS_H
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+extern int accept4(int fd, struct sockaddr *address, socklen_t *length, int flags);
+extern int pipe2(int descriptors[2], int flags);
+extern ssize_t splice(int in, off_t *in_offset, int out, off_t *out_offset, size_t length,
+                      unsigned int flags);
+
+#define WEIR_F_SETPIPE_SZ 1031
+#define WEIR_F_GETPIPE_SZ 1032
+#define WEIR_SPLICE_F_MOVE 1u
+#define WEIR_SPLICE_F_NONBLOCK 2u
+#define WEIR_SPLICE_F_MORE 4u
+#define WEIR_EPOLLIN 0x001u
+#define WEIR_EPOLLOUT 0x004u
+#define WEIR_EPOLLERR 0x008u
+#define WEIR_EPOLLHUP 0x010u
+#define WEIR_EPOLLRDHUP 0x2000u
+#define WEIR_EPOLLEXCLUSIVE (1u << 28)
+#define WEIR_EPOLLET (1u << 31)
+
+/* errno is read here, before any Swift runtime code can run and change it. */
+static inline int weir_errno(void) { return errno; }
+
+/* Bytes readable without blocking, or 0. */
+static inline int weir_readable(int fd) {
+    int n = 0;
+    return ioctl(fd, FIONREAD, &n) == 0 ? n : 0;
+}
+
+/* Open a file of the caller's own choosing (Swift cannot call the variadic open). */
+static inline int weir_open(const char *path, int flags, unsigned mode) {
+    return open(path, flags, mode);
+}
+
+static inline int weir_fcntl(int fd, int command, int argument) {
+    return fcntl(fd, command, argument);
+}
+
+/* Names the calling thread, at most 15 bytes, for `top -H` and core dumps. */
+int weir_name_thread(const char *name);
+
+/* Pins the calling thread to one processor; -1 where the kernel refuses. */
+int weir_pin_thread(int processor);
+
+#endif

@@ -1,0 +1,119 @@
+import Glibc
+
+/// Bytes being written, front to back, into a region that somebody else owns.
+///
+/// What does not fit is not written: `overflowed` becomes true and stays so, and the caller
+/// answers as its protocol says (431 for a request head, 502 for a response head, a dropped log
+/// line). Nothing is ever written past `capacity`. The region must outlive the sink, as with
+/// `ByteView`.
+@safe
+public struct ByteSink {
+  let base: UnsafeMutablePointer<UInt8>
+  public let capacity: Int
+  public private(set) var count = 0
+  public private(set) var overflowed = false
+
+  @unsafe
+  public init(base: UnsafeMutablePointer<UInt8>, capacity: Int) {
+    unsafe self.base = base
+    self.capacity = capacity
+  }
+
+  /// What has been written so far.
+  public var view: ByteView { unsafe ByteView(base: base, count: count) }
+
+  public mutating func removeAll() {
+    count = 0
+    overflowed = false
+  }
+
+  /// Back to an earlier `count`; forgets an overflow that came after it.
+  public mutating func truncate(to length: Int) {
+    precondition(length >= 0 && length <= count)
+    count = length
+    overflowed = false
+  }
+
+  public mutating func append(_ bytes: ByteView) {
+    guard reserve(bytes.count) else { return }
+    unsafe memcpy(base + count, bytes.pointer, bytes.count)
+    count += bytes.count
+  }
+
+  public mutating func append(_ literal: StaticString) {
+    let length = literal.utf8CodeUnitCount
+    guard reserve(length) else { return }
+    unsafe memcpy(base + count, literal.utf8Start, length)
+    count += length
+  }
+
+  public mutating func append(byte: UInt8) {
+    guard reserve(1) else { return }
+    unsafe base[count] = byte
+    count += 1
+  }
+
+  /// Off the data path, or for strings made when the configuration was compiled.
+  public mutating func append(string: String) {
+    var copy = string
+    copy.withUTF8 { unsafe append(ByteView($0)) }
+  }
+
+  public mutating func append(_ bytes: [UInt8]) {
+    unsafe bytes.withUnsafeBufferPointer { unsafe append(ByteView($0)) }
+  }
+
+  public mutating func append(decimal value: Int) {
+    if value < 0 {
+      append(byte: UInt8(ascii: "-"))
+      append(decimal: value.magnitude)
+    } else {
+      append(decimal: value.magnitude)
+    }
+  }
+
+  public mutating func append(decimal value: UInt) {
+    var digits = 1
+    var power: UInt = 10
+    while power <= value, digits < 19 {
+      digits += 1
+      power *= 10
+    }
+    if digits == 19, power <= value { digits = 20 }
+    append(decimal: value, width: digits)
+  }
+
+  /// Exactly `width` digits, with leading zeros; higher digits are cut.
+  public mutating func append(decimal value: UInt, width: Int) {
+    guard reserve(width) else { return }
+    var rest = value
+    var index = count + width
+    while index > count {
+      index -= 1
+      unsafe base[index] = UInt8(ascii: "0") + UInt8(truncatingIfNeeded: rest % 10)
+      rest /= 10
+    }
+    count += width
+  }
+
+  /// Lower-case hexadecimal without leading zeros: the size line of a chunk.
+  public mutating func append(hex value: UInt) {
+    let digits = max(1, (UInt.bitWidth - value.leadingZeroBitCount + 3) / 4)
+    append(hex: value, width: digits)
+  }
+
+  public mutating func append(hex value: UInt, width: Int) {
+    guard reserve(width) else { return }
+    for place in 0..<width {
+      let nibble = Int((value >> UInt(4 * (width - 1 - place))) & 15)
+      unsafe base[count + place] = ASCII.lowerHex.utf8Start[nibble]
+    }
+    count += width
+  }
+
+  private mutating func reserve(_ length: Int) -> Bool {
+    if length <= capacity - count { return true }
+    overflowed = true
+    return false
+  }
+}

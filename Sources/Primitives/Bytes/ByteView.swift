@@ -1,0 +1,181 @@
+import CLinux
+
+/// A half-open range of byte offsets into some head or buffer, small enough for tables.
+public struct ByteRange: Sendable, Hashable, BitwiseCopyable {
+  public var start: UInt32
+  public var end: UInt32
+
+  public init(_ start: Int, _ end: Int) {
+    self.start = UInt32(truncatingIfNeeded: start)
+    self.end = UInt32(truncatingIfNeeded: end)
+  }
+
+  public static let empty = ByteRange(0, 0)
+  public var count: Int { Int(end) - Int(start) }
+  public var isEmpty: Bool { end == start }
+}
+
+/// Bytes that somebody else owns: a head in a connection's buffer, a part of a string, a test
+/// array.
+///
+/// Every access is bounds checked, in release builds too: a wrong index traps, it never reads a
+/// neighbour's bytes. What the type cannot check is lifetime: a view must not outlive the buffer
+/// it was made from. Views are passed down as arguments and dropped before the event that made
+/// them ends; what has to live longer is kept as a `ByteRange`.
+@safe
+public struct ByteView {
+  let base: UnsafeMutablePointer<UInt8>
+  public let count: Int
+
+  /// A view of `count` bytes at `base`, which stay valid and unmoved while the view is used.
+  @unsafe
+  public init(base: UnsafeMutablePointer<UInt8>, count: Int) {
+    unsafe self.base = base
+    self.count = count
+  }
+
+  @unsafe
+  public init(_ bytes: UnsafeBufferPointer<UInt8>) {
+    self.count = bytes.count
+    unsafe self.base =
+      bytes.baseAddress.map { unsafe UnsafeMutablePointer(mutating: $0) } ?? ByteView.nowhere
+  }
+
+  /// The bytes of a literal, which live as long as the process.
+  public init(_ literal: StaticString) {
+    self.count = literal.utf8CodeUnitCount
+    unsafe self.base = UnsafeMutablePointer(mutating: literal.utf8Start)
+  }
+
+  /// An address for views of nothing; never read, because such a view has no valid index.
+  private static var nowhere: UnsafeMutablePointer<UInt8> {
+    unsafe UnsafeMutablePointer(mutating: ("" as StaticString).utf8Start)
+  }
+
+  public static var empty: ByteView { ByteView("") }
+  public var isEmpty: Bool { count == 0 }
+
+  /// For C calls and copies inside the unsafe allow-list.
+  @unsafe
+  public var pointer: UnsafePointer<UInt8> { unsafe UnsafePointer(base) }
+
+  public subscript(_ index: Int) -> UInt8 {
+    precondition(UInt(bitPattern: index) < UInt(bitPattern: count), "byte index out of bounds")
+    return unsafe base[index]
+  }
+
+  /// The bytes from `start` up to `end`.
+  public func slice(_ start: Int, _ end: Int) -> ByteView {
+    precondition(start >= 0 && start <= end && end <= count, "byte slice out of bounds")
+    return unsafe ByteView(base: base + start, count: end - start)
+  }
+
+  public func slice(_ range: ByteRange) -> ByteView { slice(Int(range.start), Int(range.end)) }
+  public func slice(from start: Int) -> ByteView { slice(start, count) }
+
+  // MARK: Scanning. Each returns the index of the first byte outside the class, or `count`.
+
+  /// First byte at or after `start` that is not a token character (RFC 9110 §5.6.2).
+  public func endOfToken(from start: Int) -> Int {
+    precondition(start >= 0 && start <= count)
+    return start + unsafe weir_scan_token(base + start, count - start)
+  }
+
+  /// First byte at or after `start` that may not stand in a field value (RFC 9110 §5.5): controls
+  /// except tab.
+  public func endOfFieldValue(from start: Int) -> Int {
+    precondition(start >= 0 && start <= count)
+    return start + unsafe weir_scan_value(base + start, count - start)
+  }
+
+  /// First byte at or after `start` that may not stand in a request target.
+  public func endOfTarget(from start: Int) -> Int {
+    precondition(start >= 0 && start <= count)
+    return start + unsafe weir_scan_target(base + start, count - start)
+  }
+
+  /// Index of the first `byte` at or after `start`, or `nil`.
+  public func firstIndex(of byte: UInt8, from start: Int = 0) -> Int? {
+    precondition(start >= 0 && start <= count)
+    let index = start + unsafe weir_find_byte(base + start, byte, count - start)
+    return index == count ? nil : index
+  }
+
+  // MARK: Comparing
+
+  /// Whether the bytes are exactly those of `literal`.
+  public func equals(_ literal: StaticString) -> Bool { equals(ByteView(literal)) }
+
+  public func equals(_ other: ByteView) -> Bool {
+    guard count == other.count else { return false }
+    for index in 0..<count where unsafe base[index] != other.base[index] { return false }
+    return true
+  }
+
+  /// Whether the bytes are those of `literal`, ASCII case ignored; `literal` is lower case.
+  public func equalsLowercased(_ literal: StaticString) -> Bool {
+    guard count == literal.utf8CodeUnitCount else { return false }
+    return unsafe weir_equals_lowercased(base, literal.utf8Start, count) != 0
+  }
+
+  /// Equality with ASCII case ignored on both sides.
+  public func equalsIgnoringCase(_ other: ByteView) -> Bool {
+    guard count == other.count else { return false }
+    for index in 0..<count
+    where ASCII.lowercased(self[index]) != ASCII.lowercased(other[index]) {
+      return false
+    }
+    return true
+  }
+
+  /// The view without spaces and tabs at either end (OWS, RFC 9110 §5.6.3).
+  public func trimmed() -> ByteView {
+    var start = 0
+    var end = count
+    while start < end, ASCII.isBlank(self[start]) { start += 1 }
+    while end > start, ASCII.isBlank(self[end - 1]) { end -= 1 }
+    return slice(start, end)
+  }
+
+  // MARK: Converting
+
+  /// Non-negative decimal of 1 to 18 digits and nothing else; `nil` otherwise.
+  public var decimal: Int? {
+    guard count >= 1, count <= 18 else { return nil }
+    var value = 0
+    for index in 0..<count {
+      let digit = self[index] &- UInt8(ascii: "0")
+      guard digit < 10 else { return nil }
+      value = value &* 10 &+ Int(digit)
+    }
+    return value
+  }
+
+  /// ASCII capitals become small letters in the underlying buffer: names of hosts are compared,
+  /// routed and forwarded in one form (safety rule 12).
+  public func lowercaseInPlace() {
+    for index in 0..<count { unsafe base[index] = ASCII.lowercased(base[index]) }
+  }
+
+  /// Off the data path only.
+  public var string: String {
+    unsafe String(decoding: UnsafeBufferPointer(start: base, count: count), as: UTF8.self)
+  }
+
+  /// Off the data path only.
+  public var array: [UInt8] {
+    unsafe [UInt8](UnsafeBufferPointer(start: base, count: count))
+  }
+}
+
+extension Array where Element == UInt8 {
+  /// Lends the array's bytes to `body`; the view must not leave it.
+  public func withByteView<Result: ~Copyable, Failure: Error>(
+    _ body: (ByteView) throws(Failure) -> Result
+  ) throws(Failure) -> Result {
+    try unsafe self.withUnsafeBufferPointer {
+      (bytes: UnsafeBufferPointer<UInt8>) throws(Failure) -> Result in
+      try unsafe body(ByteView(bytes))
+    }
+  }
+}

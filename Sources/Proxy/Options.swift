@@ -1,0 +1,162 @@
+import Balancing
+import HTTP
+import Primitives
+import Routing
+import Telemetry
+
+/// A checked configuration: what `Config` fills in, `Daemon` compiles into a `Snapshot`, and the
+/// data plane obeys. Every default here is the documented default of its directive.
+public struct ProxyOptions: Sendable, Equatable {
+  /// Instance name in `Via` and `Proxy-Status`; `nil`: random for each start.
+  public var name: String?
+  /// Worker threads; `nil`: one for each processor.
+  public var workers: Int?
+  /// Client connections over all workers.
+  public var maxConnections = 10_000
+  /// Client connections of one address; 0: no limit.
+  public var maxConnectionsPerClient = 0
+  public var drainTimeout = TimeAmount.seconds(30)
+  public var logLevel = LogLevel.info
+  public var accessLog = AccessLogOptions()
+  public var admin: [AdminListenerOptions] = []
+  /// Networks whose forwarding fields are believed.
+  public var trustedProxies: [IPNetwork] = []
+  public var listeners: [ListenerOptions] = []
+  public var upstreams: [UpstreamOptions] = []
+  /// In file order; the route table decides which one a request takes.
+  public var routes: [RouteOptions] = []
+
+  public init() {}
+}
+
+/// `admin unix:PATH [mode=]` or `admin ADDRESS token-file=PATH`
+public struct AdminListenerOptions: Sendable, Equatable {
+  public var address: SocketAddress
+  /// Bearer token wanted from every caller; read from its file when the configuration is loaded.
+  public var token: String?
+
+  public init(address: SocketAddress, token: String? = nil) {
+    self.address = address
+    self.token = token
+  }
+}
+
+/// `listener NAME { … }`: addresses, and what clients there may cost.
+public struct ListenerOptions: Sendable, Equatable {
+  public var name: String
+  public var bind: [SocketAddress] = []
+  public var backlog = 1024
+  public var limits = HeadLimits()
+  /// Request head complete, counted from accept and from its first octet (rule 37): 408.
+  public var headerTimeout = TimeAmount.seconds(10)
+  public var keepAliveTimeout = TimeAmount.seconds(15)
+  public var keepAliveRequests = 1000
+  public var keepAliveTime = TimeAmount.seconds(3600)
+  /// No octet of a request's content arrives (rule 39): 408.
+  public var bodyTimeout = TimeAmount.seconds(10)
+  /// Octets a second a request's content must average after 5 s; 0: no minimum.
+  public var minBodyRate = 1024
+  /// The client takes no octet of a response (rule 40): reset.
+  public var sendTimeout = TimeAmount.seconds(30)
+  /// Host of HTTP/1.0 requests that name none; `nil`: such a request matches only `*`.
+  public var defaultHost: String?
+  /// Refuse `%2F`, `%5C` and `//` in paths.
+  public var strictPath = false
+
+  public init(name: String) { self.name = name }
+}
+
+/// `upstream NAME { … }`
+public struct UpstreamOptions: Sendable, Equatable {
+  public var name: String
+  public var balance = BalancePolicy.leastConnections
+  public var backends: [BackendOptions] = []
+  public var connectTimeout = TimeAmount.seconds(1)
+  /// Request sent until the response head is complete: 504.
+  public var firstByteTimeout = TimeAmount.seconds(60)
+  /// Between two reads of a response, or two writes of a request.
+  public var idleTimeout = TimeAmount.seconds(60)
+  /// An unused pooled connection is closed after this.
+  public var poolIdleTimeout = TimeAmount.seconds(30)
+  /// Unused connections kept for each backend and worker.
+  public var poolSize = 256
+  /// Attempts of one request in all, the first included.
+  public var attempts = 3
+  public var host = HostPolicy.preserve
+  public var limits = HeadLimits()
+
+  public init(name: String) { self.name = name }
+}
+
+/// `backend ADDRESS [name=] [weight=] [backup]`
+public struct BackendOptions: Sendable, Equatable {
+  public var address: SocketAddress
+  /// As written, unless `name=` says otherwise.
+  public var name: String
+  public var weight = 1
+  public var isBackup = false
+
+  public init(address: SocketAddress, name: String) {
+    self.address = address
+    self.name = name
+  }
+
+  public var spec: BackendSpec { BackendSpec(name: name, weight: weight, isBackup: isBackup) }
+}
+
+/// `host preserve|backend|NAME`: the Host field that backends see.
+public enum HostPolicy: Sendable, Equatable {
+  case preserve
+  /// The backend's address as written.
+  case backend
+  case literal(String)
+}
+
+/// `route PATTERN { … }`
+public struct RouteOptions: Sendable, Equatable {
+  public var pattern: RoutePattern
+  /// The pattern as written; the route's name in metrics and logs.
+  public var name: String
+  public var action: RouteAction
+  /// Whole request, from its head to the last octet of the answer: 504. `nil`: no limit.
+  public var requestTimeout: TimeAmount?
+  /// Overrides of the upstream's.
+  public var connectTimeout: TimeAmount?
+  public var firstByteTimeout: TimeAmount?
+  public var idleTimeout: TimeAmount?
+  /// Octets of a request's content: 413. 0: no limit.
+  public var maxBodyBytes = 0
+  public var requestHeaderEdits: [HeaderEdit] = []
+  public var responseHeaderEdits: [HeaderEdit] = []
+  /// Lower-case protocol names that `Upgrade` may ask for.
+  public var upgrades: [String] = ["websocket"]
+  /// A tunnel without traffic in either direction.
+  public var tunnelTimeout = TimeAmount.seconds(3600)
+  /// Pass 103 (Early Hints) on to HTTP/1.1 clients.
+  public var earlyHints = false
+  /// Pass trailer fields on where the client sent `TE: trailers`.
+  public var trailers = true
+
+  public init(pattern: RoutePattern, name: String, action: RouteAction) {
+    self.pattern = pattern
+    self.name = name
+    self.action = action
+  }
+}
+
+public enum RouteAction: Sendable, Equatable {
+  /// Index into `ProxyOptions.upstreams`.
+  case upstream(Int)
+  /// `redirect STATUS URL`; `$host`, `$path`, `$query` and `$request-uri` are replaced.
+  case redirect(status: Int, location: String)
+  /// `respond STATUS [body=] [content-type=]`
+  case respond(status: Int, contentType: String, body: String)
+}
+
+/// `request-header|response-header set|add|remove NAME [VALUE]`
+public enum HeaderEdit: Sendable, Equatable {
+  /// Replaces every field of that name.
+  case set(name: String, value: String)
+  case add(name: String, value: String)
+  case remove(name: String)
+}
