@@ -23,6 +23,7 @@ public struct Field: BitwiseCopyable, Sendable {
 ///
 /// Storage is allocated once (a worker keeps one table per direction and parses every head into
 /// it), so a request allocates nothing. Known names are found through a bit set before any scan.
+@safe
 public struct Fields: ~Copyable {
   /// The most lines any configuration may allow (`max-header-fields`).
   public static let hardLimit = 256

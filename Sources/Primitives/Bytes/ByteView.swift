@@ -78,26 +78,26 @@ public struct ByteView {
   /// First byte at or after `start` that is not a token character (RFC 9110 §5.6.2).
   public func endOfToken(from start: Int) -> Int {
     precondition(start >= 0 && start <= count)
-    return start + unsafe weir_scan_token(base + start, count - start)
+    return unsafe start + weir_scan_token(base + start, count - start)
   }
 
   /// First byte at or after `start` that may not stand in a field value (RFC 9110 §5.5): controls
   /// except tab.
   public func endOfFieldValue(from start: Int) -> Int {
     precondition(start >= 0 && start <= count)
-    return start + unsafe weir_scan_value(base + start, count - start)
+    return unsafe start + weir_scan_value(base + start, count - start)
   }
 
   /// First byte at or after `start` that may not stand in a request target.
   public func endOfTarget(from start: Int) -> Int {
     precondition(start >= 0 && start <= count)
-    return start + unsafe weir_scan_target(base + start, count - start)
+    return unsafe start + weir_scan_target(base + start, count - start)
   }
 
   /// Index of the first `byte` at or after `start`, or `nil`.
   public func firstIndex(of byte: UInt8, from start: Int = 0) -> Int? {
     precondition(start >= 0 && start <= count)
-    let index = start + unsafe weir_find_byte(base + start, byte, count - start)
+    let index = unsafe start + weir_find_byte(base + start, byte, count - start)
     return index == count ? nil : index
   }
 
@@ -170,7 +170,7 @@ public struct ByteView {
 
 extension Array where Element == UInt8 {
   /// Lends the array's bytes to `body`; the view must not leave it.
-  public func withByteView<Result: ~Copyable, Failure: Error>(
+  public func withByteView<Result, Failure: Error>(
     _ body: (ByteView) throws(Failure) -> Result
   ) throws(Failure) -> Result {
     try unsafe self.withUnsafeBufferPointer {
