@@ -73,5 +73,15 @@ let package = Package(
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: edge),
+    // Tests of policy and telemetry
+    .testTarget(
+      name: "BalancingTests", dependencies: ["Balancing", "Primitives"],
+      swiftSettings: [.treatAllWarnings(as: .error)]),
+    .testTarget(
+      name: "ResilienceTests", dependencies: ["Resilience", "Primitives"],
+      swiftSettings: [.treatAllWarnings(as: .error)]),
+    .testTarget(
+      name: "TelemetryTests", dependencies: ["Telemetry", "Primitives"],
+      swiftSettings: [.treatAllWarnings(as: .error)]),
   ]
 )
