@@ -83,5 +83,13 @@ let package = Package(
     .testTarget(
       name: "TelemetryTests", dependencies: ["Telemetry", "Primitives"],
       swiftSettings: [.treatAllWarnings(as: .error)]),
+    // Tests of configuration and routing
+    .testTarget(
+      name: "RoutingTests", dependencies: ["Routing", "HTTP", "Primitives"],
+      swiftSettings: [.treatAllWarnings(as: .error)]),
+    .testTarget(
+      name: "ConfigTests",
+      dependencies: ["Config", "Primitives", "HTTP", "Balancing", "Telemetry", "Routing", "Proxy"],
+      swiftSettings: [.treatAllWarnings(as: .error)]),
   ]
 )
