@@ -87,5 +87,23 @@ let package = Package(
       name: "IntegrationTests", dependencies: ["TestSupport"], swiftSettings: testing),
     .testTarget(name: "TidyTests", swiftSettings: testing),
     .testTarget(name: "BudgetTests", dependencies: ["TestSupport"], swiftSettings: testing),
+    // Tests of policy and telemetry
+    .testTarget(
+      name: "BalancingTests", dependencies: ["Balancing", "Primitives"],
+      swiftSettings: [.treatAllWarnings(as: .error)]),
+    .testTarget(
+      name: "ResilienceTests", dependencies: ["Resilience", "Primitives"],
+      swiftSettings: [.treatAllWarnings(as: .error)]),
+    .testTarget(
+      name: "TelemetryTests", dependencies: ["Telemetry", "Primitives"],
+      swiftSettings: [.treatAllWarnings(as: .error)]),
+    // Tests of configuration and routing
+    .testTarget(
+      name: "RoutingTests", dependencies: ["Routing", "HTTP", "Primitives"],
+      swiftSettings: [.treatAllWarnings(as: .error)]),
+    .testTarget(
+      name: "ConfigTests",
+      dependencies: ["Config", "Primitives", "HTTP", "Balancing", "Telemetry", "Routing", "Proxy"],
+      swiftSettings: [.treatAllWarnings(as: .error)]),
   ]
 )

@@ -17,6 +17,8 @@ public struct Wire: BitwiseCopyable {
   public var hasFailed = false
   /// `receive` has returned `.ended`.
   public var hasEnded = false
+  /// Octets the socket has taken over the connection's life.
+  public var sentOctets = 0
   public var input = InputBuffer()
   public var output = OutputQueue()
 
@@ -65,7 +67,9 @@ public struct Wire: BitwiseCopyable {
           ? SocketCalls.send(descriptor, second)
           : SocketCalls.send(descriptor, first, second)
       switch result {
-      case .octets(let count): sent = count
+      case .octets(let count):
+        sent = count
+        sentOctets += count
       case .wouldBlock: break
       case .failed:
         hasFailed = true
@@ -84,7 +88,9 @@ public struct Wire: BitwiseCopyable {
   public mutating func flush(_ pool: inout BufferPool) -> Bool {
     while !output.isEmpty, mayWrite {
       switch SocketCalls.send(descriptor, output.front) {
-      case .octets(let count): output.consume(count, &pool)
+      case .octets(let count):
+        output.consume(count, &pool)
+        sentOctets += count
       case .wouldBlock: mayWrite = false
       case .failed:
         hasFailed = true
