@@ -16,6 +16,9 @@ let pure: [SwiftSetting] = [.strictMemorySafety(), .treatAllWarnings(as: .error)
 /// allow-list of files instead (`TidyTests`).
 let edge: [SwiftSetting] = [.treatAllWarnings(as: .error), inlining]
 
+/// Tests are never built for release.
+let testing: [SwiftSetting] = [.treatAllWarnings(as: .error)]
+
 let package = Package(
   name: "weir",
   products: [.executable(name: "weir", targets: ["weir"])],
@@ -91,5 +94,16 @@ let package = Package(
       name: "ConfigTests",
       dependencies: ["Config", "Primitives", "HTTP", "Balancing", "Telemetry", "Routing", "Proxy"],
       swiftSettings: [.treatAllWarnings(as: .error)]),
+    // The real daemon on real sockets (docs/TESTING.md).
+    .target(
+      name: "TestSupport", dependencies: ["CLinux"], path: "Tests/Support",
+      swiftSettings: testing),
+    .executableTarget(
+      name: "test-origin", dependencies: ["TestSupport"], path: "Tests/Origin",
+      swiftSettings: testing),
+    .testTarget(
+      name: "IntegrationTests", dependencies: ["TestSupport"], swiftSettings: testing),
+    .testTarget(name: "TidyTests", swiftSettings: testing),
+    .testTarget(name: "BudgetTests", dependencies: ["TestSupport"], swiftSettings: testing),
   ]
 )

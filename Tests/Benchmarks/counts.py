@@ -15,9 +15,9 @@ def idle_memory(names):
              "| --- | --- | --- | --- | --- |"]
     for name in names:
         figures = []
-        room = peers.room_for(name, IDLE + 500)
+        room = peers.room_for(name, IDLE + 2000)
         idle = min(IDLE, room - 50)
-        for connections, held in ((100, 64), (room, idle)):
+        for connections, held in ((100, 20), (room, idle)):
             origin = peers.Origin()
             peer = peers.Peer(name, peers.Job(connections=connections), origin)
             load = meters.Load(peer.port, hold=True, connections=held,

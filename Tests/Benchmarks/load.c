@@ -4,8 +4,8 @@
  *        [--requests N | --seconds S] [--put BYTES] [--new-connections] [--hold]
  *
  * `%u` in the template becomes 0 … K-1 in turn. `--put` uploads the pattern and expects an empty
- * 200. `--hold` makes one request on each connection, prints the result, and keeps all of them
- * open until standard input ends. One line of JSON tells the outcome; anything but a complete,
+ * 200. `--hold` makes one request on each connection, 64 at a time, prints the result, and keeps
+ * all of them open until standard input ends. One line of JSON tells the outcome; anything but a complete,
  * intact 200 is an error, and any error ends the run with exit code 1.
  */
 #define _GNU_SOURCE
@@ -177,7 +177,10 @@ static int response_complete(int fd) {
   struct connection *c = &connections[fd];
   latency[bucket_of(now_ns() - c->started_ns)]++;
   completed++;
-  if (options.hold) return 0;
+  if (options.hold) {
+    if (may_start()) connect_one();
+    return 0;
+  }
   if (options.new_connections) {
     c->closing = 1;
     return 0;
@@ -300,7 +303,8 @@ int main(int argc, char **argv) {
   poller = epoll_create1(EPOLL_CLOEXEC);
   start_ns = now_ns();
   stop_ns = start_ns + (uint64_t)(options.seconds * 1e9);
-  for (int i = 0; i < options.connections && may_start(); i++) connect_one();
+  int at_once = options.hold && options.connections > 64 ? 64 : options.connections;
+  for (int i = 0; i < at_once && may_start(); i++) connect_one();
   struct epoll_event events[256];
   /* A peer that falls silent for 20 s has failed. */
   while (open_count > 0 && errors == 0 && !(options.hold && completed == options.requests)) {

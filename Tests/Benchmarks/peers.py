@@ -56,7 +56,7 @@ class Job:
     backends: int = 1
     routes: int = 1
     workers: int = 1
-    connections: int = 10500
+    connections: int = 12000
     balance: str = "least-connections"
 
 
@@ -83,7 +83,7 @@ BALANCE = {
     "weir": {"least-connections": "least-connections", "hash": "hash path"},
     "nginx": {"least-connections": "least_conn;", "hash": "hash $uri consistent;"},
     "haproxy": {"least-connections": "balance leastconn",
-                "hash": "balance uri\n    hash-type consistent xxh3"},
+                "hash": "balance uri\n    hash-type consistent sdbm avalanche"},
 }
 
 
