@@ -76,17 +76,6 @@ let package = Package(
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: edge),
-    // The real daemon on real sockets (docs/TESTING.md).
-    .target(
-      name: "TestSupport", dependencies: ["CLinux"], path: "Tests/Support",
-      swiftSettings: testing),
-    .executableTarget(
-      name: "test-origin", dependencies: ["TestSupport"], path: "Tests/Origin",
-      swiftSettings: testing),
-    .testTarget(
-      name: "IntegrationTests", dependencies: ["TestSupport"], swiftSettings: testing),
-    .testTarget(name: "TidyTests", swiftSettings: testing),
-    .testTarget(name: "BudgetTests", dependencies: ["TestSupport"], swiftSettings: testing),
     // Tests of policy and telemetry
     .testTarget(
       name: "BalancingTests", dependencies: ["Balancing", "Primitives"],
@@ -105,5 +94,16 @@ let package = Package(
       name: "ConfigTests",
       dependencies: ["Config", "Primitives", "HTTP", "Balancing", "Telemetry", "Routing", "Proxy"],
       swiftSettings: [.treatAllWarnings(as: .error)]),
+    // The real daemon on real sockets (docs/TESTING.md).
+    .target(
+      name: "TestSupport", dependencies: ["CLinux"], path: "Tests/Support",
+      swiftSettings: testing),
+    .executableTarget(
+      name: "test-origin", dependencies: ["TestSupport"], path: "Tests/Origin",
+      swiftSettings: testing),
+    .testTarget(
+      name: "IntegrationTests", dependencies: ["TestSupport"], swiftSettings: testing),
+    .testTarget(name: "TidyTests", swiftSettings: testing),
+    .testTarget(name: "BudgetTests", dependencies: ["TestSupport"], swiftSettings: testing),
   ]
 )

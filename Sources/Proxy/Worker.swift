@@ -97,9 +97,9 @@ public final class Worker {
     let date = UnsafeMutablePointer<UInt8>.allocate(capacity: 32)
     dateText = ByteSink(base: date, capacity: 32)
     snapshots = [AdoptedSnapshot(snapshot: snapshot)]
-    _ = poller.add(listener: mailbox.descriptor, Worker.handle(HandleKind.mailbox, 0))
+    _ = self.poller.add(listener: mailbox.descriptor, Worker.handle(HandleKind.mailbox, 0))
     for index in listeners.indices {
-      _ = poller.add(
+      _ = self.poller.add(
         listener: listeners[index].socket.descriptor, Worker.handle(HandleKind.listener, index))
     }
   }

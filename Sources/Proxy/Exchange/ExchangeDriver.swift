@@ -187,7 +187,7 @@ extension Worker {
       connection.pointee.exchange = handle
       setDeadline(upstream, connection, now + route(exchange).connectTimeout)
     case .failure(let failure):
-      attemptFailed(handle, exchange, failure.code == 0 ? .exhausted : .connectFailed)
+      attemptFailed(handle, exchange, failure.termination)
     }
   }
 

@@ -1,4 +1,5 @@
 import Primitives
+import Resilience
 import Telemetry
 import Transport
 
@@ -136,4 +137,9 @@ extension Worker {
 /// Why a connection could not even begin: an errno, or 0 where our own tables are full.
 struct ConnectFailure: Error, BitwiseCopyable {
   let code: Int32
+
+  var termination: Termination {
+    if code == 0 { return .exhausted }
+    return code == SocketCalls.refused ? .connectRefused : .connectFailed
+  }
 }

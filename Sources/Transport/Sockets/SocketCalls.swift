@@ -90,6 +90,9 @@ public enum SocketCalls {
       ? value : weir_errno()
   }
 
+  /// The error of a port where nobody listens.
+  public static var refused: Int32 { ECONNREFUSED }
+
   /// Whether an idle connection is still quiet: nothing to read, not closed, not failed.
   public static func isQuiet(_ descriptor: Int32) -> Bool {
     var octet: UInt8 = 0
