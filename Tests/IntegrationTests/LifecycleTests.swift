@@ -38,7 +38,9 @@ import Testing
     }
   }
 
-  @Test func `new connections are refused while draining, so that a balancer goes elsewhere`() throws {
+  @Test func `new connections are refused while draining, so that a balancer goes elsewhere`()
+    throws
+  {
     let origin = try HTTPOrigin()
     let daemon = try DaemonProcess(DaemonConfiguration([origin.address]))
     let slow = try daemon.connect()

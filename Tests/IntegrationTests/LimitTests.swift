@@ -35,7 +35,8 @@ import Testing
       // Just below each limit all is well.
       let target = "/" + String(repeating: "a", count: 8100)
       #expect(try daemon.get(target).status == 200)
-      #expect(try daemon.get("/", fields: "X: \(String(repeating: "b", count: 8000))\r\n").status == 200)
+      #expect(
+        try daemon.get("/", fields: "X: \(String(repeating: "b", count: 8000))\r\n").status == 200)
       #expect(try daemon.get("/", fields: String(repeating: "A: b\r\n", count: 97)).status == 200)
     }
   }
@@ -64,7 +65,9 @@ import Testing
     }
   }
 
-  @Test func `content over max-body-size is 413, before it is read where its length is told`() throws {
+  @Test func `content over max-body-size is 413, before it is read where its length is told`()
+    throws
+  {
     let origin = try HTTPOrigin()
     var configuration = DaemonConfiguration([origin.address])
     configuration.route = "max-body-size 10KiB"
@@ -171,7 +174,8 @@ import Testing
       try? fourth.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
       let end = try fourth.readToEnd()
       let text = String(decoding: end.octets, as: UTF8.self)
-      #expect(end.octets.isEmpty || text.hasPrefix("HTTP/1.1 429") || text.hasPrefix("HTTP/1.1 503"))
+      #expect(
+        end.octets.isEmpty || text.hasPrefix("HTTP/1.1 429") || text.hasPrefix("HTTP/1.1 503"))
       let other = try daemon.connect(source: "127.0.0.10")
       try other.send("GET /bytes/3 HTTP/1.1\r\nHost: a\r\n\r\n")
       #expect(try other.readResponse().body.count == 3)

@@ -4,7 +4,9 @@ import Testing
 
 /// Configurations change under load and nobody notices (rule 50).
 @Suite(.blocking) struct `Reload` {
-  @Test func `a backend is added and one removed by SIGHUP under load, and no request fails`() throws {
+  @Test func `a backend is added and one removed by SIGHUP under load, and no request fails`()
+    throws
+  {
     let origins = try ["a", "b", "c"].map { try HTTPOrigin($0) }
     var first = DaemonConfiguration([origins[0].address, origins[1].address])
     first.workers = 2

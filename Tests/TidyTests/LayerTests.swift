@@ -18,7 +18,8 @@ import Testing
       let layer = Int(section.prefix { $0.isNumber }) ?? -1
       for part in section.split(separator: target) where part.contains("name: \"") {
         let names = part.matches(of: #/"([A-Za-z0-9_-]+)"/#).map { String($0.output.1) }
-        let isTest = names[0].hasSuffix("Tests") || names[0].hasPrefix("Test")
+        let isTest =
+          names[0].hasSuffix("Tests") || names[0].hasPrefix("Test")
           || names[0].hasPrefix("test")
         guard !isTest else { continue }
         let own = part.contains("dependencies:") ? part : ""
@@ -33,7 +34,10 @@ import Testing
   private func imports(of target: String) -> [String: String] {
     var found: [String: String] = [:]
     for file in SourceTree.sources where file.isSwift && file.target == target {
-      for match in file.text.matches(of: #/(?m)^(?:@\w+ |public |internal |private )*import (?:struct |func |class |enum )?(\w+)/#) {
+      for match in file.text.matches(
+        of:
+          #/(?m)^(?:@\w+ |public |internal |private )*import (?:struct |func |class |enum )?(\w+)/#)
+      {
         found[String(match.output.1)] = file.path
       }
     }
@@ -47,7 +51,7 @@ import Testing
     for target in all {
       for dependency in target.dependencies {
         guard let lower = layers[dependency] else { continue }
-        #expect(lower < target.layer, "\(target.name) (\(target.layer)) → \(dependency) (\(lower))")
+        #expect(lower < target.layer, "\(target.name) → \(dependency)")
       }
     }
   }

@@ -14,7 +14,8 @@ import Testing
     #expect(AllowList.rawPointerFiles.subtracting(found).sorted() == [], "no longer needed")
   }
 
-  @Test func `what is declared Sendable without proof by the compiler is listed, and proven in words`() {
+  @Test
+  func `what is declared Sendable without proof by the compiler is listed, and proven in words`() {
     let files = SourceTree.swift.filter {
       !$0.path.hasPrefix("Tests/TidyTests/") && $0.text.code.contains(unchecked)
     }

@@ -31,7 +31,10 @@ import Testing
   @Test func `the function finder finds functions`() {
     let file = SourceFile(
       path: "x.swift",
-      text: "struct A {\n  func b() {\n    c {\n    }\n  }\n\n  init(a: Int,\n    b: Int\n  ) {\n  }\n}\n")
+      text:
+        "struct A {\n  func b() {\n    c {\n    }\n  }\n\n  public init(a: Int,\n"
+        + "    b: Int\n  ) {\n  }\n}\n"
+    )
     #expect(functions(of: file).map(\.count) == [4, 4])
   }
 
@@ -39,14 +42,15 @@ import Testing
   private func functions(of file: SourceFile) -> [(name: String, line: Int, count: Int)] {
     let lines = file.lines
     let declaration =
-      #/^(\s*)((public|private|fileprivate|package|internal|static|final|override|mutating|consuming|borrowing|nonisolated|convenience|required|@\w+(\([^)]*\))?)\s+)*(func\b|init\b|deinit\b|subscript\b).*/#
+      #/^(\s*)(?:(?:[a-z]+|@\w+(?:\([^)]*\))?)\s+)*(?:func|init|deinit|subscript)\b.*/#
     var found: [(String, Int, Int)] = []
     for (index, line) in lines.enumerated() {
       guard let match = line.wholeMatch(of: declaration) else { continue }
       let closing = "\(match.output.1)}"
       let isOneLine = line.hasSuffix("}") && line.contains("{")
       guard !isOneLine,
-        let end = lines[index...].firstIndex(where: { $0 == closing || $0.hasPrefix(closing + " ") })
+        let end = lines[index...].firstIndex(where: { $0 == closing || $0.hasPrefix(closing + " ") }
+        )
       else { continue }
       found.append((String(line.prefix(60)), index + 1, end - index + 1))
     }

@@ -3,7 +3,8 @@ import Testing
 /// Words that say nothing, and words that promise something for later.
 @Suite struct `Words` {
   @Test func `no type or file is called by what it could be anything`() {
-    let type = #/\b(class|struct|enum|protocol|actor|typealias)\s+(\w*(?:Manager|Helper|Helpers|Utils|Utility|Impl|Base|Misc|Common))\b/#
+    let type =
+      #/\b(class|struct|enum|protocol|actor|typealias)\s+(\w*(?:Manager|Helper|Helpers|Utils|Utility|Impl|Base|Misc|Common))\b/#
     for file in SourceTree.swift where !AllowList.wordFiles.contains(file.path) {
       for match in file.text.code.matches(of: type) {
         Issue.record("\(file.path): \(match.output.2)")
