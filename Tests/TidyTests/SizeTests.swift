@@ -20,12 +20,15 @@ import Testing
   }
 
   @Test func `no function is longer than its limit`() {
+    var long = Set<String>()
     for file in SourceTree.swift {
-      for (name, line, count) in functions(of: file) {
-        #expect(
-          count <= AllowList.maxFunctionLines, "\(file.path):\(line): \(name) has \(count) lines")
+      for (name, line, count) in functions(of: file) where count > AllowList.maxFunctionLines {
+        long.insert("\(file.path) \(name)")
+        let isListed = AllowList.longFunctions.contains("\(file.path) \(name)")
+        #expect(isListed, "\(file.path):\(line): \(name) has \(count) lines")
       }
     }
+    #expect(AllowList.longFunctions.subtracting(long).sorted() == [], "no longer needed")
   }
 
   @Test func `the function finder finds functions`() {
@@ -42,7 +45,7 @@ import Testing
   private func functions(of file: SourceFile) -> [(name: String, line: Int, count: Int)] {
     let lines = file.lines
     let declaration =
-      #/^(\s*)(?:(?:[a-z]+|@\w+(?:\([^)]*\))?)\s+)*(?:func|init|deinit|subscript)\b.*/#
+      #/^(\s*)(?:(?:[a-z]+|@\w+(?:\([^)]*\))?)\s+)*(?:func\s+([^\s(<]+)|init|deinit|subscript)\b.*/#
     var found: [(String, Int, Int)] = []
     for (index, line) in lines.enumerated() {
       guard let match = line.wholeMatch(of: declaration) else { continue }
@@ -52,7 +55,7 @@ import Testing
         let end = lines[index...].firstIndex(where: { $0 == closing || $0.hasPrefix(closing + " ") }
         )
       else { continue }
-      found.append((String(line.prefix(60)), index + 1, end - index + 1))
+      found.append((String(match.output.2 ?? "init"), index + 1, end - index + 1))
     }
     return found
   }

@@ -4,7 +4,7 @@ import Testing
 
 /// Bodies far larger than memory pass with constant memory, in both directions and codings, and
 /// every octet is compared. Serialized: these are the tests that move gigabytes.
-@Suite(.blocking, .serialized) struct `Big bodies` {
+@Suite(.blocking, .serialized) struct BigBodyTests {
   /// 1 GiB in `make test`, 10 GiB in `make soak`.
   static let size = (ProcessInfo.processInfo.environment["WEIR_SOAK"] == nil ? 1 : 10) << 30
   static let allowedGrowth = 4 << 20
@@ -14,7 +14,7 @@ import Testing
   }
 
   @Test(.timeLimit(.minutes(20)), arguments: Way.allCases)
-  func `Soak: peak memory grows by less than 4 MiB`(way: Way) throws {
+  func `peak memory grows by less than 4 MiB`(way: Way) throws {
     let origin = try HTTPOrigin()
     let size = Self.size
     try withDaemon(DaemonConfiguration([origin.address])) { daemon in
