@@ -46,9 +46,9 @@ import Testing
     var configuration = DaemonConfiguration([origin.address])
     configuration.listener = """
       max-header-size 2KiB
-      max-header-field 512
+      max-header-field 512B
       max-header-fields 10
-      max-target 100
+      max-target 100B
       """
     try withDaemon(configuration) { daemon in
       let rows: [(String, String, Int)] = [
@@ -115,7 +115,7 @@ import Testing
   @Test func `a connection ends after keep-alive-time, with notice`() throws {
     let origin = try HTTPOrigin()
     var configuration = DaemonConfiguration([origin.address])
-    configuration.listener = "keep-alive-time 500ms"
+    configuration.listener = "keep-alive-time 1s"
     try withDaemon(configuration) { daemon in
       let client = try daemon.connect()
       let deadline = Deadline.after(5)
