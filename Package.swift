@@ -16,6 +16,9 @@ let pure: [SwiftSetting] = [.strictMemorySafety(), .treatAllWarnings(as: .error)
 /// allow-list of files instead (`TidyTests`).
 let edge: [SwiftSetting] = [.treatAllWarnings(as: .error), inlining]
 
+/// Tests are never built for release.
+let testing: [SwiftSetting] = [.treatAllWarnings(as: .error)]
+
 let package = Package(
   name: "weir",
   products: [.executable(name: "weir", targets: ["weir"])],
@@ -73,6 +76,17 @@ let package = Package(
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: edge),
+    // Tests of policy and telemetry
+    .testTarget(
+      name: "BalancingTests", dependencies: ["Balancing", "Primitives"],
+      swiftSettings: [.treatAllWarnings(as: .error)]),
+    .testTarget(
+      name: "ResilienceTests", dependencies: ["Resilience", "Primitives"],
+      swiftSettings: [.treatAllWarnings(as: .error)]),
+    .testTarget(
+      name: "TelemetryTests", dependencies: ["Telemetry", "Primitives"],
+      swiftSettings: [.treatAllWarnings(as: .error)]),
+    // Tests of configuration and routing
     .testTarget(
       name: "RoutingTests", dependencies: ["Routing", "HTTP", "Primitives"],
       swiftSettings: [.treatAllWarnings(as: .error)]),
@@ -80,5 +94,16 @@ let package = Package(
       name: "ConfigTests",
       dependencies: ["Config", "Primitives", "HTTP", "Balancing", "Telemetry", "Routing", "Proxy"],
       swiftSettings: [.treatAllWarnings(as: .error)]),
+    // The real daemon on real sockets (docs/TESTING.md).
+    .target(
+      name: "TestSupport", dependencies: ["CLinux"], path: "Tests/Support",
+      swiftSettings: testing),
+    .executableTarget(
+      name: "test-origin", dependencies: ["TestSupport"], path: "Tests/Origin",
+      swiftSettings: testing),
+    .testTarget(
+      name: "IntegrationTests", dependencies: ["TestSupport"], swiftSettings: testing),
+    .testTarget(name: "TidyTests", swiftSettings: testing),
+    .testTarget(name: "BudgetTests", dependencies: ["TestSupport"], swiftSettings: testing),
   ]
 )

@@ -24,6 +24,7 @@ public enum TargetForm: UInt8, Sendable, BitwiseCopyable {
 /// A worker owns one and parses each request into it; it describes the request only until the
 /// next one is parsed. `bytes` are pinned in the client connection's buffer for the whole
 /// exchange, so the head can be parsed again when a second attempt needs it.
+@safe
 public struct RequestHead: ~Copyable {
   /// The head section from the first byte of the request line to the blank line, inclusive.
   public var bytes: ByteView = .empty
@@ -57,8 +58,34 @@ public struct RequestHead: ~Copyable {
   public var acceptsTrailers = false
   /// `Upgrade` named in `Connection` and present.
   public var wantsUpgrade = false
+  /// Room for `routingPath` where it differs from the received path; a path never grows.
+  private let decodedPath: UnsafeMutablePointer<UInt8>
+  private static let decodedPathBytes = 32 * 1024
 
-  public init() {}
+  public init() { unsafe decodedPath = .allocate(capacity: RequestHead.decodedPathBytes) }
+
+  deinit { unsafe decodedPath.deallocate() }
+
+  /// Forgets the last request, except for the storage.
+  public mutating func reset(_ bytes: ByteView) {
+    self.bytes = bytes
+    fields.removeAll()
+    pathAndQueryRange = .empty
+    pathRange = .empty
+    queryRange = .empty
+    authorityRange = .empty
+    hostRange = .empty
+    framing = .none
+    routingPath = .empty
+    wantsKeepAlive = false
+    expectsContinue = false
+    acceptsTrailers = false
+    wantsUpgrade = false
+  }
+
+  mutating func decodedPathSink() -> ByteSink {
+    unsafe ByteSink(base: decodedPath, capacity: RequestHead.decodedPathBytes)
+  }
 
   public func value(_ index: Int) -> ByteView { bytes.slice(fields[index].valueRange) }
 

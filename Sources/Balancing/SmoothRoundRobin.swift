@@ -1,0 +1,118 @@
+/// Weighted round robin that stays smooth: earliest *eligible* virtual deadline first.
+///
+/// Each backend's turns follow each other at a distance of 1 / weight in virtual time. A turn may
+/// be taken from its start on and is due at its end; of the turns that have started, the one due
+/// first is taken. Earliest deadline first alone, without starts, gives a heavy backend all its
+/// turns in a row before the light ones (weights 5, 1, 1: `aaaaabc`); with them no backend is
+/// ever two turns away from its share, over any stretch (Stoica and Abdel-Wahab 1995; Bennett
+/// and Zhang 1996).
+///
+///     waiting ──its start is reached──► started
+///        ▲                                 │
+///        └─────── its turn is taken ───────┘
+///
+/// Virtual time runs in units of 2^-32 and wraps around; instants are compared by difference. Those
+/// compared here lie at most a few turns of weight 1 apart.
+struct SmoothRoundRobin: ~Copyable {
+  /// Virtual time between two turns of a backend of weight 1.
+  static var turn: UInt64 { 1 << 32 }
+  /// Turns that may start at one pick. On average one starts for each one taken; the bound keeps
+  /// a pick O(log n) where many start at the same instant, and the rest follow at the next picks.
+  private static var startsPerPick: Int { 4 }
+  /// Fraction of the golden ratio: multiples of it are spread evenly over 0 ..< 1, so the
+  /// backends' first turns are too, whatever their number.
+  private static var goldenFraction: UInt64 { 0x9E37_79B9_7F4A_7C15 }
+
+  /// By start; `deadline` of an entry is the instant its turn starts.
+  private var waiting: IndexedHeap
+  /// By the instant the turn is due.
+  private var started: IndexedHeap
+  /// Virtual time between turns of each slot, rounded up.
+  private var periods: FixedTable<UInt64>
+  private var now: UInt64 = 0
+  private var weight = 0
+
+  init(capacity: Int) {
+    waiting = IndexedHeap(capacity: capacity)
+    started = IndexedHeap(capacity: capacity)
+    periods = FixedTable(repeating: 0, count: capacity)
+  }
+
+  func contains(_ slot: Int) -> Bool { waiting.contains(slot) || started.contains(slot) }
+
+  /// `weight` is 1–256. The slot must not take part already.
+  mutating func insert(_ slot: Int, weight slotWeight: Int) {
+    let period = SmoothRoundRobin.period(slotWeight)
+    periods[slot] = period
+    weight += slotWeight
+    let phase = SmoothRoundRobin.goldenFraction &* UInt64(truncatingIfNeeded: slot)
+    let offset = phase.multipliedFullWidth(by: period).high
+    waiting.insert(.init(rank: 0, deadline: now &+ offset, slot: slot))
+  }
+
+  mutating func remove(_ slot: Int, weight slotWeight: Int) {
+    guard waiting.remove(slot) != nil || started.remove(slot) != nil else { return }
+    weight -= slotWeight
+  }
+
+  /// Whose turn it is; `nil` where nobody takes part.
+  mutating func take() -> Int? {
+    startTurns()
+    guard !started.isEmpty else { return nil }
+    let due = started.removeFirst()
+    // The next turn starts where this one ends, however late it was taken.
+    waiting.insert(.init(rank: 0, deadline: due.deadline, slot: due.slot))
+    now &+= SmoothRoundRobin.turn / UInt64(weight)
+    return due.slot
+  }
+
+  /// The same, past those already tried, which keep the turns they have.
+  mutating func take(avoiding tried: TriedBackends) -> Int? {
+    var left = InlineArray<8, IndexedHeap.Entry>(repeating: .init(rank: 0, deadline: 0, slot: 0))
+    var hadStarted = InlineArray<8, Bool>(repeating: false)
+    var count = 0
+    for index in 0..<tried.count {
+      let slot = tried[index]
+      if let entry = waiting.remove(slot) {
+        left[count] = entry
+        count += 1
+      } else if let entry = started.remove(slot) {
+        left[count] = entry
+        hadStarted[count] = true
+        count += 1
+      }
+    }
+    let taken = take()
+    for index in 0..<count {
+      if hadStarted[index] { started.insert(left[index]) } else { waiting.insert(left[index]) }
+    }
+    return taken
+  }
+
+  private mutating func startTurns() {
+    guard !waiting.isEmpty else { return }
+    // Rounding makes the clock run a little slower than the turns, and a backend that left may
+    // have taken the only started turn with it: nobody to serve moves the clock on.
+    if started.isEmpty, isAfter(waiting.first.deadline, now) { now = waiting.first.deadline }
+    for _ in 0..<SmoothRoundRobin.startsPerPick {
+      guard !waiting.isEmpty, !isAfter(waiting.first.deadline, now) else { return }
+      var entry = waiting.removeFirst()
+      entry.deadline &+= periods[entry.slot]
+      started.insert(entry)
+    }
+  }
+
+  private func isAfter(_ a: UInt64, _ b: UInt64) -> Bool { Int64(bitPattern: a &- b) > 0 }
+
+  private static func period(_ weight: Int) -> UInt64 {
+    (turn + UInt64(weight) - 1) / UInt64(weight)
+  }
+
+  var count: Int { waiting.count + started.count }
+
+  func checkInvariants() {
+    waiting.checkInvariants()
+    started.checkInvariants()
+    precondition(weight >= count, "each backend that takes part weighs at least 1")
+  }
+}

@@ -1,0 +1,218 @@
+/// Name, meaning and labels of a metric: the one place that the exposition and docs/metrics.md
+/// are made from.
+public struct MetricDescription: Sendable, Equatable {
+  public enum Kind: String, Sendable { case counter, gauge, histogram }
+
+  /// Prometheus family name, unit included.
+  public var name: String
+  public var kind: Kind
+  public var help: String
+  /// Label names whose values differ by route, backend, …
+  public var labels: [String]
+  /// A label whose value belongs to this counter: several counters make one family.
+  public var fixedLabel: (name: String, value: String)?
+
+  init(
+    _ name: String, _ kind: Kind = .counter, _ help: String, labels: [String] = [],
+    fixed: (name: String, value: String)? = nil
+  ) {
+    self.name = name
+    self.kind = kind
+    self.help = help
+    self.labels = labels
+    self.fixedLabel = fixed
+  }
+
+  public static func == (a: MetricDescription, b: MetricDescription) -> Bool {
+    a.name == b.name && a.kind == b.kind && a.help == b.help && a.labels == b.labels
+      && a.fixedLabel?.name == b.fixedLabel?.name && a.fixedLabel?.value == b.fixedLabel?.value
+  }
+}
+
+/// Something that is counted in cells, at the index that is its raw value.
+protocol CatalogCounter: CaseIterable, RawRepresentable<Int>, Sendable {
+  var metric: MetricDescription { get }
+}
+
+/// Counters of a worker as a whole.
+public enum ProxyCounter: Int, CaseIterable, Sendable, BitwiseCopyable, CatalogCounter {
+  case connectionsAccepted, connectionsClosed
+  case rejectedAtLimit, rejectedAtClientLimit, rejectedWithoutDescriptors
+  case requests, requestOctets, responseOctets
+  case badRequests, unroutedRequests, loopsDetected, regexLimitExceeded
+  case headerTimeouts, bodyTimeouts, sendTimeouts, idleTimeouts, clientAborts
+  case unsentRetries, replays, noBackendAvailable
+  case tunnels
+  case logLinesDropped
+
+  public var metric: MetricDescription {
+    switch self {
+    case .connectionsAccepted:
+      .init("weir_connections_accepted_total", .counter, "Client connections accepted.")
+    case .connectionsClosed:
+      .init("weir_connections_closed_total", .counter, "Client connections closed.")
+    case .rejectedAtLimit: ProxyCounter.rejected("limit")
+    case .rejectedAtClientLimit: ProxyCounter.rejected("client_limit")
+    case .rejectedWithoutDescriptors: ProxyCounter.rejected("descriptors")
+    case .requests: .init("weir_requests_total", .counter, "Requests whose head was complete.")
+    case .requestOctets:
+      .init("weir_request_bytes_total", .counter, "Content received from clients.")
+    case .responseOctets:
+      .init("weir_response_bytes_total", .counter, "Content sent to clients.")
+    case .badRequests:
+      .init("weir_bad_requests_total", .counter, "Requests refused because of their form.")
+    case .unroutedRequests:
+      .init("weir_unrouted_requests_total", .counter, "Requests that no route matched.")
+    case .loopsDetected:
+      .init("weir_loops_detected_total", .counter, "Requests that had passed here before.")
+    case .regexLimitExceeded:
+      .init(
+        "weir_regex_limit_exceeded_total", .counter,
+        "Requests refused because a route's expression took too long to match.")
+    case .headerTimeouts: ProxyCounter.timeout("header")
+    case .bodyTimeouts: ProxyCounter.timeout("body")
+    case .sendTimeouts: ProxyCounter.timeout("send")
+    case .idleTimeouts: ProxyCounter.timeout("idle")
+    case .clientAborts:
+      .init(
+        "weir_client_aborts_total", .counter,
+        "Exchanges that ended because the client went away.")
+    case .unsentRetries:
+      .init(
+        "weir_retries_total", .counter, "Further attempts, by why they were allowed.",
+        fixed: ("kind", "unsent"))
+    case .replays:
+      .init(
+        "weir_retries_total", .counter, "Further attempts, by why they were allowed.",
+        fixed: ("kind", "replay"))
+    case .noBackendAvailable:
+      .init(
+        "weir_no_backend_available_total", .counter,
+        "Requests answered 503 because no backend could serve.")
+    case .tunnels:
+      .init("weir_tunnels_total", .counter, "Connections that became tunnels (upgrades).")
+    case .logLinesDropped:
+      .init(
+        "weir_log_lines_dropped_total", .counter,
+        "Access log lines lost because the log could not take them.")
+    }
+  }
+
+  private static func rejected(_ reason: String) -> MetricDescription {
+    .init(
+      "weir_connections_rejected_total", .counter, "Client connections refused, by reason.",
+      fixed: ("reason", reason))
+  }
+
+  private static func timeout(_ phase: String) -> MetricDescription {
+    .init(
+      "weir_client_timeouts_total", .counter,
+      "Client connections ended for being slow, by what they were slow at.",
+      fixed: ("phase", phase))
+  }
+}
+
+/// Counters of one route on one worker.
+public enum RouteCounter: Int, CaseIterable, Sendable, BitwiseCopyable, CatalogCounter {
+  case responses1xx, responses2xx, responses3xx, responses4xx, responses5xx
+  case requestOctets, responseOctets, truncatedResponses
+
+  /// Of a final status or of an upgrade, 100–599.
+  @inline(__always)
+  public static func responses(status: Int) -> RouteCounter {
+    RouteCounter(rawValue: min(max(status / 100, 1), 5) - 1) ?? .responses5xx
+  }
+
+  public var metric: MetricDescription {
+    switch self {
+    case .responses1xx: RouteCounter.responses("1xx")
+    case .responses2xx: RouteCounter.responses("2xx")
+    case .responses3xx: RouteCounter.responses("3xx")
+    case .responses4xx: RouteCounter.responses("4xx")
+    case .responses5xx: RouteCounter.responses("5xx")
+    case .requestOctets:
+      .init(
+        "weir_route_request_bytes_total", .counter, "Content received from clients.",
+        labels: ["route"])
+    case .responseOctets:
+      .init(
+        "weir_route_response_bytes_total", .counter, "Content sent to clients.",
+        labels: ["route"])
+    case .truncatedResponses:
+      .init(
+        "weir_route_truncated_responses_total", .counter,
+        "Responses cut off after their head was sent.", labels: ["route"])
+    }
+  }
+
+  private static func responses(_ code: String) -> MetricDescription {
+    .init(
+      "weir_route_responses_total", .counter, "Responses sent to clients, by class of status.",
+      labels: ["route"], fixed: ("code", code))
+  }
+}
+
+/// Counters of one backend on one worker.
+public enum BackendCounter: Int, CaseIterable, Sendable, BitwiseCopyable, CatalogCounter {
+  case responses1xx, responses2xx, responses3xx, responses4xx, responses5xx
+  case attempts, retriedAway, spills
+  case connectionsOpened, connectionsReused
+  case connectRefused, connectTimeouts, connectFailures
+  case resets, responseTimeouts, invalidResponses, incompleteResponses
+  case requestOctets, responseOctets
+
+  @inline(__always)
+  public static func responses(status: Int) -> BackendCounter {
+    BackendCounter(rawValue: min(max(status / 100, 1), 5) - 1) ?? .responses5xx
+  }
+
+  public var metric: MetricDescription {
+    switch self {
+    case .responses1xx: BackendCounter.responses("1xx")
+    case .responses2xx: BackendCounter.responses("2xx")
+    case .responses3xx: BackendCounter.responses("3xx")
+    case .responses4xx: BackendCounter.responses("4xx")
+    case .responses5xx: BackendCounter.responses("5xx")
+    case .attempts: BackendCounter.counter("attempts", "Attempts made at the backend.")
+    case .retriedAway:
+      BackendCounter.counter("retried_away", "Failed attempts that went on at another backend.")
+    case .spills:
+      BackendCounter.counter(
+        "spills", "Requests that came here because the backend of their hash was full.")
+    case .connectionsOpened:
+      BackendCounter.counter("connections_opened", "Connections established.")
+    case .connectionsReused:
+      BackendCounter.counter("connections_reused", "Attempts on a connection already open.")
+    case .connectRefused: BackendCounter.failure("connection_refused")
+    case .connectTimeouts: BackendCounter.failure("connection_timeout")
+    case .connectFailures: BackendCounter.failure("destination_unavailable")
+    case .resets: BackendCounter.failure("connection_terminated")
+    case .responseTimeouts: BackendCounter.failure("http_response_timeout")
+    case .invalidResponses: BackendCounter.failure("http_protocol_error")
+    case .incompleteResponses: BackendCounter.failure("http_response_incomplete")
+    case .requestOctets:
+      BackendCounter.counter("request_bytes", "Content sent to the backend.")
+    case .responseOctets:
+      BackendCounter.counter("response_bytes", "Content received from the backend.")
+    }
+  }
+
+  static let labels = ["upstream", "backend"]
+
+  private static func counter(_ name: String, _ help: String) -> MetricDescription {
+    .init("weir_backend_\(name)_total", .counter, help, labels: labels)
+  }
+
+  private static func responses(_ code: String) -> MetricDescription {
+    .init(
+      "weir_backend_responses_total", .counter, "Responses of the backend, by class of status.",
+      labels: labels, fixed: ("code", code))
+  }
+
+  private static func failure(_ error: String) -> MetricDescription {
+    .init(
+      "weir_backend_failures_total", .counter,
+      "Failed attempts, by the error type that RFC 9209 gives them.", labels: labels,
+      fixed: ("error", error))
+  }
+}

@@ -1,0 +1,124 @@
+import Resilience
+import Testing
+
+private typealias End = Termination
+
+private struct Case: Sendable {
+  var name: String
+  var failure: Termination
+  var isUnsent: Bool
+  var clientHasOctets = false
+  /// For a request that may be replayed, and for one that may not.
+  var replayable: Retry.Decision
+  var other: Retry.Decision
+}
+
+private let refused = Retry.Decision.answer(status: 502, error: .connectionRefused)
+private let terminated = Retry.Decision.answer(status: 502, error: .connectionTerminated)
+
+private let cases: [Case] = [
+  Case(
+    name: "refused", failure: End(.backend, .connecting, .refused), isUnsent: true,
+    replayable: .retry(.unsent), other: .retry(.unsent)),
+  Case(
+    name: "connect timeout", failure: End(.backend, .connecting, .timedOut), isUnsent: true,
+    replayable: .retry(.unsent), other: .retry(.unsent)),
+  Case(
+    name: "pooled connection was closed", failure: End(.backend, .requesting, .reset),
+    isUnsent: true, replayable: .retry(.unsent), other: .retry(.unsent)),
+  Case(
+    name: "reset while sending", failure: End(.backend, .requesting, .reset), isUnsent: false,
+    replayable: .retry(.replay), other: terminated),
+  Case(
+    name: "closed before the response", failure: End(.backend, .awaiting, .closed),
+    isUnsent: false, replayable: .retry(.replay), other: terminated),
+  Case(
+    name: "no response in time", failure: End(.backend, .awaiting, .timedOut), isUnsent: false,
+    replayable: .retry(.replay), other: .answer(status: 504, error: .httpResponseTimeout)),
+  Case(
+    name: "closed inside the response's head", failure: End(.backend, .responseHead, .closed),
+    isUnsent: false, replayable: .answer(status: 502, error: .httpResponseIncomplete),
+    other: .answer(status: 502, error: .httpResponseIncomplete)),
+  Case(
+    name: "a malformed response", failure: End(.backend, .responseHead, .malformed),
+    isUnsent: false, replayable: .answer(status: 502, error: .httpProtocolError),
+    other: .answer(status: 502, error: .httpProtocolError)),
+  Case(
+    name: "octets before any request octet was taken",
+    failure: End(.backend, .responseHead, .malformed), isUnsent: true,
+    replayable: .answer(status: 502, error: .httpProtocolError),
+    other: .answer(status: 502, error: .httpProtocolError)),
+  Case(
+    name: "cut off after the head was passed on", failure: End(.backend, .responseBody, .reset),
+    isUnsent: false, clientHasOctets: true, replayable: .abort, other: .abort),
+  Case(
+    name: "the client left", failure: End(.client, .awaiting, .closed), isUnsent: true,
+    replayable: .abort, other: .abort),
+  Case(
+    name: "the request's content is too long", failure: End(.client, .requesting, .bodyTooLarge),
+    isUnsent: false, replayable: .answer(status: 413, error: .httpRequestError),
+    other: .answer(status: 413, error: .httpRequestError)),
+  Case(
+    name: "the whole request's time is up", failure: End(.weir, .awaiting, .timedOut),
+    isUnsent: true, replayable: .answer(status: 504, error: .httpResponseTimeout),
+    other: .answer(status: 504, error: .httpResponseTimeout)),
+]
+
+@Suite struct RetryTests {
+  @Test(arguments: cases)
+  private func `a first attempt that failed`(_ example: Case) {
+    for isReplayable in [true, false] {
+      var retry = Retry(limit: 3, isReplayable: isReplayable)
+      retry.attemptStarted()
+      let decision = retry.attemptFailed(
+        example.failure, isUnsent: example.isUnsent, clientHasOctets: example.clientHasOctets)
+      #expect(
+        decision == (isReplayable ? example.replayable : example.other),
+        "\(example.name), replayable: \(isReplayable)")
+    }
+  }
+
+  @Test(arguments: [1, 2, 3, 5])
+  func `unsent requests are tried up to the limit, the first attempt included`(limit: Int) {
+    var retry = Retry(limit: limit, isReplayable: false)
+    for _ in 1..<limit {
+      retry.attemptStarted()
+      let decision = retry.attemptFailed(
+        End(.backend, .connecting, .refused), isUnsent: true, clientHasOctets: false)
+      #expect(decision == .retry(.unsent))
+    }
+    retry.attemptStarted()
+    let last = retry.attemptFailed(
+      End(.backend, .connecting, .refused), isUnsent: true, clientHasOctets: false)
+    #expect(last == refused)
+    #expect(retry.attempts == limit)
+  }
+
+  @Test func `a request is replayed once, and unsent attempts after it still count`() {
+    var retry = Retry(limit: 4, isReplayable: true)
+    let reset = End(.backend, .awaiting, .reset)
+    retry.attemptStarted()
+    #expect(
+      fail(&retry, reset, isUnsent: false) == .retry(.replay))
+    retry.attemptStarted()
+    #expect(
+      fail(&retry, End(.backend, .connecting, .refused), isUnsent: true) == .retry(.unsent))
+    retry.attemptStarted()
+    #expect(fail(&retry, reset, isUnsent: false) == terminated)
+  }
+
+  @Test func `with no backend left the last failure is told, or that there was none at all`() {
+    var retry = Retry(limit: 3, isReplayable: true)
+    #expect(retry.noBackendLeft() == .answer(status: 503, error: .destinationUnavailable))
+    retry.attemptStarted()
+    #expect(
+      fail(&retry, End(.backend, .connecting, .refused), isUnsent: true) == .retry(.unsent))
+    #expect(retry.noBackendLeft() == refused)
+  }
+
+  private func fail(
+    _ retry: inout Retry, _ failure: Termination, isUnsent: Bool
+  ) -> Retry.Decision {
+    retry.attemptFailed(failure, isUnsent: isUnsent, clientHasOctets: false)
+  }
+}
