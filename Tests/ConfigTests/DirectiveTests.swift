@@ -57,7 +57,9 @@ import Testing
     Case(.top, "admin [::1]:9901 token-file=secret\nadmin unix:/run/a.sock") { options in
       options.admin.count == 2 && options.admin[0].token == "0123456789abcdef"
     },
-    Case(.top, "listener two {\nbind 127.0.0.1:81\n}") { $0.listeners.map(\.name) == ["two", "web"] },
+    Case(.top, "listener two {\nbind 127.0.0.1:81\n}") {
+      $0.listeners.map(\.name) == ["two", "web"]
+    },
     Case(.top, "upstream b {\nbackend [::1]:81\n}\nroute /b {\nupstream b\n}") { options in
       options.upstreams.map(\.name) == ["b", "app"] && options.routes[0].action == .upstream(0)
         && options.routes[1].action == .upstream(1)

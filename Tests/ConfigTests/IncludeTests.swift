@@ -74,7 +74,10 @@ import Testing
     let result = load(
       "include a.conf\n}\n" + fileWith(), others: ["a.conf": "listener b {\nbind :81\n"])
     let found = result.diagnostics.map { "\($0.file):\($0.line): \($0.message)" }
-    #expect(found == ["proxy.conf:2: '}' closes no block", "a.conf:1: the block of 'listener' is not closed"])
+    #expect(
+      found == [
+        "proxy.conf:2: '}' closes no block", "a.conf:1: the block of 'listener' is not closed",
+      ])
   }
 
   @Test func `disk files are read, limited and found by pattern`() throws {

@@ -25,14 +25,14 @@ import Testing
   }
 
   @Test(arguments: [
-    "", "http://a/b", "a.*.com", "*a.com", "*.", "*.*.a", "a..b", ".a", "a.", "a:80/b", "a b", "a_b!",
+    "http://a/b", "a.*.com", "*a.com", "*.", "*.*.a", "a..b", ".a", "a.", "a:80/b", "a b", "a_b!",
     "[::1", "[127.0.0.1]", "*.[::1]", "/a*", "/*/b", "/a/*/b", "/a?b=1", "/a b", "/ä", "/a#b",
-    "/../a", "/a/..", "/./a", "/%2e%2E/a", "/%2e", "/a%", "/a%2", "/a%zz", "/a%00", "/a\"b", "/a\\b",
+    "/../a", "/a/..", "/./a", "/%2e%2E/a", "/%2e", "/a%", "/a%2", "/a%zz", "/a%00", "/a\"b",
+    "/a\\b", "",
     "/" + String(repeating: "a", count: 1100), String(repeating: "a.", count: 140) + "com",
     String(repeating: "a", count: 64) + ".com",
   ])
   func `what no request can have is refused`(word: String) {
-    if word.isEmpty { return #expect(load(fileWith(top: "route \"\" {\n}")).errorCount > 0) }
     #expect(throws: ValueFault.self) { try PatternReader.read(word) }
   }
 }
