@@ -10,7 +10,9 @@ enum SegmentHash {
   @inline(__always)
   static func of(_ bytes: UnsafePointer<UInt8>, _ count: Int, seed: UInt32) -> UInt32 {
     let raw = UnsafeRawPointer(bytes)
-    var hash = (UInt64(seed) &+ 1) &* 0x9E37_79B9_7F4A_7C15 ^ UInt64(truncatingIfNeeded: count)
+    // The length is kept apart from the bytes, or "a" could fold into the same word as "bb".
+    let start = UInt64(seed) &+ 1 &+ UInt64(truncatingIfNeeded: count) &<< 33
+    var hash = start &* 0x9E37_79B9_7F4A_7C15
     var offset = 0
     while count &- offset >= 8 {
       hash = mix(hash ^ raw.loadUnaligned(fromByteOffset: offset, as: UInt64.self))
@@ -28,7 +30,8 @@ enum SegmentHash {
       let last = UInt64(bytes[count &- 1])
       hash = mix(hash ^ (first | middle << 8 | last << 16))
     }
-    return UInt32(truncatingIfNeeded: hash >> 32) ^ UInt32(truncatingIfNeeded: hash)
+    // The folded product is uneven in its low bits, and the tables use those.
+    return UInt32(truncatingIfNeeded: (hash &* 0x9E37_79B9_7F4A_7C15) &>> 32)
   }
 
   @inline(__always)
