@@ -67,18 +67,20 @@ debug: build-packages
 run: release
 	exec $$($(RELEASE) --show-bin-path)/weir demo --port $(PORT)
 
-# The budget tests count what the release binary does, the others run the debug one, whose
-# assertions are on.
+# The budget tests count what the release binary does, one after the other; all others run the
+# debug one, whose assertions are on.
 test: test-packages
 	$(RELEASE)
 	$(SWIFT) build --build-tests
-	WEIR_RELEASE_BINARY=$$($(RELEASE) --show-bin-path)/weir $(SWIFT) test --skip-build
+	$(SWIFT) test --skip-build --skip BudgetTests
+	WEIR_RELEASE_BINARY=$$($(RELEASE) --show-bin-path)/weir \
+	  $(SWIFT) test --skip-build --no-parallel --filter BudgetTests
 
 soak: test-packages
 	$(RELEASE)
 	$(SWIFT) build --build-tests
 	WEIR_SOAK=1 WEIR_BINARY=$$($(RELEASE) --show-bin-path)/weir \
-	  $(SWIFT) test --skip-build --filter Soak
+	  $(SWIFT) test --skip-build --no-parallel --filter BudgetTests.BigBodyTests
 
 $(BENCH_BUILD)/%: Tests/Benchmarks/%.c Tests/Benchmarks/pattern.h
 	@mkdir -p $(BENCH_BUILD)
@@ -101,7 +103,7 @@ format:
 	$(SWIFT) format -i -r -p Package.swift Sources Tests
 
 # An existing configuration is never touched.
-install:
+install: release
 	install -D -m 755 $$($(RELEASE) --show-bin-path)/weir $(DESTDIR)$(PREFIX)/bin/weir
 	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
 	sed 's#/usr/bin/weir#$(PREFIX)/bin/weir#' systemd/weir.service \

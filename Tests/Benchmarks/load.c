@@ -5,8 +5,8 @@
  *
  * `%u` in the template becomes 0 … K-1 in turn. `--put` uploads the pattern and expects an empty
  * 200. `--hold` makes one request on each connection, 64 at a time, prints the result, and keeps
- * all of them open until standard input ends. One line of JSON tells the outcome; anything but a complete,
- * intact 200 is an error, and any error ends the run with exit code 1.
+ * all of them open until standard input ends. One line of JSON tells the outcome; anything but a
+ * complete, intact 200 is an error, and any error ends the run with exit code 1.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>

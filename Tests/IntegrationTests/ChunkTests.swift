@@ -30,7 +30,8 @@ import Testing
           let client = try daemon.connect()
           let bytes = "POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\(body)"
           try? client.send(
-            pieces: split(Array((bytes + "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n").utf8), pieceSize))
+            pieces: split(
+              Array((bytes + "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n").utf8), pieceSize))
           do {
             let response = try client.readResponse()
             #expect(response.status == 400, "\(name): \(response.head.text)")
@@ -119,7 +120,8 @@ import Testing
       for (fields, expected) in [("TE: trailers\r\n", ["grpc-status"]), ("", [])] {
         let client = try daemon.connect()
         try client.send(
-          "POST /x HTTP/1.1\r\nHost: a\r\n\(fields)Transfer-Encoding: chunked\r\n\r\n1\r\ny\r\n0\r\n"
+          "POST /x HTTP/1.1\r\nHost: a\r\n\(fields)Transfer-Encoding: chunked\r\n\r\n"
+            + "1\r\ny\r\n0\r\n"
             + "Checksum: 7\r\nHost: evil\r\nContent-Length: 4\r\nCookie: c=d\r\n\r\n")
         let response = try client.readResponse()
         #expect(response.text == "x")

@@ -148,7 +148,8 @@ import Testing
 
   @Test func `values pass untouched, repeated fields in order`() throws {
     let head = try forwarded(
-      "Cookie: a=b; c=d\r\nX-Many: 1\r\nX-Many: 2\r\ntraceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n"
+      "Cookie: a=b; c=d\r\nX-Many: 1\r\nX-Many: 2\r\n"
+        + "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n"
         + "tracestate: k=v\r\nAccept-Encoding: gzip\r\nRange: bytes=0-1\r\n")
     #expect(head["cookie"] == "a=b; c=d")
     #expect(head.all("x-many") == ["1", "2"])
@@ -163,7 +164,8 @@ import Testing
         let date = head.target == "/dated" ? "Date: Thu, 01 Jan 2026 00:00:00 GMT\r\n" : ""
         try connection.send(
           "HTTP/1.1 200 OK\r\n\(date)Connection: X-Hop, Content-Length, keep-alive\r\nX-Hop: 1\r\n"
-            + "Keep-Alive: timeout=9\r\nProxy-Connection: x\r\nUpgrade: h2c\r\nContent-Length: 2\r\n"
+            + "Keep-Alive: timeout=9\r\nProxy-Connection: x\r\nUpgrade: h2c\r\n"
+            + "Content-Length: 2\r\n"
             + "Set-Cookie: a=1\r\nSet-Cookie: b=2\r\nServer: s\r\nX-End: yes\r\n\r\nok")
       }
     }

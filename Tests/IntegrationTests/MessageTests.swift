@@ -4,7 +4,8 @@ import Testing
 
 /// Everything lawful that HTTP/1 can do, end to end (RFC 9110, RFC 9112).
 @Suite(.blocking) struct `Messages` {
-  @Test func `each status and method without content has none, and the connection goes on`() throws {
+  @Test func `each status and method without content has none, and the connection goes on`() throws
+  {
     let origin = try HTTPOrigin()
     try withDaemon(DaemonConfiguration([origin.address])) { daemon in
       let client = try daemon.connect()
@@ -67,7 +68,8 @@ import Testing
     try withDaemon(DaemonConfiguration([origin.address])) { daemon in
       let client = try daemon.connect()
       for (target, body) in [
-        ("/old", "until the end"), ("/old-length", "abc"), ("/new", "until the end"), ("/empty", ""),
+        ("/old", "until the end"), ("/old-length", "abc"), ("/new", "until the end"),
+        ("/empty", ""),
       ] {
         try client.send("GET \(target) HTTP/1.1\r\nHost: a\r\n\r\n")
         let response = try client.readResponse()
@@ -85,7 +87,8 @@ import Testing
     try withDaemon(configuration) { daemon in
       let client = try daemon.connect()
       let targets = ["/delay/200", "/bytes/1", "/chunked/20000", "/bytes/3", "/status/404"]
-      let requests = targets.map { "GET \($0) HTTP/1.1\r\nHost: a\r\n\r\n" }.joined()
+      let requests =
+        targets.map { "GET \($0) HTTP/1.1\r\nHost: a\r\n\r\n" }.joined()
         + "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody"
         + "GET /bytes/7 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
         + "GET /never HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -158,7 +161,9 @@ import Testing
     #expect(!origin.records.contains { $0.text.contains("smuggled") })
   }
 
-  @Test func `1xx pass to HTTP/1.1 clients where a route says so, 102 and 100 never unasked`() throws {
+  @Test func `1xx pass to HTTP/1.1 clients where a route says so, 102 and 100 never unasked`()
+    throws
+  {
     let origin = try ScriptedOrigin { connection, _ in
       while try connection.hasMore() {
         _ = try connection.readHead()
@@ -195,7 +200,9 @@ import Testing
     }
   }
 
-  @Test func `a client that leaves in the middle costs its upstream connection, nothing else`() throws {
+  @Test func `a client that leaves in the middle costs its upstream connection, nothing else`()
+    throws
+  {
     let origin = try ScriptedOrigin { connection, _ in
       _ = try connection.readHead()
       try connection.send("HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n")
@@ -211,7 +218,8 @@ import Testing
       #expect(origin.wait { $0.count == 2 && $0.allSatisfy(\.hasEnded) })
       // An upload that breaks off must not look complete to the backend.
       let client = try daemon.connect()
-      try client.send("POST /up HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
+      try client.send(
+        "POST /up HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
       #expect(origin.wait { $0.count == 3 && $0[2].text.contains("abc") })
       client.close()
       #expect(origin.wait { $0[2].hasEnded })

@@ -12,7 +12,8 @@ import Testing
     ("24", "HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\nabc"),
     (
       "24",
-      "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+      "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n"
+        + "3\r\nabc\r\n0\r\n\r\n"
     ),
     ("24", "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nabc"),
     ("24", "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"),
@@ -43,11 +44,15 @@ import Testing
     ("21", "HTTP/1.1 200 OK\r\n" + String(repeating: "A: b\r\n", count: 101) + "\r\n"),
     (
       "21",
-      "HTTP/1.1 200 OK\r\n" + String(repeating: "A: \(String(repeating: "b", count: 1000))\r\n", count: 17)
+      "HTTP/1.1 200 OK\r\n"
+        + String(repeating: "A: \(String(repeating: "b", count: 1000))\r\n", count: 17)
         + "\r\n"
     ),
-    ("21", String(repeating: "HTTP/1.1 103 Early Hints\r\n\r\n", count: 11)
-      + "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
+    (
+      "21",
+      String(repeating: "HTTP/1.1 103 Early Hints\r\n\r\n", count: 11)
+        + "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+    ),
   ]
 
   /// POST, because a GET would be tried again at the same backend.
@@ -97,7 +102,10 @@ import Testing
       "no last chunk", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", false
     ),
     ("half a chunk", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabc", false),
-    ("half a trailer", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n", false),
+    (
+      "half a trailer", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n",
+      false
+    ),
     (
       "an invalid chunk",
       "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nzz\r\n\r\n", false
@@ -185,7 +193,8 @@ import Testing
   }
 
   /// Rule 27.
-  @Test func `a response that comes before the request's end is delivered, its connection not kept`()
+  @Test
+  func `a response that comes before the request's end is delivered, its connection not kept`()
     throws
   {
     let origin = try ScriptedOrigin { connection, _ in

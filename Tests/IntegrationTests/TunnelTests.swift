@@ -81,7 +81,8 @@ import Testing
     let origin = try ScriptedOrigin { connection, _ in
       while try connection.hasMore() {
         let head = try connection.readHead()
-        try connection.send("HTTP/1.1 200 OK\r\nContent-Length: \(head.target.count)\r\n\r\n\(head.target)")
+        try connection.send(
+          "HTTP/1.1 200 OK\r\nContent-Length: \(head.target.count)\r\n\r\n\(head.target)")
       }
     }
     try withDaemon(DaemonConfiguration([origin.address])) { daemon in
@@ -96,7 +97,10 @@ import Testing
   @Test func `what is not a configured upgrade loses its Upgrade field`() throws {
     let origin = try HTTPOrigin()
     let rows = [
-      ("h2c", "GET", "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n"),
+      (
+        "h2c", "GET",
+        "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n"
+      ),
       ("unknown", "GET", "Connection: Upgrade\r\nUpgrade: exotic\r\n"),
       ("without Connection", "GET", "Upgrade: websocket\r\n"),
       ("POST", "POST", "Connection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 2\r\n"),
@@ -106,11 +110,14 @@ import Testing
       for (name, method, fields) in rows {
         let client = try daemon.connect()
         try client.send(
-          "\(method) /\(name.first!) HTTP/1.1\r\nHost: a\r\n\(fields)\r\n\(method == "POST" ? "ab" : "")")
+          "\(method) /\(name.first!) HTTP/1.1\r\nHost: a\r\n\(fields)\r\n"
+            + (method == "POST" ? "ab" : "")
+        )
         let response = try client.readResponse()
         #expect(response.status == 200, "\(name)")
         let seen = origin.requests.last?.head.all("upgrade") ?? []
-        #expect(seen.allSatisfy { !$0.contains("h2c") && !$0.contains("exotic") }, "\(name): \(seen)")
+        #expect(
+          seen.allSatisfy { !$0.contains("h2c") && !$0.contains("exotic") }, "\(name): \(seen)")
         if name != "two at once" { #expect(seen.isEmpty, "\(name): \(seen)") }
       }
     }

@@ -4,7 +4,10 @@ import Foundation
 /// A program run by a test: its standard output and error are collected, its end is awaited with a
 /// deadline, and it never outlives the test process.
 public final class ChildProcess: Sendable {
-  public enum Ending: Equatable, Sendable { case exit(Int32), signal(Int32) }
+  public enum Ending: Equatable, Sendable {
+    case exit(Int32)
+    case signal(Int32)
+  }
 
   private struct State: Sendable {
     var output: [UInt8] = []

@@ -84,8 +84,9 @@ public final class HTTPOrigin: Sendable {
     func answer(_ status: Int, _ body: [UInt8]) throws {
       let bare = [204, 304].contains(status)
       fields += bare ? "" : "Content-Length: \(body.count)\r\n"
-      try connection.send(Array("HTTP/1.1 \(status) Some\r\n\(fields)\r\n".utf8)
-        + (isHead || bare ? [] : body))
+      try connection.send(
+        Array("HTTP/1.1 \(status) Some\r\n\(fields)\r\n".utf8)
+          + (isHead || bare ? [] : body))
     }
     switch verb {
     case "bytes":

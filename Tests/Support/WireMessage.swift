@@ -36,7 +36,11 @@ public struct WireHead: Sendable {
 }
 
 /// How a receiver found the end of a body.
-public enum WireFraming: Equatable, Sendable { case none, length(Int), chunked, untilEnd }
+public enum WireFraming: Equatable, Sendable {
+  case none
+  case length(Int)
+  case chunked, untilEnd
+}
 
 /// A response, its body complete.
 public struct WireResponse: Sendable {
