@@ -106,6 +106,8 @@ public struct Balancer: ~Copyable {
       slots[slot].isCandidate = slots[slot].shouldBeCandidate
       if slots[slot].isCandidate { join(slot) }
     }
+    primaries.settle()
+    backups.settle()
   }
 
   // MARK: Requests

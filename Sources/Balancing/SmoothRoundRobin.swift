@@ -40,25 +40,55 @@ struct SmoothRoundRobin: ~Copyable {
 
   func contains(_ slot: Int) -> Bool { waiting.contains(slot) || started.contains(slot) }
 
+  // What a backend is owed, its *lag*, is the virtual time since its turn started, times its
+  // weight. Over all backends lags must sum to zero: were the sum positive, somebody would always
+  // be late, everybody's turn would have started, and heavy backends be served in bursts. So who
+  // joins or leaves with a lag moves the clock by as much (Stoica and Abdel-Wahab, section 3).
+
   /// `weight` is 1–256. The slot must not take part already.
   mutating func insert(_ slot: Int, weight slotWeight: Int) {
     let period = SmoothRoundRobin.period(slotWeight)
     periods[slot] = period
     weight += slotWeight
     let phase = SmoothRoundRobin.goldenFraction &* UInt64(truncatingIfNeeded: slot)
-    let offset = phase.multipliedFullWidth(by: period).high
-    waiting.insert(.init(rank: 0, deadline: now &+ offset, slot: slot))
+    // Between half a turn too early and half a turn too late.
+    let offset = Int64(phase.multipliedFullWidth(by: period).high) - Int64(period / 2)
+    let start = now &+ UInt64(bitPattern: offset)
+    waiting.insert(.init(rank: 0, deadline: start, slot: slot))
+    now &+= UInt64(bitPattern: offset * Int64(slotWeight) / Int64(weight))
   }
 
   mutating func remove(_ slot: Int, weight slotWeight: Int) {
-    guard waiting.remove(slot) != nil || started.remove(slot) != nil else { return }
+    let start: UInt64
+    if let entry = waiting.remove(slot) {
+      start = entry.deadline
+    } else if let entry = started.remove(slot) {
+      start = entry.deadline &- periods[slot]
+    } else {
+      return
+    }
     weight -= slotWeight
+    if weight > 0 {
+      let lag = Int64(bitPattern: now &- start) * Int64(slotWeight)
+      now &+= UInt64(bitPattern: lag / Int64(weight))
+    }
   }
 
   /// Whose turn it is; `nil` where nobody takes part.
   mutating func take() -> Int? {
+    // Rounding makes the clock run a little slower than the turns: nobody to serve moves it on.
+    if started.isEmpty, !waiting.isEmpty, isAfter(waiting.first.deadline, now) {
+      now = waiting.first.deadline
+    }
+    return takeDue()
+  }
+
+  private mutating func takeDue() -> Int? {
     startTurns()
-    guard !started.isEmpty else { return nil }
+    if started.isEmpty {
+      guard !waiting.isEmpty else { return nil }
+      start(waiting.removeFirst())
+    }
     let due = started.removeFirst()
     // The next turn starts where this one ends, however late it was taken.
     waiting.insert(.init(rank: 0, deadline: due.deadline, slot: due.slot))
@@ -82,24 +112,31 @@ struct SmoothRoundRobin: ~Copyable {
         count += 1
       }
     }
-    let taken = take()
+    // Not `take`: that those left have not started yet does not mean that the clock is slow.
+    let taken = takeDue()
     for index in 0..<count {
       if hadStarted[index] { started.insert(left[index]) } else { waiting.insert(left[index]) }
     }
     return taken
   }
 
+  /// Starts every turn whose time has come, however many: after a change of the whole set.
+  mutating func startAllTurns() {
+    while !waiting.isEmpty, !isAfter(waiting.first.deadline, now) { start(waiting.removeFirst()) }
+  }
+
   private mutating func startTurns() {
-    guard !waiting.isEmpty else { return }
-    // Rounding makes the clock run a little slower than the turns, and a backend that left may
-    // have taken the only started turn with it: nobody to serve moves the clock on.
-    if started.isEmpty, isAfter(waiting.first.deadline, now) { now = waiting.first.deadline }
     for _ in 0..<SmoothRoundRobin.startsPerPick {
       guard !waiting.isEmpty, !isAfter(waiting.first.deadline, now) else { return }
-      var entry = waiting.removeFirst()
-      entry.deadline &+= periods[entry.slot]
-      started.insert(entry)
+      start(waiting.removeFirst())
     }
+  }
+
+  @inline(__always)
+  private mutating func start(_ turn: IndexedHeap.Entry) {
+    var entry = turn
+    entry.deadline &+= periods[entry.slot]
+    started.insert(entry)
   }
 
   private func isAfter(_ a: UInt64, _ b: UInt64) -> Bool { Int64(bitPattern: a &- b) > 0 }

@@ -80,6 +80,9 @@ struct Tier: ~Copyable {
     }
   }
 
+  /// After the insertions of an update.
+  mutating func settle() { turns.startAllTurns() }
+
   // MARK: Choosing
 
   /// Chooses a candidate that is not in `tried` and counts the request there; `nil` where there
