@@ -200,7 +200,7 @@ public struct Balancer: ~Copyable {
   @inline(__always)
   private func checkInDebug() {
     #if DEBUG
-      if slots.count <= 32 { checkInvariants() }
+      if slots.count <= 12 { checkInvariants() }
     #endif
   }
 }

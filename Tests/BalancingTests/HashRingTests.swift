@@ -96,7 +96,6 @@ private func owners(
     let loads = specs(20).map { spec in Double(before.filter { $0 == spec.name }.count) }
     let variance = loads.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / 20
     let deviation = variance.squareRoot() / mean
-    print("spread over 20 backends: \(deviation), most \((loads.max() ?? 0) / mean)")
     #expect(deviation < 0.08)
     #expect((loads.max() ?? 0) < 1.2 * mean)
   }
