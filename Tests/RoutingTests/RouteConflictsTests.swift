@@ -1,5 +1,6 @@
-@testable import Routing
 import Testing
+
+@testable import Routing
 
 @Suite struct RouteConflictsTests {
   @Test func `routes that differ in nothing that matters are duplicates`() {
