@@ -11,11 +11,17 @@ public final class AccessLogBuffer {
 
   private(set) var flushDue = MonotonicTime.never
 
-  public init() {}
+  public init(_ sink: LogSink) {}
 
   func turnEnded(now: MonotonicTime) {
     if now >= flushDue { flush() }
   }
 
   func flush() { flushDue = .never }
+}
+
+public final class LogSink: Sendable {
+  public init(_ options: AccessLogOptions, events: EventLog) {}
+  public func reopen() {}
+  public func close() {}
 }
