@@ -6,6 +6,7 @@ import Testing
 @Suite struct SegmentHashTests {
   @Test func `the next slash is found at every length, place and start`() {
     // `.` and `0` are the neighbours of `/`, where arithmetic on whole words could slip.
+    var wrong: [String] = []
     for filler in [UInt8(ascii: "."), UInt8(ascii: "0"), 0xAF, 0x00, 0xFF] {
       for length in 0...27 {
         for first in 0...length {
@@ -15,12 +16,14 @@ import Testing
             for start in 0...length {
               let expected = bytes[start...].firstIndex(of: 0x2F) ?? length
               let found = bytes.withByteView { nextSlash($0.pointer, from: start, length) }
-              #expect(found == expected, "\(bytes) from \(start)")
+              // Not an expectation each: there are 800,000 of them.
+              if found != expected { wrong.append("\(bytes) from \(start)") }
             }
           }
         }
       }
     }
+    #expect(wrong.isEmpty, "\(wrong.prefix(3))")
   }
 
   @Test func `bytes are compared to the last one`() {
