@@ -21,14 +21,16 @@ extension Worker {
       cells.add(RouteCounter.responses(status: status))
       cells.add(.requestOctets, UInt64(requestOctets))
       cells.add(.responseOctets, UInt64(responseOctets))
-      cells.latency.record(total)
+      cells.latency.record(microseconds: UInt64(max(0, total.nanoseconds / 1000)))
     }
     if exchange.pointee.backend >= 0, exchange.pointee.firstOctetAt > .zero {
       let cells = metrics.backend(Int(exchange.pointee.backend))
       cells.add(BackendCounter.responses(status: status))
       cells.add(.requestOctets, UInt64(requestOctets))
       cells.add(.responseOctets, UInt64(responseOctets))
-      cells.latency.record(exchange.pointee.firstOctetAt - exchange.pointee.attemptAt)
+      cells.latency.record(
+        microseconds: UInt64(
+          microseconds(exchange.pointee.attemptAt, exchange.pointee.firstOctetAt)))
     }
     if log.isOn { logLine(exchange, connection, total) }
   }
