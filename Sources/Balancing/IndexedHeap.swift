@@ -1,20 +1,31 @@
 /// A binary heap of backend slots that also knows where each slot stands, so that the order of
 /// one backend can change, or the backend leave, without a search: O(log n).
 ///
-/// The least entry is first: by `rank`, then by `deadline` (virtual time that wraps around, so it
-/// is compared by difference), then by slot, which makes the order total and the choice
-/// reproducible.
+/// The least entry is first: by `rank`, then by time, then by slot, which makes the order total
+/// and the choice reproducible. Whoever changes the heap says what time it is, since virtual time
+/// wraps around and has an order only as seen from some instant.
 struct IndexedHeap: ~Copyable {
+  /// Two words, so that a comparison is one subtraction of 128 bits and no branch.
   struct Entry: BitwiseCopyable {
     var rank: UInt64
-    var deadline: UInt64
-    var slot: Int
+    /// The time, and the slot in the bits below its unit.
+    private var turn: UInt64
 
     @inline(__always)
-    func precedes(_ other: Entry) -> Bool {
-      if rank != other.rank { return rank < other.rank }
-      let distance = Int64(bitPattern: deadline &- other.deadline)
-      return distance != 0 ? distance < 0 : slot < other.slot
+    init(rank: UInt64, time: UInt64, slot: Int) {
+      self.rank = rank
+      turn = time | UInt64(truncatingIfNeeded: slot)
+    }
+
+    @inline(__always)
+    var slot: Int { Int(truncatingIfNeeded: turn & (VirtualTime.unit - 1)) }
+    @inline(__always)
+    var time: UInt64 { turn & ~(VirtualTime.unit - 1) }
+
+    @inline(__always)
+    func precedes(_ other: Entry, _ horizon: UInt64) -> Bool {
+      let own = UInt128(rank) << 64 | UInt128(turn &- horizon)
+      return own < UInt128(other.rank) << 64 | UInt128(other.turn &- horizon)
     }
   }
 
@@ -27,16 +38,25 @@ struct IndexedHeap: ~Copyable {
 
   /// An empty heap for slots `0 ..< capacity`.
   init(capacity: Int) {
-    entries = FixedTable(repeating: Entry(rank: 0, deadline: 0, slot: 0), count: capacity)
+    entries = FixedTable(repeating: Entry(rank: 0, time: 0, slot: 0), count: capacity)
     places = FixedTable(repeating: IndexedHeap.absent, count: capacity)
   }
 
   var isEmpty: Bool { count == 0 }
 
   /// The least entry; the heap must not be empty.
+  @inline(__always)
   var first: Entry {
     precondition(count > 0, "an empty heap has no first entry")
     return entries[0]
+  }
+
+  /// Whether an entry other than the first has a time up to `time`; meaningful where all ranks
+  /// are equal.
+  @inline(__always)
+  func hasSecond(upTo time: UInt64) -> Bool {
+    count > 1 && !VirtualTime.isAfter(entries[1].time, time)
+      || count > 2 && !VirtualTime.isAfter(entries[2].time, time)
   }
 
   /// False for slots beyond the capacity too.
@@ -46,53 +66,54 @@ struct IndexedHeap: ~Copyable {
   func rank(of slot: Int) -> UInt64? { contains(slot) ? entries[Int(places[slot])].rank : nil }
 
   /// The slot must not be in the heap.
-  mutating func insert(_ entry: Entry) {
+  mutating func insert(_ entry: Entry, now: UInt64) {
     precondition(places[entry.slot] < 0, "the slot is in the heap already")
     count += 1
-    rise(entry, from: count - 1, to: 0)
+    rise(entry, from: count - 1, to: 0, VirtualTime.horizon(now))
   }
 
   /// Takes the slot out and returns its entry, or `nil` where it is not in the heap.
-  @discardableResult
-  mutating func remove(_ slot: Int) -> Entry? {
+  mutating func remove(_ slot: Int, now: UInt64) -> Entry? {
     guard contains(slot) else { return nil }
     let place = Int(places[slot])
     let removed = entries[place]
     places[slot] = IndexedHeap.absent
     count -= 1
-    if place < count { settle(entries[count], at: place) }
+    if place < count { settle(entries[count], at: place, VirtualTime.horizon(now)) }
     return removed
   }
 
-  mutating func removeFirst() -> Entry {
+  mutating func removeFirst(now: UInt64) -> Entry {
     let removed = first
     places[removed.slot] = IndexedHeap.absent
     count -= 1
-    if count > 0 { sink(entries[count], at: 0) }
+    if count > 0 { sink(entries[count], at: 0, VirtualTime.horizon(now)) }
     return removed
   }
 
-  /// Puts an entry in the place of the first one, which has the same slot and comes no later.
+  /// Puts an entry of the first one's slot in its place, no less than it.
   @inline(__always)
-  mutating func replaceFirst(with entry: Entry) { sink(entry, at: 0) }
+  mutating func replaceFirst(with entry: Entry, now: UInt64) {
+    sink(entry, at: 0, VirtualTime.horizon(now))
+  }
 
-  /// Gives a slot that is in the heap a new order; ignored for one that is not.
+  /// Gives a slot that is in the heap a lower rank; ignored for one that is not.
   @inline(__always)
-  mutating func lower(_ slot: Int, rank: UInt64) {
+  mutating func lower(_ slot: Int, rank: UInt64, now: UInt64) {
     let place = Int(places[slot])
     guard place >= 0 else { return }
     var entry = entries[place]
     entry.rank = rank
-    rise(entry, from: place, to: 0)
+    rise(entry, from: place, to: 0, VirtualTime.horizon(now))
   }
 
   // MARK: Moving entries. Each writes the entry once, where the walk ends.
 
-  private mutating func settle(_ entry: Entry, at place: Int) {
-    if place > 0, entry.precedes(entries[(place - 1) / 2]) {
-      rise(entry, from: place, to: 0)
+  private mutating func settle(_ entry: Entry, at place: Int, _ horizon: UInt64) {
+    if place > 0, entry.precedes(entries[(place - 1) >> 1], horizon) {
+      rise(entry, from: place, to: 0, horizon)
     } else {
-      sink(entry, at: place)
+      sink(entry, at: place, horizon)
     }
   }
 
@@ -104,12 +125,12 @@ struct IndexedHeap: ~Copyable {
 
   /// Towards the root, but not above `top`.
   @inline(__always)
-  private mutating func rise(_ entry: Entry, from start: Int, to top: Int) {
+  private mutating func rise(_ entry: Entry, from start: Int, to top: Int, _ horizon: UInt64) {
     var place = start
     while place > top {
-      let parent = (place - 1) >> 1
+      let parent = (place &- 1) >> 1
       let other = entries[parent]
-      guard entry.precedes(other) else { break }
+      guard entry.precedes(other, horizon) else { break }
       put(other, at: place)
       place = parent
     }
@@ -119,33 +140,30 @@ struct IndexedHeap: ~Copyable {
   /// Down along the lesser children to a leaf without looking at `entry`, then up to its place.
   /// An entry that sinks nearly always belongs near a leaf, so this takes one comparison a level
   /// instead of two (Wegener 1993).
-  private mutating func sink(_ entry: Entry, at start: Int) {
+  private mutating func sink(_ entry: Entry, at start: Int, _ horizon: UInt64) {
     var place = start
-    var child = 2 * place + 1
-    while child + 1 < count {
-      var least = entries[child]
-      let right = entries[child + 1]
-      if right.precedes(least) {
-        least = right
-        child += 1
-      }
-      put(least, at: place)
+    var child = 2 &* place &+ 1
+    while child &+ 1 < count {
+      let right = child &+ 1
+      child = entries[right].precedes(entries[child], horizon) ? right : child
+      put(entries[child], at: place)
       place = child
-      child = 2 * place + 1
+      child = 2 &* place &+ 1
     }
     if child < count {
       put(entries[child], at: place)
       place = child
     }
-    rise(entry, from: place, to: start)
+    rise(entry, from: place, to: start, horizon)
   }
 
-  func checkInvariants() {
+  func checkInvariants(now: UInt64) {
+    let horizon = VirtualTime.horizon(now)
     for place in 0..<count {
       let entry = entries[place]
       precondition(places[entry.slot] == place, "a slot's place is wrong")
       if place > 0 {
-        precondition(!entry.precedes(entries[(place - 1) / 2]), "heap order is broken")
+        precondition(!entry.precedes(entries[(place - 1) / 2], horizon), "heap order is broken")
       }
     }
     var present = 0

@@ -10,12 +10,7 @@
 ///     waiting ──its start is reached──► started
 ///        ▲                                 │
 ///        └─────── its turn is taken ───────┘
-///
-/// Virtual time runs in units of 2^-32 and wraps around; instants are compared by difference. Those
-/// compared here lie at most a few turns of weight 1 apart.
 struct SmoothRoundRobin: ~Copyable {
-  /// Virtual time between two turns of a backend of weight 1.
-  static var turn: UInt64 { 1 << 32 }
   /// Turns that may start at one pick. On average one starts for each one taken; the bound keeps
   /// a pick O(log n) where many start at the same instant, and the rest follow at the next picks.
   private static var startsPerPick: Int { 4 }
@@ -23,11 +18,11 @@ struct SmoothRoundRobin: ~Copyable {
   /// backends' first turns are too, whatever their number.
   private static var goldenFraction: UInt64 { 0x9E37_79B9_7F4A_7C15 }
 
-  /// By start; `deadline` of an entry is the instant its turn starts.
+  /// By start; an entry's time is when its turn starts.
   private var waiting: IndexedHeap
-  /// By the instant the turn is due.
+  /// An entry's time is when its turn is due.
   private var started: IndexedHeap
-  /// Virtual time between turns of each slot, rounded up.
+  /// Virtual time between two turns of each slot.
   private var periods: FixedTable<UInt64>
   private var now: UInt64 = 0
   private var weight = 0
@@ -40,79 +35,127 @@ struct SmoothRoundRobin: ~Copyable {
 
   func contains(_ slot: Int) -> Bool { waiting.contains(slot) || started.contains(slot) }
 
+  // What a backend is owed, its *lag*, is the virtual time since its turn started, times its
+  // weight. Over all backends lags must sum to zero: were the sum positive, somebody would always
+  // be late, everybody's turn would have started, and heavy backends be served in bursts. So who
+  // joins or leaves with a lag moves the clock by as much (Stoica and Abdel-Wahab, section 3).
+
   /// `weight` is 1–256. The slot must not take part already.
   mutating func insert(_ slot: Int, weight slotWeight: Int) {
-    let period = SmoothRoundRobin.period(slotWeight)
+    let period = VirtualTime.period(slotWeight)
     periods[slot] = period
     weight += slotWeight
     let phase = SmoothRoundRobin.goldenFraction &* UInt64(truncatingIfNeeded: slot)
-    let offset = phase.multipliedFullWidth(by: period).high
-    waiting.insert(.init(rank: 0, deadline: now &+ offset, slot: slot))
+    // Between half a turn too early and half a turn too late.
+    let offset = wholeUnits(
+      Int64(phase.multipliedFullWidth(by: period).high) - Int64(period / 2))
+    let start = now &+ UInt64(bitPattern: offset)
+    waiting.insert(.init(rank: 0, time: start, slot: slot), now: now)
+    advance(byShare: offset * Int64(slotWeight))
   }
 
   mutating func remove(_ slot: Int, weight slotWeight: Int) {
-    guard waiting.remove(slot) != nil || started.remove(slot) != nil else { return }
+    let start: UInt64
+    if let entry = waiting.remove(slot, now: now) {
+      start = entry.time
+    } else if let entry = started.remove(slot, now: now) {
+      start = entry.time &- periods[slot]
+    } else {
+      return
+    }
     weight -= slotWeight
+    if weight > 0 {
+      advance(byShare: Int64(bitPattern: now &- start) * Int64(slotWeight))
+    }
   }
+
+  private mutating func advance(byShare lag: Int64) {
+    now &+= UInt64(bitPattern: wholeUnits(lag / Int64(weight)))
+  }
+
+  private func wholeUnits(_ time: Int64) -> Int64 { time & ~Int64(VirtualTime.unit - 1) }
 
   /// Whose turn it is; `nil` where nobody takes part.
   mutating func take() -> Int? {
+    // Rounding makes the clock run a little slower than the turns: nobody to serve moves it on.
+    if started.isEmpty, !waiting.isEmpty, VirtualTime.isAfter(waiting.first.time, now) {
+      now = waiting.first.time
+    }
+    if started.isEmpty, !waiting.isEmpty, !waiting.hasSecond(upTo: now) {
+      // A turn that starts alone, as most do among equal weights, is taken at once.
+      let turn = waiting.first
+      let next = turn.time &+ periods[turn.slot]
+      waiting.replaceFirst(with: .init(rank: 0, time: next, slot: turn.slot), now: now)
+      now &+= VirtualTime.step(weight)
+      return turn.slot
+    }
+    return takeDue()
+  }
+
+  private mutating func takeDue() -> Int? {
     startTurns()
-    guard !started.isEmpty else { return nil }
-    let due = started.removeFirst()
+    if started.isEmpty {
+      guard !waiting.isEmpty else { return nil }
+      start(waiting.removeFirst(now: now))
+    }
+    let due = started.removeFirst(now: now)
     // The next turn starts where this one ends, however late it was taken.
-    waiting.insert(.init(rank: 0, deadline: due.deadline, slot: due.slot))
-    now &+= SmoothRoundRobin.turn / UInt64(weight)
+    waiting.insert(due, now: now)
+    now &+= VirtualTime.step(weight)
     return due.slot
   }
 
   /// The same, past those already tried, which keep the turns they have.
   mutating func take(avoiding tried: TriedBackends) -> Int? {
-    var left = InlineArray<8, IndexedHeap.Entry>(repeating: .init(rank: 0, deadline: 0, slot: 0))
+    var left = InlineArray<8, IndexedHeap.Entry>(repeating: .init(rank: 0, time: 0, slot: 0))
     var hadStarted = InlineArray<8, Bool>(repeating: false)
     var count = 0
     for index in 0..<tried.count {
       let slot = tried[index]
-      if let entry = waiting.remove(slot) {
+      if let entry = waiting.remove(slot, now: now) {
         left[count] = entry
         count += 1
-      } else if let entry = started.remove(slot) {
+      } else if let entry = started.remove(slot, now: now) {
         left[count] = entry
         hadStarted[count] = true
         count += 1
       }
     }
-    let taken = take()
+    // Not `take`: that those left have not started yet does not mean that the clock is slow.
+    let taken = takeDue()
     for index in 0..<count {
-      if hadStarted[index] { started.insert(left[index]) } else { waiting.insert(left[index]) }
+      if hadStarted[index] {
+        started.insert(left[index], now: now)
+      } else {
+        waiting.insert(left[index], now: now)
+      }
     }
     return taken
   }
 
+  /// Starts every turn whose time has come, however many: after a change of the whole set.
+  mutating func startAllTurns() {
+    while !waiting.isEmpty, !VirtualTime.isAfter(waiting.first.time, now) { start(waiting.removeFirst(now: now)) }
+  }
+
   private mutating func startTurns() {
-    guard !waiting.isEmpty else { return }
-    // Rounding makes the clock run a little slower than the turns, and a backend that left may
-    // have taken the only started turn with it: nobody to serve moves the clock on.
-    if started.isEmpty, isAfter(waiting.first.deadline, now) { now = waiting.first.deadline }
     for _ in 0..<SmoothRoundRobin.startsPerPick {
-      guard !waiting.isEmpty, !isAfter(waiting.first.deadline, now) else { return }
-      var entry = waiting.removeFirst()
-      entry.deadline &+= periods[entry.slot]
-      started.insert(entry)
+      guard !waiting.isEmpty, !VirtualTime.isAfter(waiting.first.time, now) else { return }
+      start(waiting.removeFirst(now: now))
     }
   }
 
-  private func isAfter(_ a: UInt64, _ b: UInt64) -> Bool { Int64(bitPattern: a &- b) > 0 }
-
-  private static func period(_ weight: Int) -> UInt64 {
-    (turn + UInt64(weight) - 1) / UInt64(weight)
+  @inline(__always)
+  private mutating func start(_ turn: IndexedHeap.Entry) {
+    let due = turn.time &+ periods[turn.slot]
+    started.insert(.init(rank: 0, time: due, slot: turn.slot), now: now)
   }
 
   var count: Int { waiting.count + started.count }
 
   func checkInvariants() {
-    waiting.checkInvariants()
-    started.checkInvariants()
+    waiting.checkInvariants(now: now)
+    started.checkInvariants(now: now)
     precondition(weight >= count, "each backend that takes part weighs at least 1")
   }
 }

@@ -23,8 +23,7 @@ struct Tier: ~Copyable {
   private var draws: WeightedDraw
   private let ring: HashRing?
 
-  /// Virtual time of `leastLoaded`, which orders backends of equal load, in `SmoothRoundRobin`
-  /// units.
+  /// Virtual time of `leastLoaded`, which orders backends of equal load, in turns.
   private var now: UInt64 = 0
   /// Slot of each backend that the ring's owners index.
   private var slotOfOwner: FixedTable<Int32>
@@ -62,7 +61,7 @@ struct Tier: ~Copyable {
     switch kind {
     case .roundRobin: turns.insert(slot, weight: Int(backend.weight))
     case .leastConnections:
-      leastLoaded.insert(.init(rank: backend.loadRank, deadline: now, slot: slot))
+      leastLoaded.insert(.init(rank: backend.loadRank, time: now, slot: slot), now: now)
     case .twoChoices: draws.add(Int(backend.weight), to: slot)
     case .hash: break
     }
@@ -74,11 +73,14 @@ struct Tier: ~Copyable {
     inFlight -= backend.inFlight
     switch kind {
     case .roundRobin: turns.remove(slot, weight: Int(backend.weight))
-    case .leastConnections: leastLoaded.remove(slot)
+    case .leastConnections: _ = leastLoaded.remove(slot, now: now)
     case .twoChoices: draws.add(-Int(backend.weight), to: slot)
     case .hash: break
     }
   }
+
+  /// After the insertions of an update.
+  mutating func settle() { turns.startAllTurns() }
 
   // MARK: Choosing
 
@@ -150,16 +152,16 @@ struct Tier: ~Copyable {
   private mutating func reserveLeastLoaded(
     avoiding tried: TriedBackends, slots: inout FixedTable<BackendSlot>
   ) -> Reservation {
-    var left = InlineArray<8, IndexedHeap.Entry>(repeating: .init(rank: 0, deadline: 0, slot: 0))
+    var left = InlineArray<8, IndexedHeap.Entry>(repeating: .init(rank: 0, time: 0, slot: 0))
     var count = 0
     for index in 0..<tried.count where isCandidate(tried[index], slots: slots) {
-      if let entry = leastLoaded.remove(tried[index]) {
+      if let entry = leastLoaded.remove(tried[index], now: now) {
         left[count] = entry
         count += 1
       }
     }
     let found = reserveLeastLoaded(slots: &slots)
-    for index in 0..<count { leastLoaded.insert(left[index]) }
+    for index in 0..<count { leastLoaded.insert(left[index], now: now) }
     return found
   }
 
@@ -167,18 +169,18 @@ struct Tier: ~Copyable {
   private mutating func reserveLeastLoaded(
     slots: inout FixedTable<BackendSlot>
   ) -> Reservation {
-    var entry = leastLoaded.first
-    slots[entry.slot].inFlight += 1
+    let turn = leastLoaded.first
+    let slot = turn.slot
+    slots[slot].inFlight += 1
     inFlight += 1
-    let backend = slots[entry.slot]
+    let backend = slots[slot]
     // A backend that had nothing for long does not get the turns it missed.
-    let lag = Int64(bitPattern: now &- entry.deadline)
-    let start = lag > 0 ? now : entry.deadline
-    entry.deadline = start &+ SmoothRoundRobin.turn / UInt64(truncatingIfNeeded: backend.weight)
-    entry.rank = backend.loadRank
-    now &+= SmoothRoundRobin.turn / UInt64(truncatingIfNeeded: weight)
-    leastLoaded.replaceFirst(with: entry)
-    return Reservation(slot: entry.slot)
+    let start = VirtualTime.isAfter(now, turn.time) ? now : turn.time
+    let next = start &+ VirtualTime.period(Int(backend.weight))
+    now &+= VirtualTime.step(weight)
+    leastLoaded.replaceFirst(
+      with: .init(rank: backend.loadRank, time: next, slot: slot), now: now)
+    return Reservation(slot: slot)
   }
 
   /// Two different candidates by weight, and of these the less loaded.
@@ -238,7 +240,7 @@ struct Tier: ~Copyable {
   @inline(__always)
   mutating func released(_ slot: Int, _ backend: BackendSlot) {
     inFlight -= 1
-    if kind == .leastConnections { leastLoaded.lower(slot, rank: backend.loadRank) }
+    if kind == .leastConnections { leastLoaded.lower(slot, rank: backend.loadRank, now: now) }
   }
 
   // MARK: Checking
@@ -263,7 +265,7 @@ struct Tier: ~Copyable {
     precondition(count == candidates && weights == weight, "candidates are miscounted")
     precondition(requests == inFlight, "requests in flight are miscounted")
     turns.checkInvariants()
-    leastLoaded.checkInvariants()
+    leastLoaded.checkInvariants(now: now)
     precondition(kind != .roundRobin || turns.count == count, "a stranger gets turns")
     precondition(kind != .leastConnections || leastLoaded.count == count, "a stranger is chosen")
     precondition(kind != .twoChoices || draws.total == weight, "a stranger is drawn")

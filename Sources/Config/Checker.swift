@@ -98,11 +98,14 @@ struct Checker {
   }
 
   private mutating func check(_ statement: Statement, _ row: Directive) {
+    if row.opens == nil, let opening = statement.opening {
+      draft.report.error(
+        "'\(row.name)' has no block", at: opening, notes: ["expected '\(row.synopsis)'"])
+      if Checker.members.contains(row.name) { draft.hasFaultyMember = true }
+      return
+    }
     let reading = read(statement, row)
     guard let context = row.opens else {
-      if let opening = statement.opening {
-        draft.report.error("'\(row.name)' has no block", at: opening)
-      }
       if let reading {
         row.apply(&draft, reading)
       } else if Checker.members.contains(row.name) {

@@ -78,6 +78,12 @@ struct Parser {
     report.error(
       "a block's directives stand on lines of their own", at: next.location,
       notes: ["begin a new line after '{'"])
+    // What was meant is plain: the rest is one directive of the block.
+    let words = rest.prefix { $0.kind == .word }
+    if let name = words.first {
+      frames[frames.count - 1].statements.append(
+        Statement(name: name, words: Array(words.dropFirst())))
+    }
     if rest.last?.kind == .close { closeFrame() }
   }
 

@@ -6,6 +6,9 @@ enum PatternReader {
   static let pathLimit = 1024
 
   static func read(_ word: String) throws(ValueFault) -> RoutePattern {
+    if word.isEmpty {
+      throw ValueFault(message: "an empty pattern", notes: ["'*' takes every request"])
+    }
     if word.contains("://") {
       throw ValueFault(
         message: "a route's pattern is a host and a path, without a scheme",

@@ -7,62 +7,63 @@ extension Directive {
   private static let millisecond = TimeAmount.milliseconds(1)
   private static let day = TimeAmount.seconds(86_400)
 
-  static let upstream: [Directive] = [
-    balance,
-    Directive(
-      name: "backend", context: .upstream,
-      arguments: [
-        Argument(label: "ADDRESS", kind: .backendAddress),
-        Argument(
-          label: "backup", kind: .word(["backup"], noun: "word"), presence: .optional),
-      ],
-      options: [
-        OptionRow(
-          key: "name", kind: .name(more: ":[]"), fallback: "the address as written",
-          summary: "Unique in its upstream. State, metrics and the place on the hash ring belong "
-            + "to the name: give one where the address will change."),
-        OptionRow(
-          key: "weight", kind: .integer(0...256), fallback: "1",
-          summary: "Share of the requests; 0 takes no new ones."),
-      ],
-      isRepeatable: true,
-      summary: "One server; `backup`: used only when no other backend can serve."
-    ) { draft, reading in draft.addBackend(reading) },
-    .duration(
-      "connect-timeout", .upstream, \.upstream.connectTimeout, millisecond...day,
-      "Until a connection to a backend is made."),
-    .duration(
-      "first-byte-timeout", .upstream, \.upstream.firstByteTimeout, millisecond...day,
-      "From the end of the request until the response's head is complete: 504."),
-    .duration(
-      "idle-timeout", .upstream, \.upstream.idleTimeout, millisecond...day,
-      "Between two reads of a response, or two writes of a request."),
-    .duration(
-      "pool-idle-timeout", .upstream, \.upstream.poolIdleTimeout, millisecond...day,
-      "Age at which an unused connection is closed; keep it below the backends' own."),
-    .count(
-      "pool-size", .upstream, \.upstream.poolSize, 0...65_536,
-      "Unused connections kept for each backend and worker."),
-    .count(
-      "attempts", .upstream, \.upstream.attempts, 1...8,
-      "Attempts of one request in all, the first included."),
-    Directive(
-      name: "host", context: .upstream,
-      arguments: [
-        Argument(
-          label: "preserve|backend|HOST",
-          kind: .either("preserve", .either("backend", .host(allowsPort: true))))
-      ],
-      fallback: "preserve",
-      summary: "The Host field that backends see: the client's, the backend's address, or this."
-    ) { draft, reading in
-      switch reading.text(0) {
-      case "preserve": draft.upstream.host = .preserve
-      case "backend": draft.upstream.host = .backend
-      default: draft.upstream.host = .literal(reading.text(0))
-      }
-    },
-  ] + headLimits(.upstream)
+  static let upstream: [Directive] =
+    [
+      balance,
+      Directive(
+        name: "backend", context: .upstream,
+        arguments: [
+          Argument(label: "ADDRESS", kind: .backendAddress),
+          Argument(
+            label: "backup", kind: .word(["backup"], noun: "word"), presence: .optional),
+        ],
+        options: [
+          OptionRow(
+            key: "name", kind: .name(more: ":[]"), fallback: "the address as written",
+            summary: "Unique in its upstream. State, metrics and the place on the hash ring belong "
+              + "to the name: give one where the address will change."),
+          OptionRow(
+            key: "weight", kind: .integer(0...256), fallback: "1",
+            summary: "Share of the requests; 0 takes no new ones."),
+        ],
+        isRepeatable: true,
+        summary: "One server; `backup`: used only when no other backend can serve."
+      ) { draft, reading in draft.addBackend(reading) },
+      .duration(
+        "connect-timeout", .upstream, \.upstream.connectTimeout, millisecond...day,
+        "Until a connection to a backend is made."),
+      .duration(
+        "first-byte-timeout", .upstream, \.upstream.firstByteTimeout, millisecond...day,
+        "From the end of the request until the response's head is complete: 504."),
+      .duration(
+        "idle-timeout", .upstream, \.upstream.idleTimeout, millisecond...day,
+        "Between two reads of a response, or two writes of a request."),
+      .duration(
+        "pool-idle-timeout", .upstream, \.upstream.poolIdleTimeout, millisecond...day,
+        "Age at which an unused connection is closed; keep it below the backends' own."),
+      .count(
+        "pool-size", .upstream, \.upstream.poolSize, 0...65_536,
+        "Unused connections kept for each backend and worker."),
+      .count(
+        "attempts", .upstream, \.upstream.attempts, 1...8,
+        "Attempts of one request in all, the first included."),
+      Directive(
+        name: "host", context: .upstream,
+        arguments: [
+          Argument(
+            label: "preserve|backend|HOST",
+            kind: .either("preserve", .either("backend", .host(allowsPort: true))))
+        ],
+        fallback: "preserve",
+        summary: "The Host field that backends see: the client's, the backend's address, or this."
+      ) { draft, reading in
+        switch reading.text(0) {
+        case "preserve": draft.upstream.host = .preserve
+        case "backend": draft.upstream.host = .backend
+        default: draft.upstream.host = .literal(reading.text(0))
+        }
+      },
+    ] + headLimits(.upstream)
 
   static let hashKeys = ["path", "url", "client-address", "header", "cookie", "query"]
 

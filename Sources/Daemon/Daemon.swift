@@ -19,6 +19,9 @@ public final class Daemon {
     public static let failure: Int32 = 1
   }
 
+  /// For the last log lines to reach the disk.
+  private static let logFlushTime = TimeAmount.seconds(2)
+
   let path: String
   let environment: [String: String]
   let log: EventLog
@@ -31,7 +34,8 @@ public final class Daemon {
   private(set) var options: ProxyOptions
   private(set) var snapshot: Snapshot
   private(set) var lastReload = ReloadRecord()
-  let accessLog: LogSink
+  /// `nil` where the access log is off.
+  let accessLog: LogWriter?
   let workers: WorkerThreads
   private let admin: AdminServer
   private var drainStarted = MonotonicTime.never
@@ -42,9 +46,9 @@ public final class Daemon {
     self.path = path
     self.environment = environment
     signals = Signals()
-    log = EventLog()
+    log = EventLog(level: .info)
     guard var options = Daemon.load(path, environment, log) else { return nil }
-    log.level = options.logLevel
+    log.setLevel(options.logLevel)
     descriptorLimit = DescriptorLimit.raise()
     DescriptorLimit.fit(&options, limit: descriptorLimit, log: log)
     self.options = options
@@ -66,7 +70,7 @@ public final class Daemon {
       log.error(error.message)
       return nil
     }
-    accessLog = LogSink(options.accessLog, events: log)
+    accessLog = LogWriter(options.accessLog.target, eventLog: log)
     workers = WorkerThreads(
       snapshot: snapshot, shared: shared, listeners: sockets, seed: seed, log: accessLog)
     let addresses = options.listeners.flatMap { $0.bind.map(\.description) }
@@ -136,7 +140,7 @@ public final class Daemon {
     switch signal {
     case .stop: drain()
     case .reload: _ = reload()
-    case .reopenLogs: accessLog.reopen()
+    case .reopenLogs: accessLog?.reopen()
     }
   }
 
@@ -152,7 +156,7 @@ public final class Daemon {
 
   private func end() -> Int32 {
     workers.join()
-    accessLog.close()
+    _ = accessLog?.close(deadline: MonotonicTime.now() + Daemon.logFlushTime)
     admin.close()
     log.info("stopped")
     return ExitStatus.success
@@ -200,7 +204,7 @@ public final class Daemon {
       return
     }
     options = loaded
-    log.level = loaded.logLevel
+    log.setLevel(loaded.logLevel)
     workers.post(.adopt(snapshot))
     record.succeeded = true
   }

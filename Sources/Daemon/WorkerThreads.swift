@@ -21,18 +21,19 @@ final class WorkerThreads {
   /// Starts one thread for each set of listeners; each worker is made inside its thread.
   init(
     snapshot: Snapshot, shared: SharedState, listeners: [[WorkerListener]], seed: UInt64,
-    log: LogSink
+    log: LogWriter?
   ) {
     seats = listeners.map { _ in Seat(mailbox: Mailbox(), metrics: WorkerMetrics()) }
     ended = EndCounter()
     let ended = ended
+    let format = snapshot.options.accessLog.format
     for (index, seat) in seats.enumerated() {
       let sockets = listeners[index]
       threads.append(
         Thread.start(name: "weir-worker-\(index)") {
           let worker = Worker(
             snapshot: snapshot, shared: shared, mailbox: seat.mailbox, listeners: sockets,
-            metrics: seat.metrics, log: AccessLogBuffer(log),
+            metrics: seat.metrics, log: AccessLogBuffer(log, format),
             seed: seed &+ UInt64(index) &* 0x9E37_79B9_7F4A_7C15)
           worker?.run()
           ended.signal()

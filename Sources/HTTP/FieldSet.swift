@@ -8,6 +8,7 @@ public struct FieldSet: OptionSet, Sendable, BitwiseCopyable {
 
   public init(_ names: FieldName...) { rawValue = names.reduce(0) { $0 | $1.bit } }
 
+  @inline(__always)
   public func contains(_ name: FieldName) -> Bool { rawValue & name.bit != 0 }
 
   /// Fields that speak about one connection only (RFC 9110 §7.6.1, RFC 9112 §7.1): never
@@ -33,6 +34,7 @@ public struct FieldMask: BitwiseCopyable, Sendable {
     }
   }
 
+  @inline(__always)
   public func contains(_ index: Int) -> Bool {
     let word =
       switch index >> 6 {
@@ -52,6 +54,7 @@ public struct ListMembers {
   private let value: ByteView
   private var index = 0
 
+  @inline(__always)
   public init(_ value: ByteView) { self.value = value }
 
   public mutating func next() -> ByteView? {

@@ -58,11 +58,19 @@ public struct RequestHead: ~Copyable {
   public var acceptsTrailers = false
   /// `Upgrade` named in `Connection` and present.
   public var wantsUpgrade = false
+  /// `Connection` names fields that go no further.
+  public var hasNominations = false
   /// Room for `routingPath` where it differs from the received path; a path never grows.
   private let decodedPath: UnsafeMutablePointer<UInt8>
   private static let decodedPathBytes = 32 * 1024
+  /// Stands in for a host that an HTTP/1.0 request did not name (rule 12).
+  private var assumedHost: ByteView = .empty
+  private static let assumedHostBytes = 256
 
-  public init() { unsafe decodedPath = .allocate(capacity: RequestHead.decodedPathBytes) }
+  public init() {
+    unsafe decodedPath = .allocate(
+      capacity: RequestHead.decodedPathBytes + RequestHead.assumedHostBytes)
+  }
 
   deinit { unsafe decodedPath.deallocate() }
 
@@ -75,12 +83,22 @@ public struct RequestHead: ~Copyable {
     queryRange = .empty
     authorityRange = .empty
     hostRange = .empty
+    assumedHost = .empty
     framing = .none
     routingPath = .empty
     wantsKeepAlive = false
     expectsContinue = false
     acceptsTrailers = false
     wantsUpgrade = false
+    hasNominations = false
+  }
+
+  /// Gives a request without a host this one: lower case, at most 255 octets.
+  public mutating func assumeHost(_ host: [UInt8]) {
+    var sink = unsafe ByteSink(
+      base: decodedPath + RequestHead.decodedPathBytes, capacity: RequestHead.assumedHostBytes)
+    sink.append(host)
+    assumedHost = sink.view
   }
 
   mutating func decodedPathSink() -> ByteSink {
@@ -94,8 +112,10 @@ public struct RequestHead: ~Copyable {
     fields.firstIndex(of: name).map { bytes.slice(fields[$0].valueRange) }
   }
 
-  public var host: ByteView { bytes.slice(hostRange) }
-  public var authority: ByteView { bytes.slice(authorityRange) }
+  public var host: ByteView { hostRange.isEmpty ? assumedHost : bytes.slice(hostRange) }
+  public var authority: ByteView {
+    authorityRange.isEmpty ? assumedHost : bytes.slice(authorityRange)
+  }
   public var path: ByteView { bytes.slice(pathRange) }
   public var query: ByteView { bytes.slice(queryRange) }
   public var target: ByteView { bytes.slice(targetRange) }
@@ -114,6 +134,8 @@ public struct ResponseHead: ~Copyable {
   public var fields = Fields()
   /// The backend will keep the connection open after this response.
   public var wantsKeepAlive = false
+  /// `Connection` names fields that go no further.
+  public var hasNominations = false
 
   public init() {}
 

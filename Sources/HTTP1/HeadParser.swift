@@ -193,11 +193,15 @@ public enum HeadParser {
   private static func parseField(
     _ bytes: ByteView, from start: Int, into fields: inout Fields, limits: borrowing HeadLimits
   ) throws(HeadFault) -> Int {
-    let nameEnd = bytes.endOfToken(from: start)
-    guard nameEnd < bytes.count else { return 0 }
-    guard nameEnd > start, bytes[nameEnd] == UInt8(ascii: ":") else {
-      throw .bad("malformed field name")
+    let nameEnd = bytes.firstColon(from: start)
+    let name = FieldName(bytes.slice(start, nameEnd))
+    // A known name is a token; any other has to prove it.
+    if name == .other {
+      let tokenEnd = bytes.endOfToken(from: start)
+      if tokenEnd == bytes.count { return 0 }
+      guard tokenEnd == nameEnd, nameEnd > start else { throw .bad("malformed field name") }
     }
+    guard nameEnd < bytes.count else { return 0 }
     var valueStart = nameEnd + 1
     while valueStart < bytes.count, ASCII.isBlank(bytes[valueStart]) { valueStart += 1 }
     let lineEnd = bytes.endOfFieldValue(from: valueStart)
@@ -211,7 +215,7 @@ public enum HeadParser {
     var valueEnd = lineEnd
     while valueEnd > valueStart, ASCII.isBlank(bytes[valueEnd - 1]) { valueEnd -= 1 }
     let field = Field(
-      name: FieldName(bytes.slice(start, nameEnd)), nameRange: ByteRange(start, nameEnd),
+      name: name, nameRange: ByteRange(start, nameEnd),
       valueRange: ByteRange(valueStart, valueEnd), lineRange: ByteRange(start, lineEnd + 2))
     guard fields.append(field) else { throw HeadFault(431, "too many field lines") }
     return lineEnd + 2

@@ -46,6 +46,7 @@ enum RequestRules {
     let options = ConnectionOptions(head.fields, head.bytes)
     head.wantsKeepAlive =
       head.version == .http11 ? !options.hasClose : options.hasKeepAlive && !options.hasClose
+    head.hasNominations = options.hasNominations
     head.wantsUpgrade =
       head.version == .http11 && options.hasUpgrade && head.fields.contains(.upgrade)
     if head.fields.contains(.te), head.version == .http11 {
@@ -83,6 +84,7 @@ enum ResponseRules {
     let options = ConnectionOptions(head.fields, head.bytes)
     head.wantsKeepAlive =
       head.version == .http11 ? !options.hasClose : options.hasKeepAlive && !options.hasClose
+    head.hasNominations = options.hasNominations
     if isHead || head.status < 200 || head.status == 204 || head.status == 304 {
       head.framing = .none
     } else if hasCoding {
@@ -136,15 +138,24 @@ struct ConnectionOptions {
   var hasClose = false
   var hasKeepAlive = false
   var hasUpgrade = false
+  /// Other field names are nominated as hop-by-hop.
+  var hasNominations = false
 
   init(_ fields: borrowing Fields, _ bytes: ByteView) {
+    guard fields.contains(.connection) else { return }
     var index = fields.firstIndex(of: .connection)
     while let line = index {
       var members = ListMembers(bytes.slice(fields[line].valueRange))
       while let member = members.next() {
-        if member.equalsLowercased("close") { hasClose = true }
-        if member.equalsLowercased("keep-alive") { hasKeepAlive = true }
-        if member.equalsLowercased("upgrade") { hasUpgrade = true }
+        if member.equalsLowercased("close") {
+          hasClose = true
+        } else if member.equalsLowercased("keep-alive") {
+          hasKeepAlive = true
+        } else if member.equalsLowercased("upgrade") {
+          hasUpgrade = true
+        } else {
+          hasNominations = true
+        }
       }
       index = fields.firstIndex(of: .connection, from: line + 1)
     }

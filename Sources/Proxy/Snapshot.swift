@@ -12,7 +12,10 @@ public final class Snapshot: Sendable {
   let table: RouteTable
   let routes: [RoutePlan]
   let upstreams: [UpstreamPlan]
-  let listeners: [ListenerOptions]
+  let listeners: [ListenerPlan]
+  let trustedProxies: [IPNetwork]
+  let maxConnections: Int
+  let maxConnectionsPerClient: Int
   /// `weir-<name>`, as in Via and Proxy-Status.
   let instance: [UInt8]
 
@@ -24,12 +27,52 @@ public final class Snapshot: Sendable {
     self.generation = generation
     self.options = options
     instance = Array("weir-\(name)".utf8)
-    listeners = options.listeners
+    listeners = options.listeners.map(ListenerPlan.init)
+    trustedProxies = options.trustedProxies
+    maxConnections = options.maxConnections
+    maxConnectionsPerClient = options.maxConnectionsPerClient
     let upstreams = options.upstreams.map { UpstreamPlan($0, shared.upstream($0)) }
     self.upstreams = upstreams
     routes = options.routes.map { route in
       RoutePlan(route, id: shared.routeID(route.name), upstreams: upstreams)
     }
+  }
+}
+
+extension Snapshot {
+  /// Whether forwarding fields from this peer are believed.
+  func isTrusted(_ address: IPAddress) -> Bool {
+    for network in trustedProxies where network.contains(address) { return true }
+    return false
+  }
+}
+
+/// A listener's options as one object: looked at for every request without copying them.
+final class ListenerPlan: Sendable {
+  let options: ListenerOptions
+  let limits: HeadLimits
+  let headerTimeout: TimeAmount
+  let keepAliveTimeout: TimeAmount
+  let keepAliveRequests: Int
+  let keepAliveTime: TimeAmount
+  let bodyTimeout: TimeAmount
+  let minBodyRate: Int
+  let sendTimeout: TimeAmount
+  let defaultHost: [UInt8]
+  let strictPath: Bool
+
+  init(_ options: ListenerOptions) {
+    self.options = options
+    limits = options.limits
+    headerTimeout = options.headerTimeout
+    keepAliveTimeout = options.keepAliveTimeout
+    keepAliveRequests = options.keepAliveRequests
+    keepAliveTime = options.keepAliveTime
+    bodyTimeout = options.bodyTimeout
+    minBodyRate = options.minBodyRate
+    sendTimeout = options.sendTimeout
+    defaultHost = Array((options.defaultHost ?? "").utf8)
+    strictPath = options.strictPath
   }
 }
 

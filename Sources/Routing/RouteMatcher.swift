@@ -121,7 +121,7 @@ extension RouteTable {
   private func lookUp(_ name: ByteView, isWildcard: Bool) -> Int32 {
     let length = name.count
     let hash = SegmentHash.of(name.pointer, length, seed: HostSeed.of(isWildcard: isWildcard))
-    let mask = hostSlots.count - 1
+    let mask = hostSlots.count &- 1
     var index = Int(hash) & mask
     while true {
       let slot = hostSlots[index]
@@ -131,7 +131,7 @@ extension RouteTable {
       {
         return slot.host
       }
-      index = (index + 1) & mask
+      index = (index &+ 1) & mask
     }
   }
 
@@ -146,16 +146,15 @@ extension RouteTable {
     var start = 1
     var isWhole = false
     while true {
-      var end = start
-      while end < length, bytes[end] != UInt8(ascii: "/") { end += 1 }
-      let next = child(of: node, bytes + start, end - start)
+      let end = nextSlash(bytes, from: start, length)
+      let next = child(of: node, bytes + start, end &- start)
       if next < 0 { break }
       node = next
       if end == length {
         isWhole = true
         break
       }
-      start = end + 1
+      start = end &+ 1
     }
     if isWhole {
       let route = first(of: nodes[Int(node)].exact, head)
@@ -174,7 +173,7 @@ extension RouteTable {
   @inline(__always)
   private func child(of node: Int32, _ segment: UnsafePointer<UInt8>, _ length: Int) -> Int32 {
     let hash = SegmentHash.of(segment, length, seed: UInt32(bitPattern: node))
-    let mask = edges.count - 1
+    let mask = edges.count &- 1
     var index = Int(hash) & mask
     while true {
       let edge = edges[index]
@@ -184,7 +183,7 @@ extension RouteTable {
       {
         return edge.child
       }
-      index = (index + 1) & mask
+      index = (index &+ 1) & mask
     }
   }
 

@@ -12,7 +12,7 @@ struct BalancerModel {
     var isAvailable = true
     var inFlight = 0
     var slot: Int
-    /// Virtual deadline of least connections' ties, in turns of weight 1 / 2^32.
+    /// Virtual deadline of least connections' ties, a turn of weight 1 being 2^40.
     var deadline: UInt64 = 0
   }
 
@@ -48,11 +48,13 @@ struct BalancerModel {
       $0 + ($1.isBackup == isBackup && $1.isAvailable ? $1.weight : 0)
     }
     let time = now[isBackup] ?? 0
-    let turn: UInt64 = 1 << 32
+    let turn: UInt64 = 1 << 40
+    let unit: UInt64 = 1 << 16
     let lag = Int64(bitPattern: time &- backends[best].deadline)
     backends[best].deadline =
-      (lag > 0 ? time : backends[best].deadline) &+ turn / UInt64(backends[best].weight)
-    now[isBackup] = time &+ turn / UInt64(tierWeight)
+      (lag > 0 ? time : backends[best].deadline) 
+      &+ (turn / UInt64(backends[best].weight) + unit - 1) / unit * unit
+    now[isBackup] = time &+ turn / UInt64(tierWeight) / unit * unit
     backends[best].inFlight += 1
     return backends[best].slot
   }

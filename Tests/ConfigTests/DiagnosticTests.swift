@@ -118,8 +118,8 @@ import Testing
   }
 
   @Test func `faults come in the order of the text whatever pass finds them`() {
-    let text =
-      "route /a {\nupstream none\n}\nroute /a {\nrespond 200\n}\nroute /a {\nrespond 200\n}\n"
+    let respond = "route /a {\nrespond 200\n}\n"
+    let text = "route /a {\nupstream none\n}\n" + respond + respond
     let lines = load(text + "workers 0\n").diagnostics.map(\.line)
     #expect(lines == [2, 4, 7, 10, 0])
   }

@@ -80,6 +80,7 @@ public struct Slab<Element: BitwiseCopyable>: ~Copyable {
 
   /// The record, or `nil` where it has been removed or the handle is of another slab.
   @unsafe
+  @inline(__always)
   public func resolve(_ handle: Handle) -> UnsafeMutablePointer<Element>? {
     guard handle.kind == kind, handle.index < unused else { return nil }
     let slot = unsafe slot(handle.index)
@@ -90,6 +91,7 @@ public struct Slab<Element: BitwiseCopyable>: ~Copyable {
 
   /// The record that must exist: a missing one is a bug of ours and traps.
   @unsafe
+  @inline(__always)
   public subscript(_ handle: Handle) -> UnsafeMutablePointer<Element> {
     guard let pointer = unsafe resolve(handle) else { preconditionFailure("stale handle") }
     return unsafe pointer
@@ -116,10 +118,12 @@ public struct Slab<Element: BitwiseCopyable>: ~Copyable {
     return found
   }
 
+  @inline(__always)
   private func slot(_ index: UInt32) -> UnsafeMutablePointer<Slot> {
     unsafe chunks[Int(index >> Self.chunkBits)] + Int(index) & (Self.chunkSize - 1)
   }
 
+  @inline(__always)
   private func elementPointer(_ slot: UnsafeMutablePointer<Slot>) -> UnsafeMutablePointer<Element> {
     let offset = MemoryLayout<Slot>.offset(of: \.element)!
     return unsafe (UnsafeMutableRawPointer(slot) + offset).assumingMemoryBound(to: Element.self)

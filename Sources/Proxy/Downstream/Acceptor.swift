@@ -25,7 +25,7 @@ extension Worker {
   }
 
   private func admit(_ accepted: AcceptedConnection, _ listener: Int) {
-    let options = currentSnapshot.options
+    let options = currentSnapshot
     metrics.add(.connectionsAccepted)
     let limit = options.maxConnectionsPerClient
     if limit > 0, !shared.clients.admit(accepted.address, limit: limit) {
@@ -179,7 +179,7 @@ extension Worker {
 
   func listenerOptions(
     _ connection: UnsafeMutablePointer<DownstreamConnection>
-  ) -> ListenerOptions {
+  ) -> ListenerPlan {
     currentSnapshot.listeners[Int(connection.pointee.listener)]
   }
 }

@@ -88,6 +88,7 @@ extension Worker {
       return false
     }
     guard length > 0 else { return receiveMoreHead(handle, connection) }
+    if requestHead.host.isEmpty { requestHead.assumeHost(options.defaultHost) }
     connection.pointee.knownOctets = 0
     begin(handle, connection, length)
     return true

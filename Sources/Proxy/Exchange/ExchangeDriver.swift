@@ -201,7 +201,7 @@ extension Worker {
     let route = route(exchange)
     guard case .upstream(let plan) = route.action else { preconditionFailure("no upstream") }
     let snapshot = snapshot(exchange)
-    let isTrusted = isTrusted(client.pointee.address, snapshot.options)
+    let isTrusted = snapshot.isTrusted(client.pointee.address)
     noteRequestID(exchange, isTrusted)
     var sink = ByteSink(base: scratch, capacity: Worker.scratchBytes)
     HeaderRewrite.appendRequest(
@@ -236,6 +236,7 @@ extension Worker {
       _ = try HeadParser.parseRequest(
         client.pointee.wire.input.pinnedView, into: &requestHead, limits: limits)
     } catch { preconditionFailure("an accepted head is no longer accepted") }
+    if requestHead.host.isEmpty { requestHead.assumeHost(listenerOptions(client).defaultHost) }
     headOwner = handle
   }
 
@@ -257,17 +258,12 @@ extension Worker {
 
   // MARK: Who the client is
 
-  func isTrusted(_ address: IPAddress, _ options: ProxyOptions) -> Bool {
-    for network in options.trustedProxies where network.contains(address) { return true }
-    return false
-  }
-
   /// The right-most address that no trusted proxy vouches for (semantics.md 22).
   func clientAddress(
-    _ connection: UnsafeMutablePointer<DownstreamConnection>, _ options: ProxyOptions
+    _ connection: UnsafeMutablePointer<DownstreamConnection>, _ snapshot: Snapshot
   ) -> IPAddress {
     let peer = connection.pointee.address
-    guard isTrusted(peer, options), requestHead.fields.contains(.xForwardedFor) else {
+    guard snapshot.isTrusted(peer), requestHead.fields.contains(.xForwardedFor) else {
       return peer
     }
     var hops: [IPAddress] = []
@@ -283,7 +279,7 @@ extension Worker {
       }
       line = requestHead.fields.firstIndex(of: .xForwardedFor, from: index + 1)
     }
-    return hops.last { !isTrusted($0, options) } ?? hops.first ?? peer
+    return hops.last { !snapshot.isTrusted($0) } ?? hops.first ?? peer
   }
 
   private func hash(
@@ -296,7 +292,7 @@ extension Worker {
       let host = StableHash.of(requestHead.authority)
       return StableHash.of(requestHead.bytes.slice(requestHead.pathAndQueryRange), seed: host)
     case .clientAddress:
-      let address = clientAddress(connection, currentSnapshot.options)
+      let address = clientAddress(connection, currentSnapshot)
       var random = SeededRandom(seed: address.high ^ address.low)
       return random.next()
     case .header(let name):

@@ -194,18 +194,3 @@ extension Worker {
     abandon(handle, .clientStalled)
   }
 }
-
-extension Worker {
-  /// Counts and logs an exchange at its end.
-  func record(
-    _ exchange: UnsafeMutablePointer<Exchange>,
-    _ connection: UnsafeMutablePointer<DownstreamConnection>
-  ) {
-  }
-
-  func logRefused(
-    _ connection: UnsafeMutablePointer<DownstreamConnection>, _ fault: HeadFault
-  ) {}
-
-  func logMalformed(_ exchange: UnsafeMutablePointer<Exchange>, _ fault: HeadFault) {}
-}

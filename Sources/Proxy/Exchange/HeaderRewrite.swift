@@ -41,13 +41,15 @@ enum HeaderRewrite {
     appendTarget(head, to: &sink)
     sink.append(" HTTP/1.1\r\nHost: ")
     switch host {
+    case .preserve where head.authority.isEmpty: sink.append(backend.authority)
     case .preserve: sink.append(head.authority)
     case .backend: sink.append(backend.authority)
     case .literal(let name): sink.append(name)
     }
     sink.append("\r\n")
     var mask = FieldMask()
-    markUnforwardable(head.fields, head.bytes, in: &mask)
+    markUnderscores(head.fields, head.bytes, in: &mask)
+    if head.hasNominations { markNominated(head.fields, head.bytes, in: &mask) }
     var drops = requestDrops
     if context.isTrusted {
       drops.subtract(FieldSet(.xForwardedHost, .xForwardedPort, .xForwardedProto, .xRequestId))
@@ -97,7 +99,9 @@ enum HeaderRewrite {
   ) {
     sink.append("X-Forwarded-For: ")
     if context.isTrusted { appendEarlier(.xForwardedFor, head, to: &sink) }
+    let start = sink.count
     sink.append(context.client)
+    let address = sink.view.slice(from: start)
     if !context.isTrusted || !head.fields.contains(.xForwardedProto) {
       sink.append("\r\nX-Forwarded-Proto: http")
     }
@@ -107,11 +111,11 @@ enum HeaderRewrite {
     }
     sink.append("\r\nForwarded: ")
     if context.isTrusted { appendEarlier(.forwarded, head, to: &sink) }
-    appendForwardedElement(head, context.client, to: &sink)
+    appendForwardedElement(head, context.client.isV4, address, to: &sink)
     if !context.isTrusted || !head.fields.contains(.xRequestId) {
       sink.append("\r\nX-Request-ID: ")
-      sink.append(hex: UInt(context.requestID.0), width: 16)
-      sink.append(hex: UInt(context.requestID.1), width: 16)
+      sink.append(hex16: context.requestID.0)
+      sink.append(hex16: context.requestID.1)
     }
     sink.append(head.version == .http11 ? "\r\nVia: 1.1 " : "\r\nVia: 1.0 ")
     sink.append(context.instance)
@@ -132,14 +136,14 @@ enum HeaderRewrite {
 
   /// RFC 7239 §4; an IPv6 address is bracketed and quoted, a host quoted because of its port.
   private static func appendForwardedElement(
-    _ head: borrowing RequestHead, _ client: IPAddress, to sink: inout ByteSink
+    _ head: borrowing RequestHead, _ isV4: Bool, _ address: ByteView, to sink: inout ByteSink
   ) {
     sink.append("for=")
-    if client.isV4 {
-      sink.append(client)
+    if isV4 {
+      sink.append(address)
     } else {
       sink.append("\"[")
-      sink.append(client)
+      sink.append(address)
       sink.append("]\"")
     }
     if !head.authority.isEmpty {
@@ -150,21 +154,18 @@ enum HeaderRewrite {
     sink.append(";proto=http")
   }
 
-  /// Marks the lines that a `Connection` field nominates, and unknown names with an underscore,
-  /// which many backends cannot tell from the same name with a hyphen (rules 16 and 18).
-  static func markUnforwardable(
+  /// Marks unknown names with an underscore, which many backends cannot tell from the same name
+  /// with a hyphen (rule 18).
+  private static func markUnderscores(
     _ fields: borrowing Fields, _ head: ByteView, in mask: inout FieldMask
   ) {
     for index in 0..<fields.count where fields[index].name == .other {
       let name = head.slice(fields[index].nameRange)
-      for position in 0..<name.count where name[position] == UInt8(ascii: "_") {
-        mask.insert(index)
-        break
-      }
+      if name.firstIndex(of: UInt8(ascii: "_")) != nil { mask.insert(index) }
     }
-    markNominated(fields, head, in: &mask)
   }
 
+  /// Marks the lines that a `Connection` field nominates (rule 16).
   static func markNominated(
     _ fields: borrowing Fields, _ head: ByteView, in mask: inout FieldMask
   ) {
@@ -199,7 +200,7 @@ enum HeaderRewrite {
   ) {
     HeadWriter.appendStatusLine(head.status, reason: head.bytes.slice(head.reasonRange), to: &sink)
     var mask = FieldMask()
-    if head.fields.contains(.connection) { markNominated(head.fields, head.bytes, in: &mask) }
+    if head.hasNominations { markNominated(head.fields, head.bytes, in: &mask) }
     if !edits.isEmpty { edits.mark(head.fields, head.bytes, in: &mask) }
     HeadWriter.appendFields(
       head.fields, of: head.bytes, dropping: responseDrops, mask: mask, to: &sink)
@@ -268,7 +269,7 @@ enum HeaderRewrite {
   static func appendTrailers(_ fields: borrowing Fields, _ bytes: ByteView, to sink: inout ByteSink)
   {
     var mask = FieldMask()
-    markUnforwardable(fields, bytes, in: &mask)
+    markUnderscores(fields, bytes, in: &mask)
     HeadWriter.appendFields(fields, of: bytes, dropping: trailerDrops, mask: mask, to: &sink)
   }
 }

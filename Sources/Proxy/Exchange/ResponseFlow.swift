@@ -63,7 +63,6 @@ extension Worker {
           length = try HeadParser.parseResponse(
             octets, into: &responseHead, limits: plan.limits, isHead: exchange.pointee.isHead)
         } catch {
-          logMalformed(exchange, error)
           attemptFailed(handle, exchange, .headMalformed)
           return false
         }

@@ -65,6 +65,7 @@ public struct Poller: ~Copyable {
     Int(max(0, epoll_wait(descriptor, events, Int32(Poller.eventsPerTurn), timeoutMs)))
   }
 
+  @inline(__always)
   public func event(_ index: Int) -> (handle: Handle, readiness: Readiness) {
     let event = events[index]
     return (Handle(raw: event.data.u64), Readiness(rawValue: event.events))

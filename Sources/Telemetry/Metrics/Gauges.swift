@@ -1,0 +1,100 @@
+/// Metrics that are not counted in cells but asked of their owner when the page is made.
+public enum GaugeMetric: CaseIterable, Sendable {
+  case buildVersion, startTime, workers
+  case configurationGeneration, lastReloadSuccess
+  case clientConnections, idleBackendConnections
+  case backendInFlight, backendAvailable, backendWeight
+
+  public var metric: MetricDescription {
+    switch self {
+    case .buildVersion:
+      .init("weir_build_info", .gauge, "Always 1; the version is a label.", labels: ["version"])
+    case .startTime:
+      .init(
+        "weir_start_time_seconds", .gauge, "When the process started, in seconds since 1970.")
+    case .workers: .init("weir_workers", .gauge, "Worker threads.")
+    case .configurationGeneration:
+      .init(
+        "weir_config_generation", .gauge,
+        "Number of the configuration in use; it grows with each successful reload.")
+    case .lastReloadSuccess:
+      .init(
+        "weir_config_last_reload_success", .gauge,
+        "1 if the last reload took effect, 0 if it was refused.")
+    case .clientConnections:
+      .init("weir_connections", .gauge, "Client connections open.")
+    case .idleBackendConnections:
+      .init(
+        "weir_backend_idle_connections", .gauge, "Unused connections kept for the backend.",
+        labels: BackendCounter.labels)
+    case .backendInFlight:
+      .init(
+        "weir_backend_in_flight", .gauge, "Requests in flight at the backend.",
+        labels: BackendCounter.labels)
+    case .backendAvailable:
+      .init(
+        "weir_backend_available", .gauge, "1 if the backend may get new requests, else 0.",
+        labels: BackendCounter.labels)
+    case .backendWeight:
+      .init(
+        "weir_backend_weight", .gauge, "Configured weight, 0 to 256.",
+        labels: BackendCounter.labels)
+    }
+  }
+}
+
+/// Durations, as classic histograms.
+public enum HistogramMetric: CaseIterable, Sendable {
+  case routeLatency, backendLatency
+
+  public var metric: MetricDescription {
+    switch self {
+    case .routeLatency:
+      .init(
+        "weir_route_duration_seconds", .histogram,
+        "From a request's complete head to the last octet of its answer.", labels: ["route"])
+    case .backendLatency:
+      .init(
+        "weir_backend_duration_seconds", .histogram,
+        "From the first octet of an attempt to the head of its response.",
+        labels: BackendCounter.labels)
+    }
+  }
+}
+
+/// docs/metrics.md: every metric of the catalogue, made from it.
+public func metricsReference() -> String {
+  let metrics =
+    ProxyCounter.allCases.map(\.metric) + RouteCounter.allCases.map(\.metric)
+    + BackendCounter.allCases.map(\.metric) + HistogramMetric.allCases.map(\.metric)
+    + GaugeMetric.allCases.map(\.metric)
+  var text = """
+    # Metrics
+
+    Generated from the tables in `Sources/Telemetry/Metrics`; a test keeps this page current.
+    `GET /metrics` on the admin listener gives them in Prometheus' text format. Counters begin at
+    0 when the process starts and survive reloads. Routes are named by their pattern as written.
+
+    | metric | type | labels | meaning |
+    | --- | --- | --- | --- |
+
+    """
+  var rows: [(metric: MetricDescription, values: [String])] = []
+  for metric in metrics {
+    let value = metric.fixedLabel.map { [$0.value] } ?? []
+    if let known = rows.firstIndex(where: { $0.metric.name == metric.name }) {
+      rows[known].values += value
+    } else {
+      rows.append((metric, value))
+    }
+  }
+  for row in rows {
+    var labels = row.metric.labels.map { "`\($0)`" }
+    if let fixed = row.metric.fixedLabel {
+      labels.append("`\(fixed.name)`: " + row.values.map { "`\($0)`" }.joined(separator: ", "))
+    }
+    text += "| `\(row.metric.name)` | \(row.metric.kind.rawValue) | "
+    text += "\(labels.joined(separator: "; ")) | \(row.metric.help) |\n"
+  }
+  return text
+}

@@ -1,0 +1,18 @@
+import Primitives
+
+/// Bytes with a lifetime of their own, for tests that need views.
+final class HeldText {
+  private let base: UnsafeMutablePointer<UInt8>
+  let view: ByteView
+
+  init(_ bytes: some Collection<UInt8>) {
+    // Exactly as long as the text, so that address sanitizer sees a read beyond it.
+    base = .allocate(capacity: max(bytes.count, 1))
+    for (index, byte) in bytes.enumerated() { base[index] = byte }
+    view = ByteView(base: base, count: bytes.count)
+  }
+
+  convenience init(_ text: String) { self.init(Array(text.utf8)) }
+
+  deinit { base.deallocate() }
+}
