@@ -91,8 +91,9 @@ BALANCE = {
 class Peer:
     """One proxy under test, started with `job`, stopped by `stop`."""
 
-    def __init__(self, name, job, origin, cpus="0", wrapper=()):
+    def __init__(self, name, job, origin, cpus="0", wrapper=(), binary=None):
         self.name, self.job = name, job
+        self.binary = binary or os.environ.get("WEIR_BINARY", ".build/release/weir")
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix=f"weir-bench-{name}-"))
         os.chmod(self.directory, 0o777)
         self.port = free_port()
@@ -110,7 +111,7 @@ class Peer:
 
     def _command(self, config):
         if self.name == "weir":
-            return [os.environ.get("WEIR_BINARY", ".build/release/weir"), "run", "-c", config]
+            return [self.binary, "run", "-c", config]
         if self.name == "nginx":
             return ["nginx", "-p", str(self.directory), "-c", config]
         return ["haproxy", "-db", "-f", config]
