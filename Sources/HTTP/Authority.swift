@@ -3,18 +3,19 @@ import Primitives
 /// `host[:port]` as it stands in a Host field or an absolute-form target (RFC 9110 §7.2), checked
 /// strictly: what is not plainly one host is refused rather than interpreted.
 public enum Authority {
-  /// Range of the host within `bytes`, without port and without the final dot of a fully
+  /// Makes the authority lower case where it stands (safety rule 12), and returns the range of the
+  /// host within it, without port and without the final dot of a fully
   /// qualified name, so that `example.com.` takes the route of `example.com`.
   ///
   /// Throws 400 for an empty host, user information, a port outside 1–65535, or any byte that no
   /// host name or address literal has.
-  public static func hostRange(of bytes: ByteView) throws(HeadFault) -> ByteRange {
+  public static func normalize(_ bytes: ByteView) throws(HeadFault) -> ByteRange {
     var end: Int
     if bytes.count > 0, bytes[0] == UInt8(ascii: "[") {
       end = try endOfAddressLiteral(bytes)
     } else {
-      end = 0
-      while end < bytes.count, isHostByte(bytes[end]) { end += 1 }
+      bytes.lowercaseInPlace()
+      end = bytes.endOfHostName
     }
     guard end > 0 else { throw .bad("empty or malformed host") }
     if end < bytes.count {
@@ -41,6 +42,4 @@ public enum Authority {
     }
     return index + 1
   }
-
-  private static func isHostByte(_ byte: UInt8) -> Bool { ASCII.isUnreserved(byte) }
 }

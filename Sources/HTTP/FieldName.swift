@@ -127,7 +127,7 @@ public enum FieldName: UInt8, Sendable, BitwiseCopyable, CaseIterable {
     }
   }
 
-  @inline(__always)
+  @inlinable @inline(__always)
   public var bit: UInt64 { UInt64(1) &<< UInt64(rawValue) & ~1 }
 
   @inline(__always)

@@ -8,7 +8,7 @@ public struct FieldSet: OptionSet, Sendable, BitwiseCopyable {
 
   public init(_ names: FieldName...) { rawValue = names.reduce(0) { $0 | $1.bit } }
 
-  @inline(__always)
+  @inlinable @inline(__always)
   public func contains(_ name: FieldName) -> Bool { rawValue & name.bit != 0 }
 
   /// Fields that speak about one connection only (RFC 9110 §7.6.1, RFC 9112 §7.1): never
@@ -20,7 +20,7 @@ public struct FieldSet: OptionSet, Sendable, BitwiseCopyable {
 
 /// Lines of one head that are left out when it is forwarded: a bit for each index.
 public struct FieldMask: BitwiseCopyable, Sendable {
-  private var words: (UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0)
+  @usableFromInline var words: (UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0)
 
   public init() {}
 
@@ -34,7 +34,7 @@ public struct FieldMask: BitwiseCopyable, Sendable {
     }
   }
 
-  @inline(__always)
+  @inlinable @inline(__always)
   public func contains(_ index: Int) -> Bool {
     let word =
       switch index >> 6 {

@@ -50,9 +50,8 @@ extension RequestHead {
     let start = Int(targetRange.start)
     authorityRange = ByteRange(start + scheme, start + end)
     let authority = bytes.slice(authorityRange)
-    let host = try Authority.hostRange(of: authority)
+    let host = try Authority.normalize(authority)
     hostRange = ByteRange(start + scheme, start + scheme + Int(host.end))
-    authority.lowercaseInPlace()
     return start + end
   }
 

@@ -190,10 +190,12 @@ public enum HeadParser {
     return 0
   }
 
+  @inline(__always)
   private static func parseField(
     _ bytes: ByteView, from start: Int, into fields: inout Fields, limits: borrowing HeadLimits
   ) throws(HeadFault) -> Int {
-    let nameEnd = bytes.firstColon(from: start)
+    let line = bytes.fieldLine(from: start)
+    let nameEnd = Int(line.name_end)
     let name = FieldName(bytes.slice(start, nameEnd))
     // A known name is a token; any other has to prove it.
     if name == .other {
@@ -201,23 +203,13 @@ public enum HeadParser {
       if tokenEnd == bytes.count { return 0 }
       guard tokenEnd == nameEnd, nameEnd > start else { throw .bad("malformed field name") }
     }
-    guard nameEnd < bytes.count else { return 0 }
-    var valueStart = nameEnd + 1
-    while valueStart < bytes.count, ASCII.isBlank(bytes[valueStart]) { valueStart += 1 }
-    let lineEnd = bytes.endOfFieldValue(from: valueStart)
+    let lineEnd = Int(line.line_end)
     guard lineEnd < bytes.count else { return 0 }
     guard bytes[lineEnd] == cr else { throw .bad("control byte in field value") }
-    guard lineEnd + 1 < bytes.count else { return 0 }
-    guard bytes[lineEnd + 1] == lf else { throw .bad("bare CR") }
-    guard lineEnd - start <= limits.maxFieldBytes else {
-      throw HeadFault(431, "field line over the limit")
-    }
-    var valueEnd = lineEnd
-    while valueEnd > valueStart, ASCII.isBlank(bytes[valueEnd - 1]) { valueEnd -= 1 }
-    let field = Field(
-      name: name, nameRange: ByteRange(start, nameEnd),
-      valueRange: ByteRange(valueStart, valueEnd), lineRange: ByteRange(start, lineEnd + 2))
-    guard fields.append(field) else { throw HeadFault(431, "too many field lines") }
-    return lineEnd + 2
+    guard lineEnd &+ 1 < bytes.count else { return 0 }
+    guard bytes[lineEnd &+ 1] == lf else { throw .bad("bare CR") }
+    guard lineEnd &- start <= limits.maxFieldBytes, fields.append(Field(name, start: start, line))
+    else { throw HeadFault(431, "field line over the limit") }
+    return lineEnd &+ 2
   }
 }

@@ -20,8 +20,7 @@ enum RequestRules {
     if head.fields.firstIndex(of: .host, from: index + 1) != nil { throw .bad("two Host fields") }
     let range = head.fields[index].valueRange
     let value = head.bytes.slice(range)
-    let host = try Authority.hostRange(of: value)
-    value.lowercaseInPlace()
+    let host = try Authority.normalize(value)
     if head.targetForm != .absolute {
       head.authorityRange = range
       head.hostRange = ByteRange(Int(range.start), Int(range.start) + Int(host.end))

@@ -14,7 +14,8 @@
 #endif
 
 /* Bit 0: token character (RFC 9110 section 5.6.2). Bit 1: field value byte (tab, 0x20-0x7E,
-   0x80-0xFF). Bit 2: request target byte (see safety rule 10 in docs/THREAT-MODEL.md). */
+   0x80-0xFF). Bit 2: request target byte (see safety rule 10 in docs/THREAT-MODEL.md). Bit 3: byte
+   of a host name in its normal form: small letters, digits, "-._~". */
 extern const uint8_t weir_byte_class[256];
 
 static inline size_t weir_scan_class(const uint8_t *p, size_t i, size_t length, uint8_t bit) {
@@ -46,6 +47,10 @@ static inline size_t weir_scan_target(const uint8_t *p, size_t length) {
     return weir_scan_class(p, 0, length, 4);
 }
 
+static inline size_t weir_scan_host(const uint8_t *p, size_t length) {
+    return weir_scan_class(p, 0, length, 8);
+}
+
 static inline size_t weir_find_byte(const uint8_t *p, uint8_t wanted, size_t length) {
     const void *hit = length ? memchr(p, wanted, length) : 0;
     return hit ? (size_t)((const uint8_t *)hit - p) : length;
@@ -65,6 +70,29 @@ static inline size_t weir_find_colon(const uint8_t *p, size_t length) {
     return i + weir_find_byte(p + i, ':', length - i);
 }
 
+/* Where the parts of one field line are: offsets from `p`. `line_end` is the CR. */
+typedef struct {
+    uint32_t name_end, value_start, value_end, line_end;
+} weir_field_line;
+
+/* Finds the parts of the line at `start`; the value comes without the blanks around it. Nothing is
+   judged but where bytes stop belonging to a value: the caller looks at p[name_end] and
+   p[line_end], either of which is `length` where the line goes on beyond what is there. */
+static inline weir_field_line weir_scan_field_line(const uint8_t *p, uint32_t start,
+                                                   uint32_t length) {
+    weir_field_line line;
+    uint32_t i = start + (uint32_t)weir_find_colon(p + start, length - start);
+    line.name_end = i;
+    if (i < length) i++;
+    while (i < length && (p[i] == ' ' || p[i] == '\t')) i++;
+    line.value_start = i;
+    i += (uint32_t)weir_scan_value(p + i, length - i);
+    line.line_end = i;
+    while (i > line.value_start && (p[i - 1] == ' ' || p[i - 1] == '\t')) i--;
+    line.value_end = i;
+    return line;
+}
+
 /* Eight bytes with their ASCII capitals made small. */
 static inline uint64_t weir_lowercased_word(const uint8_t *p) {
     uint64_t a;
@@ -74,6 +102,16 @@ static inline uint64_t weir_lowercased_word(const uint8_t *p) {
     uint64_t beyond = heptets + 0x2525252525252525ull; /* high bit: byte >  'Z' */
     uint64_t capital = above & ~beyond & ~a & 0x8080808080808080ull;
     return a | (capital >> 2);
+}
+
+static inline void weir_lowercase(uint8_t *p, size_t length) {
+    size_t i = 0;
+    for (; i + 8 <= length; i += 8) {
+        uint64_t word = weir_lowercased_word(p + i);
+        memcpy(p + i, &word, 8);
+    }
+    for (; i < length; i++)
+        if (p[i] >= 'A' && p[i] <= 'Z') p[i] |= 0x20;
 }
 
 static inline uint64_t weir_word(const uint8_t *p) {

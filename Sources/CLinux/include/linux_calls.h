@@ -11,12 +11,13 @@
 #include <stdint.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/types.h>
 #include <sys/un.h>
 #include <unistd.h>
 
+extern long syscall(long number, ...);
 extern int accept4(int fd, struct sockaddr *address, socklen_t *length, int flags);
 extern int pipe2(int descriptors[2], int flags);
 extern ssize_t splice(int in, off_t *in_offset, int out, off_t *out_offset, size_t length,
@@ -38,10 +39,14 @@ extern ssize_t splice(int in, off_t *in_offset, int out, off_t *out_offset, size
 /* errno is read here, before any Swift runtime code can run and change it. */
 static inline int weir_errno(void) { return errno; }
 
-/* Bytes readable without blocking, or 0. */
-static inline int weir_readable(int fd) {
-    int n = 0;
-    return ioctl(fd, FIONREAD, &n) == 0 ? n : 0;
+/* recv and send without the cancellation bookkeeping that the C library does around them in a
+   process with threads: no thread of ours is ever cancelled, and it costs a fifth of the call. */
+static inline ssize_t weir_recv(int fd, void *buffer, size_t length) {
+    return syscall(SYS_recvfrom, fd, buffer, length, 0, NULL, NULL);
+}
+
+static inline ssize_t weir_send(int fd, const void *bytes, size_t length) {
+    return syscall(SYS_sendto, fd, bytes, length, MSG_NOSIGNAL, NULL, 0);
 }
 
 /* Open a file of the caller's own choosing (Swift cannot call the variadic open). */

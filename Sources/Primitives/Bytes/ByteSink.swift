@@ -8,10 +8,15 @@ import Glibc
 /// `ByteView`.
 @safe
 public struct ByteSink {
-  let base: UnsafeMutablePointer<UInt8>
+  @usableFromInline let base: UnsafeMutablePointer<UInt8>
   public let capacity: Int
-  public private(set) var count = 0
-  public private(set) var overflowed = false
+  @usableFromInline var written = 0
+  @usableFromInline var hasOverflowed = false
+
+  @inlinable @inline(__always)
+  public var count: Int { written }
+  @inlinable @inline(__always)
+  public var overflowed: Bool { hasOverflowed }
 
   @unsafe
   public init(base: UnsafeMutablePointer<UInt8>, capacity: Int) {
@@ -20,40 +25,40 @@ public struct ByteSink {
   }
 
   /// What has been written so far.
-  public var view: ByteView { unsafe ByteView(base: base, count: count) }
+  public var view: ByteView { unsafe ByteView(base: base, count: written) }
 
   public mutating func removeAll() {
-    count = 0
-    overflowed = false
+    written = 0
+    hasOverflowed = false
   }
 
   /// Back to an earlier `count`; forgets an overflow that came after it.
   public mutating func truncate(to length: Int) {
-    precondition(length >= 0 && length <= count)
-    count = length
-    overflowed = false
+    precondition(length >= 0 && length <= written)
+    written = length
+    hasOverflowed = false
   }
 
-  @inline(__always)
+  @inlinable @inline(__always)
   public mutating func append(_ bytes: ByteView) {
     guard reserve(bytes.count) else { return }
-    unsafe memcpy(base + count, bytes.pointer, bytes.count)
-    count += bytes.count
+    unsafe memcpy(base + written, bytes.pointer, bytes.count)
+    written += bytes.count
   }
 
-  @inline(__always)
+  @inlinable @inline(__always)
   public mutating func append(_ literal: StaticString) {
     let length = literal.utf8CodeUnitCount
     guard reserve(length) else { return }
-    unsafe memcpy(base + count, literal.utf8Start, length)
-    count += length
+    unsafe memcpy(base + written, literal.utf8Start, length)
+    written += length
   }
 
-  @inline(__always)
+  @inlinable @inline(__always)
   public mutating func append(byte: UInt8) {
     guard reserve(1) else { return }
-    unsafe base[count] = byte
-    count += 1
+    unsafe base[written] = byte
+    written += 1
   }
 
   /// Off the data path, or for strings made when the configuration was compiled.
@@ -90,13 +95,13 @@ public struct ByteSink {
   public mutating func append(decimal value: UInt, width: Int) {
     guard reserve(width) else { return }
     var rest = value
-    var index = count + width
-    while index > count {
+    var index = written + width
+    while index > written {
       index -= 1
       unsafe base[index] = UInt8(ascii: "0") + UInt8(truncatingIfNeeded: rest % 10)
       rest /= 10
     }
-    count += width
+    written += width
   }
 
   /// Lower-case hexadecimal without leading zeros: the size line of a chunk.
@@ -109,26 +114,26 @@ public struct ByteSink {
     guard reserve(width) else { return }
     let digits = unsafe ASCII.lowerHex.utf8Start
     var rest = value
-    var index = count + width
-    while index > count {
+    var index = written + width
+    while index > written {
       index -= 1
       unsafe base[index] = unsafe digits[Int(rest & 15)]
       rest >>= 4
     }
-    count += width
+    written += width
   }
 
   /// 16 digits, eight at a time: each nibble is spread to a byte of its own, and turned into its
   /// digit by one addition for all eight.
   public mutating func append(hex16 value: UInt64) {
     guard reserve(16) else { return }
-    let target = unsafe UnsafeMutableRawPointer(base + count)
+    let target = unsafe UnsafeMutableRawPointer(base + written)
     unsafe target.storeBytes(
       of: ByteSink.hexDigits(UInt32(truncatingIfNeeded: value >> 32)).bigEndian, as: UInt64.self)
     unsafe target.storeBytes(
       of: ByteSink.hexDigits(UInt32(truncatingIfNeeded: value)).bigEndian, toByteOffset: 8,
       as: UInt64.self)
-    count += 16
+    written += 16
   }
 
   private static func hexDigits(_ value: UInt32) -> UInt64 {
@@ -141,10 +146,10 @@ public struct ByteSink {
     return spread &+ 0x3030_3030_3030_3030 &+ letters &* 0x27
   }
 
-  @inline(__always)
-  private mutating func reserve(_ length: Int) -> Bool {
-    if length <= capacity - count { return true }
-    overflowed = true
+  @inlinable @inline(__always)
+  mutating func reserve(_ length: Int) -> Bool {
+    if length <= capacity - written { return true }
+    hasOverflowed = true
     return false
   }
 }

@@ -90,12 +90,18 @@ public struct ByteView {
     return unsafe start + weir_scan_token(base + start, count - start)
   }
 
-  /// First `:` at or after `start`, or `count`.
+  /// Where the parts of the field line at `start` are; each offset is `count` where it goes on
+  /// beyond the view. Nothing is judged: see `weir_scan_field_line`.
   @inline(__always)
-  public func firstColon(from start: Int) -> Int {
-    precondition(start >= 0 && start <= count)
-    return unsafe start + weir_find_colon(base + start, count - start)
+  public func fieldLine(from start: Int) -> weir_field_line {
+    precondition(start >= 0 && start <= count && count <= Int(UInt32.max))
+    return unsafe weir_scan_field_line(
+      base, UInt32(truncatingIfNeeded: start), UInt32(truncatingIfNeeded: count))
   }
+
+  /// First byte that a host name in lower case does not have, or `count`.
+  @inline(__always)
+  public var endOfHostName: Int { unsafe weir_scan_host(base, count) }
 
   /// First byte at or after `start` that may not stand in a field value (RFC 9110 §5.5): controls
   /// except tab.
@@ -174,7 +180,7 @@ public struct ByteView {
   /// ASCII capitals become small letters in the underlying buffer: names of hosts are compared,
   /// routed and forwarded in one form (safety rule 12).
   public func lowercaseInPlace() {
-    for index in 0..<count { unsafe base[index] = ASCII.lowercased(base[index]) }
+    unsafe weir_lowercase(base, count)
   }
 
   /// Off the data path only.

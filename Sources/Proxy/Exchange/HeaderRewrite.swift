@@ -59,7 +59,6 @@ enum HeaderRewrite {
     if !edits.added.isEmpty { sink.append(edits.added) }
     appendFraming(head, context, to: &sink)
     appendIdentity(head, context, to: &sink)
-    sink.append("\r\n")
   }
 
   private static func appendTarget(_ head: borrowing RequestHead, to sink: inout ByteSink) {
@@ -102,11 +101,10 @@ enum HeaderRewrite {
     let start = sink.count
     sink.append(context.client)
     let address = sink.view.slice(from: start)
-    if !context.isTrusted || !head.fields.contains(.xForwardedProto) {
-      sink.append("\r\nX-Forwarded-Proto: http")
-    }
-    if !context.isTrusted || !head.fields.contains(.xForwardedHost), !head.authority.isEmpty {
-      sink.append("\r\nX-Forwarded-Host: ")
+    if context.isTrusted {
+      appendUnlessClaimed(head, to: &sink)
+    } else {
+      sink.append("\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: ")
       sink.append(head.authority)
     }
     sink.append("\r\nForwarded: ")
@@ -119,7 +117,18 @@ enum HeaderRewrite {
     }
     sink.append(head.version == .http11 ? "\r\nVia: 1.1 " : "\r\nVia: 1.0 ")
     sink.append(context.instance)
-    sink.append("\r\n")
+    sink.append("\r\n\r\n")
+  }
+
+  /// A trusted peer's own words about the client's side stand; what it left out is added.
+  private static func appendUnlessClaimed(
+    _ head: borrowing RequestHead, to sink: inout ByteSink
+  ) {
+    if !head.fields.contains(.xForwardedProto) { sink.append("\r\nX-Forwarded-Proto: http") }
+    if !head.fields.contains(.xForwardedHost) {
+      sink.append("\r\nX-Forwarded-Host: ")
+      sink.append(head.authority)
+    }
   }
 
   /// Values of all lines of a list field, each followed by a comma.
@@ -138,20 +147,12 @@ enum HeaderRewrite {
   private static func appendForwardedElement(
     _ head: borrowing RequestHead, _ isV4: Bool, _ address: ByteView, to sink: inout ByteSink
   ) {
-    sink.append("for=")
-    if isV4 {
-      sink.append(address)
-    } else {
-      sink.append("\"[")
-      sink.append(address)
-      sink.append("]\"")
-    }
-    if !head.authority.isEmpty {
-      sink.append(";host=\"")
-      sink.append(head.authority)
-      sink.append("\"")
-    }
-    sink.append(";proto=http")
+    sink.append(isV4 ? "for=" : "for=\"[")
+    sink.append(address)
+    if !isV4 { sink.append("]\"") }
+    sink.append(";host=\"")
+    sink.append(head.authority)
+    sink.append("\";proto=http")
   }
 
   /// Marks unknown names with an underscore, which many backends cannot tell from the same name

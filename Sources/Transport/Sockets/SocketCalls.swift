@@ -27,7 +27,7 @@ public enum SocketCalls {
     _ descriptor: Int32, _ buffer: UnsafeMutableRawPointer, _ capacity: Int
   ) -> ReceiveResult {
     while true {
-      let count = recv(descriptor, buffer, capacity, 0)
+      let count = weir_recv(descriptor, buffer, capacity)
       if count > 0 { return .octets(count) }
       if count == 0 { return .ended }
       let error = weir_errno()
@@ -38,7 +38,7 @@ public enum SocketCalls {
 
   public static func send(_ descriptor: Int32, _ bytes: ByteView) -> SendResult {
     while true {
-      let count = Glibc.send(descriptor, bytes.pointer, bytes.count, Int32(MSG_NOSIGNAL))
+      let count = weir_send(descriptor, bytes.pointer, bytes.count)
       if count >= 0 { return .octets(count) }
       let error = weir_errno()
       if error == EAGAIN { return .wouldBlock }
