@@ -48,12 +48,12 @@ import Testing
       max-header-size 2KiB
       max-header-field 512B
       max-header-fields 10
-      max-target 100B
+      max-target 128B
       """
     try withDaemon(configuration) { daemon in
       let rows: [(String, String, Int)] = [
         ("/" + String(repeating: "a", count: 90), "", 200),
-        ("/" + String(repeating: "a", count: 110), "", 414),
+        ("/" + String(repeating: "a", count: 130), "", 414),
         ("/", "X: \(String(repeating: "b", count: 600))\r\n", 431),
         ("/", String(repeating: "A: b\r\n", count: 11), 431),
         ("/", String(repeating: "A: \(String(repeating: "c", count: 400))\r\n", count: 6), 431),
