@@ -1,6 +1,9 @@
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
 
 int weir_name_thread(const char *name) { return pthread_setname_np(pthread_self(), name); }
 
@@ -9,4 +12,13 @@ int weir_pin_thread(int processor) {
     CPU_ZERO(&set);
     CPU_SET(processor, &set);
     return sched_setaffinity(0, sizeof set, &set);
+}
+
+int weir_signalfd(const void *set) {
+    return signalfd(-1, (const sigset_t *)set, SFD_NONBLOCK | SFD_CLOEXEC);
+}
+
+int weir_signalfd_read(int fd) {
+    struct signalfd_siginfo info;
+    return read(fd, &info, sizeof info) == sizeof info ? (int)info.ssi_signo : 0;
 }

@@ -60,10 +60,10 @@ public enum FieldName: UInt8, Sendable, BitwiseCopyable, CaseIterable {
   case xRequestId
   case xRewriteUrl
 
-  /// Finds a name by its length and first letter; at most a few comparisons, ASCII case ignored
-  /// (RFC 9110 §5.1).
+  /// Finds a name by its length, first and last letter, which differ for nearly all of them, and
+  /// compares once; ASCII case is ignored (RFC 9110 §5.1).
   public init(_ name: ByteView) {
-    self = name.isEmpty ? .other : FieldName.identify(name, ASCII.lowercased(name[0]))
+    self = name.isEmpty ? .other : FieldName.identify(name)
   }
 
   /// The name as weir writes it.
@@ -127,190 +127,124 @@ public enum FieldName: UInt8, Sendable, BitwiseCopyable, CaseIterable {
     }
   }
 
-  var bit: UInt64 { self == .other ? 0 : 1 << UInt64(rawValue) }
+  @inline(__always)
+  public var bit: UInt64 { UInt64(1) &<< UInt64(rawValue) & ~1 }
 
-  private static func identify(_ name: ByteView, _ first: UInt8) -> FieldName {
-    switch name.count {
-    case 2:
-      if first == UInt8(ascii: "t"), name.equalsLowercased("te") {
-        return .te
-      }
-    case 3:
-      if first == UInt8(ascii: "a"), name.equalsLowercased("age") {
-        return .age
-      }
-      if first == UInt8(ascii: "v"), name.equalsLowercased("via") {
-        return .via
-      }
-    case 4:
-      if first == UInt8(ascii: "d"), name.equalsLowercased("date") {
-        return .date
-      }
-      if first == UInt8(ascii: "e"), name.equalsLowercased("etag") {
-        return .etag
-      }
-      if first == UInt8(ascii: "h"), name.equalsLowercased("host") {
-        return .host
-      }
-      if first == UInt8(ascii: "v"), name.equalsLowercased("vary") {
-        return .vary
-      }
-    case 5:
-      if first == UInt8(ascii: "p"), name.equalsLowercased("proxy") {
-        return .proxy
-      }
-      if first == UInt8(ascii: "r"), name.equalsLowercased("range") {
-        return .range
-      }
-    case 6:
-      if first == UInt8(ascii: "c"), name.equalsLowercased("cookie") {
-        return .cookie
-      }
-      if first == UInt8(ascii: "e"), name.equalsLowercased("expect") {
-        return .expect
-      }
-      if first == UInt8(ascii: "s"), name.equalsLowercased("server") {
-        return .server
-      }
-    case 7:
-      if first == UInt8(ascii: "e"), name.equalsLowercased("expires") {
-        return .expires
-      }
-      if first == UInt8(ascii: "r"), name.equalsLowercased("referer") {
-        return .referer
-      }
-      if first == UInt8(ascii: "t"), name.equalsLowercased("trailer") {
-        return .trailer
-      }
-      if first == UInt8(ascii: "u"), name.equalsLowercased("upgrade") {
-        return .upgrade
-      }
-    case 8:
-      if first == UInt8(ascii: "i"), name.equalsLowercased("if-match") {
-        return .ifMatch
-      }
-      if first == UInt8(ascii: "i"), name.equalsLowercased("if-range") {
-        return .ifRange
-      }
-      if first == UInt8(ascii: "l"), name.equalsLowercased("location") {
-        return .location
-      }
-    case 9:
-      if first == UInt8(ascii: "f"), name.equalsLowercased("forwarded") {
-        return .forwarded
-      }
-    case 10:
-      if first == UInt8(ascii: "c"), name.equalsLowercased("connection") {
-        return .connection
-      }
-      if first == UInt8(ascii: "k"), name.equalsLowercased("keep-alive") {
-        return .keepAlive
-      }
-      if first == UInt8(ascii: "s"), name.equalsLowercased("set-cookie") {
-        return .setCookie
-      }
-      if first == UInt8(ascii: "t"), name.equalsLowercased("tracestate") {
-        return .tracestate
-      }
-      if first == UInt8(ascii: "u"), name.equalsLowercased("user-agent") {
-        return .userAgent
-      }
-    case 11:
-      if first == UInt8(ascii: "r"), name.equalsLowercased("retry-after") {
-        return .retryAfter
-      }
-      if first == UInt8(ascii: "t"), name.equalsLowercased("traceparent") {
-        return .traceparent
-      }
-    case 12:
-      if first == UInt8(ascii: "c"), name.equalsLowercased("content-type") {
-        return .contentType
-      }
-      if first == UInt8(ascii: "p"), name.equalsLowercased("proxy-status") {
-        return .proxyStatus
-      }
-      if first == UInt8(ascii: "x"), name.equalsLowercased("x-request-id") {
-        return .xRequestId
-      }
-    case 13:
-      if first == UInt8(ascii: "a"), name.equalsLowercased("authorization") {
-        return .authorization
-      }
-      if first == UInt8(ascii: "c"), name.equalsLowercased("cache-control") {
-        return .cacheControl
-      }
-      if first == UInt8(ascii: "i"), name.equalsLowercased("if-none-match") {
-        return .ifNoneMatch
-      }
-      if first == UInt8(ascii: "l"), name.equalsLowercased("last-modified") {
-        return .lastModified
-      }
-      if first == UInt8(ascii: "s"), name.equalsLowercased("surrogate-key") {
-        return .surrogateKey
-      }
-      if first == UInt8(ascii: "x"), name.equalsLowercased("x-rewrite-url") {
-        return .xRewriteUrl
-      }
-    case 14:
-      if first == UInt8(ascii: "c"), name.equalsLowercased("content-length") {
-        return .contentLength
-      }
-      if first == UInt8(ascii: "h"), name.equalsLowercased("http2-settings") {
-        return .http2Settings
-      }
-      if first == UInt8(ascii: "x"), name.equalsLowercased("x-original-url") {
-        return .xOriginalUrl
-      }
-    case 15:
-      if first == UInt8(ascii: "a"), name.equalsLowercased("accept-encoding") {
-        return .acceptEncoding
-      }
-      if first == UInt8(ascii: "i"), name.equalsLowercased("idempotency-key") {
-        return .idempotencyKey
-      }
-      if first == UInt8(ascii: "x"), name.equalsLowercased("x-forwarded-for") {
-        return .xForwardedFor
-      }
-      if first == UInt8(ascii: "x"), name.equalsLowercased("x-original-host") {
-        return .xOriginalHost
-      }
-    case 16:
-      if first == UInt8(ascii: "c"), name.equalsLowercased("content-encoding") {
-        return .contentEncoding
-      }
-      if first == UInt8(ascii: "p"), name.equalsLowercased("proxy-connection") {
-        return .proxyConnection
-      }
-      if first == UInt8(ascii: "x"), name.equalsLowercased("x-forwarded-host") {
-        return .xForwardedHost
-      }
-      if first == UInt8(ascii: "x"), name.equalsLowercased("x-forwarded-port") {
-        return .xForwardedPort
-      }
-    case 17:
-      if first == UInt8(ascii: "i"), name.equalsLowercased("if-modified-since") {
-        return .ifModifiedSince
-      }
-      if first == UInt8(ascii: "s"), name.equalsLowercased("sec-websocket-key") {
-        return .secWebsocketKey
-      }
-      if first == UInt8(ascii: "s"), name.equalsLowercased("surrogate-control") {
-        return .surrogateControl
-      }
-      if first == UInt8(ascii: "t"), name.equalsLowercased("transfer-encoding") {
-        return .transferEncoding
-      }
-      if first == UInt8(ascii: "x"), name.equalsLowercased("x-forwarded-proto") {
-        return .xForwardedProto
-      }
-    case 18:
-      if first == UInt8(ascii: "p"), name.equalsLowercased("proxy-authenticate") {
-        return .proxyAuthenticate
-      }
-    case 19:
-      if first == UInt8(ascii: "p"), name.equalsLowercased("proxy-authorization") {
-        return .proxyAuthorization
-      }
+  @inline(__always)
+  private static func key(_ length: Int, _ first: UInt8, _ last: UInt8) -> Int {
+    length << 16 | Int(first | 0x20) << 8 | Int(last | 0x20)
+  }
+
+  private static func identify(_ name: ByteView) -> FieldName {
+    // Setting bit 5 folds the case of letters; what else it folds fails the comparison.
+    switch key(name.count, name[0], name[name.count - 1]) {
+    case 0x027465:
+      if name.equalsLowercased("te") { return .te }
+    case 0x036165:
+      if name.equalsLowercased("age") { return .age }
+    case 0x037661:
+      if name.equalsLowercased("via") { return .via }
+    case 0x046465:
+      if name.equalsLowercased("date") { return .date }
+    case 0x046567:
+      if name.equalsLowercased("etag") { return .etag }
+    case 0x046874:
+      if name.equalsLowercased("host") { return .host }
+    case 0x047679:
+      if name.equalsLowercased("vary") { return .vary }
+    case 0x057079:
+      if name.equalsLowercased("proxy") { return .proxy }
+    case 0x057265:
+      if name.equalsLowercased("range") { return .range }
+    case 0x066365:
+      if name.equalsLowercased("cookie") { return .cookie }
+    case 0x066574:
+      if name.equalsLowercased("expect") { return .expect }
+    case 0x067372:
+      if name.equalsLowercased("server") { return .server }
+    case 0x076573:
+      if name.equalsLowercased("expires") { return .expires }
+    case 0x077272:
+      if name.equalsLowercased("referer") { return .referer }
+    case 0x077472:
+      if name.equalsLowercased("trailer") { return .trailer }
+    case 0x077565:
+      if name.equalsLowercased("upgrade") { return .upgrade }
+    case 0x086965:
+      if name.equalsLowercased("if-range") { return .ifRange }
+    case 0x086968:
+      if name.equalsLowercased("if-match") { return .ifMatch }
+    case 0x086c6e:
+      if name.equalsLowercased("location") { return .location }
+    case 0x096664:
+      if name.equalsLowercased("forwarded") { return .forwarded }
+    case 0x0a636e:
+      if name.equalsLowercased("connection") { return .connection }
+    case 0x0a6b65:
+      if name.equalsLowercased("keep-alive") { return .keepAlive }
+    case 0x0a7365:
+      if name.equalsLowercased("set-cookie") { return .setCookie }
+    case 0x0a7465:
+      if name.equalsLowercased("tracestate") { return .tracestate }
+    case 0x0a7574:
+      if name.equalsLowercased("user-agent") { return .userAgent }
+    case 0x0b7272:
+      if name.equalsLowercased("retry-after") { return .retryAfter }
+    case 0x0b7474:
+      if name.equalsLowercased("traceparent") { return .traceparent }
+    case 0x0c6365:
+      if name.equalsLowercased("content-type") { return .contentType }
+    case 0x0c7073:
+      if name.equalsLowercased("proxy-status") { return .proxyStatus }
+    case 0x0c7864:
+      if name.equalsLowercased("x-request-id") { return .xRequestId }
+    case 0x0d616e:
+      if name.equalsLowercased("authorization") { return .authorization }
+    case 0x0d636c:
+      if name.equalsLowercased("cache-control") { return .cacheControl }
+    case 0x0d6968:
+      if name.equalsLowercased("if-none-match") { return .ifNoneMatch }
+    case 0x0d6c64:
+      if name.equalsLowercased("last-modified") { return .lastModified }
+    case 0x0d7379:
+      if name.equalsLowercased("surrogate-key") { return .surrogateKey }
+    case 0x0d786c:
+      if name.equalsLowercased("x-rewrite-url") { return .xRewriteUrl }
+    case 0x0e6368:
+      if name.equalsLowercased("content-length") { return .contentLength }
+    case 0x0e6873:
+      if name.equalsLowercased("http2-settings") { return .http2Settings }
+    case 0x0e786c:
+      if name.equalsLowercased("x-original-url") { return .xOriginalUrl }
+    case 0x0f6167:
+      if name.equalsLowercased("accept-encoding") { return .acceptEncoding }
+    case 0x0f6979:
+      if name.equalsLowercased("idempotency-key") { return .idempotencyKey }
+    case 0x0f7872:
+      if name.equalsLowercased("x-forwarded-for") { return .xForwardedFor }
+    case 0x0f7874:
+      if name.equalsLowercased("x-original-host") { return .xOriginalHost }
+    case 0x106367:
+      if name.equalsLowercased("content-encoding") { return .contentEncoding }
+    case 0x10706e:
+      if name.equalsLowercased("proxy-connection") { return .proxyConnection }
+    case 0x107874:
+      if name.equalsLowercased("x-forwarded-host") { return .xForwardedHost }
+      if name.equalsLowercased("x-forwarded-port") { return .xForwardedPort }
+    case 0x116965:
+      if name.equalsLowercased("if-modified-since") { return .ifModifiedSince }
+    case 0x11736c:
+      if name.equalsLowercased("surrogate-control") { return .surrogateControl }
+    case 0x117379:
+      if name.equalsLowercased("sec-websocket-key") { return .secWebsocketKey }
+    case 0x117467:
+      if name.equalsLowercased("transfer-encoding") { return .transferEncoding }
+    case 0x11786f:
+      if name.equalsLowercased("x-forwarded-proto") { return .xForwardedProto }
+    case 0x127065:
+      if name.equalsLowercased("proxy-authenticate") { return .proxyAuthenticate }
+    case 0x13706e:
+      if name.equalsLowercased("proxy-authorization") { return .proxyAuthorization }
     default: break
     }
     return .other

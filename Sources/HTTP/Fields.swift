@@ -37,6 +37,7 @@ public struct Fields: ~Copyable {
 
   deinit { unsafe storage.deallocate() }
 
+  @inline(__always)
   public subscript(_ index: Int) -> Field {
     precondition(UInt(bitPattern: index) < UInt(bitPattern: count), "field index out of bounds")
     return unsafe storage[index]
@@ -48,6 +49,7 @@ public struct Fields: ~Copyable {
   }
 
   /// False where the table is full.
+  @inline(__always)
   public mutating func append(_ field: Field) -> Bool {
     guard count < Fields.hardLimit else { return false }
     unsafe storage[count] = field
@@ -56,9 +58,11 @@ public struct Fields: ~Copyable {
     return true
   }
 
+  @inline(__always)
   public func contains(_ name: FieldName) -> Bool { present & name.bit != 0 }
 
   /// Index of the first line at or after `start` with this known name, or `nil`.
+  @inline(__always)
   public func firstIndex(of name: FieldName, from start: Int = 0) -> Int? {
     guard contains(name) else { return nil }
     var index = start

@@ -24,6 +24,7 @@ public enum TargetForm: UInt8, Sendable, BitwiseCopyable {
 /// A worker owns one and parses each request into it; it describes the request only until the
 /// next one is parsed. `bytes` are pinned in the client connection's buffer for the whole
 /// exchange, so the head can be parsed again when a second attempt needs it.
+@safe
 public struct RequestHead: ~Copyable {
   /// The head section from the first byte of the request line to the blank line, inclusive.
   public var bytes: ByteView = .empty
@@ -57,8 +58,52 @@ public struct RequestHead: ~Copyable {
   public var acceptsTrailers = false
   /// `Upgrade` named in `Connection` and present.
   public var wantsUpgrade = false
+  /// `Connection` names fields that go no further.
+  public var hasNominations = false
+  /// Room for `routingPath` where it differs from the received path; a path never grows.
+  private let decodedPath: UnsafeMutablePointer<UInt8>
+  private static let decodedPathBytes = 32 * 1024
+  /// Stands in for a host that an HTTP/1.0 request did not name (rule 12).
+  private var assumedHost: ByteView = .empty
+  private static let assumedHostBytes = 256
 
-  public init() {}
+  public init() {
+    unsafe decodedPath = .allocate(
+      capacity: RequestHead.decodedPathBytes + RequestHead.assumedHostBytes)
+  }
+
+  deinit { unsafe decodedPath.deallocate() }
+
+  /// Forgets the last request, except for the storage.
+  public mutating func reset(_ bytes: ByteView) {
+    self.bytes = bytes
+    fields.removeAll()
+    pathAndQueryRange = .empty
+    pathRange = .empty
+    queryRange = .empty
+    authorityRange = .empty
+    hostRange = .empty
+    assumedHost = .empty
+    framing = .none
+    routingPath = .empty
+    wantsKeepAlive = false
+    expectsContinue = false
+    acceptsTrailers = false
+    wantsUpgrade = false
+    hasNominations = false
+  }
+
+  /// Gives a request without a host this one: lower case, at most 255 octets.
+  public mutating func assumeHost(_ host: [UInt8]) {
+    var sink = unsafe ByteSink(
+      base: decodedPath + RequestHead.decodedPathBytes, capacity: RequestHead.assumedHostBytes)
+    sink.append(host)
+    assumedHost = sink.view
+  }
+
+  mutating func decodedPathSink() -> ByteSink {
+    unsafe ByteSink(base: decodedPath, capacity: RequestHead.decodedPathBytes)
+  }
 
   public func value(_ index: Int) -> ByteView { bytes.slice(fields[index].valueRange) }
 
@@ -67,8 +112,10 @@ public struct RequestHead: ~Copyable {
     fields.firstIndex(of: name).map { bytes.slice(fields[$0].valueRange) }
   }
 
-  public var host: ByteView { bytes.slice(hostRange) }
-  public var authority: ByteView { bytes.slice(authorityRange) }
+  public var host: ByteView { hostRange.isEmpty ? assumedHost : bytes.slice(hostRange) }
+  public var authority: ByteView {
+    authorityRange.isEmpty ? assumedHost : bytes.slice(authorityRange)
+  }
   public var path: ByteView { bytes.slice(pathRange) }
   public var query: ByteView { bytes.slice(queryRange) }
   public var target: ByteView { bytes.slice(targetRange) }
@@ -87,6 +134,8 @@ public struct ResponseHead: ~Copyable {
   public var fields = Fields()
   /// The backend will keep the connection open after this response.
   public var wantsKeepAlive = false
+  /// `Connection` names fields that go no further.
+  public var hasNominations = false
 
   public init() {}
 

@@ -29,7 +29,7 @@ public struct ProxyOptions: Sendable, Equatable {
   public init() {}
 }
 
-/// `admin unix:PATH [mode=]` or `admin ADDRESS token-file=PATH`
+/// `admin unix:PATH` or `admin ADDRESS token-file=PATH`
 public struct AdminListenerOptions: Sendable, Equatable {
   public var address: SocketAddress
   /// Bearer token wanted from every caller; read from its file when the configuration is loaded.

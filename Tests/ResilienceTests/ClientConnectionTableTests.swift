@@ -20,7 +20,9 @@ import Testing
 
   @Test func `more clients than it was made for are refused, and counted ones stay`() {
     var table = ClientConnectionTable(capacity: 3, seed: 2)
-    for client in 0..<3 as Range<UInt32> { #expect(admit(&table, v4(client), limit: 9) == .admitted) }
+    for client in 0..<3 as Range<UInt32> {
+      #expect(admit(&table, v4(client), limit: 9) == .admitted)
+    }
     #expect(admit(&table, v4(7), limit: 9) == .tableFull)
     #expect(admit(&table, v4(2), limit: 9) == .admitted)
     table.release(v4(0))

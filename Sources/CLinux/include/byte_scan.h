@@ -51,21 +51,48 @@ static inline size_t weir_find_byte(const uint8_t *p, uint8_t wanted, size_t len
     return hit ? (size_t)((const uint8_t *)hit - p) : length;
 }
 
-/* ASCII case-insensitive comparison of `length` bytes; `lower` must be lower case already. */
-static inline int weir_equals_lowercased(const uint8_t *p, const uint8_t *lower, size_t length) {
+/* Index of the first ':' or `length`. Field names are short: two vectors settle nearly all. */
+static inline size_t weir_find_colon(const uint8_t *p, size_t length) {
     size_t i = 0;
-    for (; i + 8 <= length; i += 8) {
-        uint64_t a, b;
-        memcpy(&a, p + i, 8);
-        memcpy(&b, lower + i, 8);
-        /* Sets bit 5 where a byte is an ASCII capital letter, eight bytes at a time. */
-        uint64_t heptets = a & 0x7F7F7F7F7F7F7F7Full;
-        uint64_t above = heptets + 0x3F3F3F3F3F3F3F3Full;  /* high bit: byte >= 'A' */
-        uint64_t beyond = heptets + 0x2525252525252525ull; /* high bit: byte >  'Z' */
-        uint64_t capital = above & ~beyond & ~a & 0x8080808080808080ull;
-        if ((a | (capital >> 2)) != b) return 0;
+#if defined(__SSE2__)
+    const __m128i colon = _mm_set1_epi8(':');
+    for (; i + 16 <= length && i < 64; i += 16) {
+        __m128i b = _mm_loadu_si128((const __m128i *)(p + i));
+        unsigned hit = (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(b, colon));
+        if (hit) return i + (size_t)__builtin_ctz(hit);
     }
-    for (; i < length; i++) {
+#endif
+    return i + weir_find_byte(p + i, ':', length - i);
+}
+
+/* Eight bytes with their ASCII capitals made small. */
+static inline uint64_t weir_lowercased_word(const uint8_t *p) {
+    uint64_t a;
+    memcpy(&a, p, 8);
+    uint64_t heptets = a & 0x7F7F7F7F7F7F7F7Full;
+    uint64_t above = heptets + 0x3F3F3F3F3F3F3F3Full;  /* high bit: byte >= 'A' */
+    uint64_t beyond = heptets + 0x2525252525252525ull; /* high bit: byte >  'Z' */
+    uint64_t capital = above & ~beyond & ~a & 0x8080808080808080ull;
+    return a | (capital >> 2);
+}
+
+static inline uint64_t weir_word(const uint8_t *p) {
+    uint64_t a;
+    memcpy(&a, p, 8);
+    return a;
+}
+
+/* ASCII case-insensitive comparison of `length` bytes; `lower` must be lower case already. The
+   last word overlaps the one before it, so only names under eight bytes go byte by byte. */
+__attribute__((always_inline)) static inline int weir_equals_lowercased(
+    const uint8_t *p, const uint8_t *lower, size_t length) {
+    if (length >= 8) {
+        size_t i = 0;
+        for (; i + 8 <= length; i += 8)
+            if (weir_lowercased_word(p + i) != weir_word(lower + i)) return 0;
+        return weir_lowercased_word(p + length - 8) == weir_word(lower + length - 8);
+    }
+    for (size_t i = 0; i < length; i++) {
         uint8_t c = p[i];
         if (c >= 'A' && c <= 'Z') c |= 0x20;
         if (c != lower[i]) return 0;

@@ -53,6 +53,10 @@ static inline int weir_fcntl(int fd, int command, int argument) {
     return fcntl(fd, command, argument);
 }
 
+/* A nonblocking signalfd for the set, and the next signal's number from it (0: none). */
+int weir_signalfd(const void *set);
+int weir_signalfd_read(int fd);
+
 /* Names the calling thread, at most 15 bytes, for `top -H` and core dumps. */
 int weir_name_thread(const char *name);
 

@@ -34,12 +34,14 @@ public struct ByteSink {
     overflowed = false
   }
 
+  @inline(__always)
   public mutating func append(_ bytes: ByteView) {
     guard reserve(bytes.count) else { return }
     unsafe memcpy(base + count, bytes.pointer, bytes.count)
     count += bytes.count
   }
 
+  @inline(__always)
   public mutating func append(_ literal: StaticString) {
     let length = literal.utf8CodeUnitCount
     guard reserve(length) else { return }
@@ -47,6 +49,7 @@ public struct ByteSink {
     count += length
   }
 
+  @inline(__always)
   public mutating func append(byte: UInt8) {
     guard reserve(1) else { return }
     unsafe base[count] = byte
@@ -73,13 +76,13 @@ public struct ByteSink {
   }
 
   public mutating func append(decimal value: UInt) {
-    var digits = 1
-    var power: UInt = 10
-    while power <= value, digits < 19 {
+    guard value >= 10 else { return append(byte: UInt8(ascii: "0") + UInt8(value)) }
+    var digits = 2
+    var rest = value / 100
+    while rest > 0 {
       digits += 1
-      power *= 10
+      rest /= 10
     }
-    if digits == 19, power <= value { digits = 20 }
     append(decimal: value, width: digits)
   }
 
@@ -104,13 +107,41 @@ public struct ByteSink {
 
   public mutating func append(hex value: UInt, width: Int) {
     guard reserve(width) else { return }
-    for place in 0..<width {
-      let nibble = Int((value >> UInt(4 * (width - 1 - place))) & 15)
-      unsafe base[count + place] = ASCII.lowerHex.utf8Start[nibble]
+    let digits = unsafe ASCII.lowerHex.utf8Start
+    var rest = value
+    var index = count + width
+    while index > count {
+      index -= 1
+      unsafe base[index] = unsafe digits[Int(rest & 15)]
+      rest >>= 4
     }
     count += width
   }
 
+  /// 16 digits, eight at a time: each nibble is spread to a byte of its own, and turned into its
+  /// digit by one addition for all eight.
+  public mutating func append(hex16 value: UInt64) {
+    guard reserve(16) else { return }
+    let target = unsafe UnsafeMutableRawPointer(base + count)
+    unsafe target.storeBytes(
+      of: ByteSink.hexDigits(UInt32(truncatingIfNeeded: value >> 32)).bigEndian, as: UInt64.self)
+    unsafe target.storeBytes(
+      of: ByteSink.hexDigits(UInt32(truncatingIfNeeded: value)).bigEndian, toByteOffset: 8,
+      as: UInt64.self)
+    count += 16
+  }
+
+  private static func hexDigits(_ value: UInt32) -> UInt64 {
+    var spread = UInt64(value)
+    spread = (spread << 16 | spread) & 0x0000_FFFF_0000_FFFF
+    spread = (spread << 8 | spread) & 0x00FF_00FF_00FF_00FF
+    spread = (spread << 4 | spread) & 0x0F0F_0F0F_0F0F_0F0F
+    // A nibble above 9 has bit 4 set after adding 6.
+    let letters = (spread &+ 0x0606_0606_0606_0606) >> 4 & 0x0101_0101_0101_0101
+    return spread &+ 0x3030_3030_3030_3030 &+ letters &* 0x27
+  }
+
+  @inline(__always)
   private mutating func reserve(_ length: Int) -> Bool {
     if length <= capacity - count { return true }
     overflowed = true

@@ -5,6 +5,7 @@ public struct ByteRange: Sendable, Hashable, BitwiseCopyable {
   public var start: UInt32
   public var end: UInt32
 
+  @inline(__always)
   public init(_ start: Int, _ end: Int) {
     self.start = UInt32(truncatingIfNeeded: start)
     self.end = UInt32(truncatingIfNeeded: end)
@@ -29,6 +30,7 @@ public struct ByteView {
 
   /// A view of `count` bytes at `base`, which stay valid and unmoved while the view is used.
   @unsafe
+  @inline(__always)
   public init(base: UnsafeMutablePointer<UInt8>, count: Int) {
     unsafe self.base = base
     self.count = count
@@ -42,6 +44,7 @@ public struct ByteView {
   }
 
   /// The bytes of a literal, which live as long as the process.
+  @inline(__always)
   public init(_ literal: StaticString) {
     self.count = literal.utf8CodeUnitCount
     unsafe self.base = UnsafeMutablePointer(mutating: literal.utf8Start)
@@ -53,48 +56,64 @@ public struct ByteView {
   }
 
   public static var empty: ByteView { ByteView("") }
+  @inline(__always)
   public var isEmpty: Bool { count == 0 }
 
   /// For C calls and copies inside the unsafe allow-list.
   @unsafe
   public var pointer: UnsafePointer<UInt8> { unsafe UnsafePointer(base) }
 
+  @inline(__always)
   public subscript(_ index: Int) -> UInt8 {
     precondition(UInt(bitPattern: index) < UInt(bitPattern: count), "byte index out of bounds")
     return unsafe base[index]
   }
 
   /// The bytes from `start` up to `end`.
+  @inline(__always)
   public func slice(_ start: Int, _ end: Int) -> ByteView {
     precondition(start >= 0 && start <= end && end <= count, "byte slice out of bounds")
     return unsafe ByteView(base: base + start, count: end - start)
   }
 
+  @inline(__always)
   public func slice(_ range: ByteRange) -> ByteView { slice(Int(range.start), Int(range.end)) }
+  @inline(__always)
   public func slice(from start: Int) -> ByteView { slice(start, count) }
 
   // MARK: Scanning. Each returns the index of the first byte outside the class, or `count`.
 
   /// First byte at or after `start` that is not a token character (RFC 9110 §5.6.2).
+  @inline(__always)
   public func endOfToken(from start: Int) -> Int {
     precondition(start >= 0 && start <= count)
     return unsafe start + weir_scan_token(base + start, count - start)
   }
 
+  /// First `:` at or after `start`, or `count`.
+  @inline(__always)
+  public func firstColon(from start: Int) -> Int {
+    precondition(start >= 0 && start <= count)
+    return unsafe start + weir_find_colon(base + start, count - start)
+  }
+
   /// First byte at or after `start` that may not stand in a field value (RFC 9110 §5.5): controls
   /// except tab.
+  @inline(__always)
   public func endOfFieldValue(from start: Int) -> Int {
     precondition(start >= 0 && start <= count)
     return unsafe start + weir_scan_value(base + start, count - start)
   }
 
   /// First byte at or after `start` that may not stand in a request target.
+  @inline(__always)
   public func endOfTarget(from start: Int) -> Int {
     precondition(start >= 0 && start <= count)
     return unsafe start + weir_scan_target(base + start, count - start)
   }
 
   /// Index of the first `byte` at or after `start`, or `nil`.
+  @inline(__always)
   public func firstIndex(of byte: UInt8, from start: Int = 0) -> Int? {
     precondition(start >= 0 && start <= count)
     let index = unsafe start + weir_find_byte(base + start, byte, count - start)
@@ -113,6 +132,7 @@ public struct ByteView {
   }
 
   /// Whether the bytes are those of `literal`, ASCII case ignored; `literal` is lower case.
+  @inline(__always)
   public func equalsLowercased(_ literal: StaticString) -> Bool {
     guard count == literal.utf8CodeUnitCount else { return false }
     return unsafe weir_equals_lowercased(base, literal.utf8Start, count) != 0

@@ -1,0 +1,120 @@
+# The commands of this project; every one works from a clean clone with a Swift 6.3 toolchain.
+#
+#   make run      install what is missing, build, serve the demo on :8080
+#   make test     install what the tests need, build, run all of them
+#   make bench    weir beside nginx and HAProxy on the same load (QUICK=1: one scenario, 20 s)
+#   make soak     the slow variants: 10 GiB bodies
+#   make lint     formatting
+#   make install  binary, unit, example configuration and system user (DESTDIR=, PREFIX=)
+
+SHELL := /bin/bash
+SWIFT ?= swift
+PREFIX ?= /usr
+DESTDIR ?=
+PORT ?= 8080
+CC ?= cc
+BENCH_BUILD := .build/bench
+
+# What the build links against, and what only the tests and the benchmarks start.
+BUILD_PACKAGES := pkg-config libssl-dev libnghttp2-dev libpcre2-dev libxxhash-dev
+TEST_PACKAGES := curl strace valgrind libc6-dbg
+BENCH_PACKAGES := gcc libc6-dev python3 util-linux nginx-light haproxy $(TEST_PACKAGES)
+
+RELEASE := $(SWIFT) build -c release --static-swift-stdlib --product weir
+
+.PHONY: help run build release debug test soak bench bench-tools lint format install clean \
+	build-packages test-packages bench-packages
+.DEFAULT_GOAL := help
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+# install-missing: $(1) packages. Nothing is downloaded when all of them are there; a provider
+# of the same commands (nginx-light or nginx) counts as there.
+define install-missing
+	@missing=(); for package in $(1); do \
+	  dpkg-query -W -f='$${Status}\n' "$$package" 2>/dev/null | grep -q '^install ok installed' \
+	    || { [ "$$package" = nginx-light ] && command -v nginx >/dev/null; } \
+	    || missing+=("$$package"); \
+	done; \
+	if [ $${#missing[@]} -gt 0 ]; then \
+	  if [ "$$(id -u)" -ne 0 ]; then \
+	    echo "error: missing Debian packages: $${missing[*]}" >&2; \
+	    echo "error: install them as root: apt-get install -y $${missing[*]}" >&2; exit 1; \
+	  fi; \
+	  echo "installing $${missing[*]}"; \
+	  export DEBIAN_FRONTEND=noninteractive; \
+	  apt-get update -qq && apt-get install -y -qq --no-install-recommends "$${missing[@]}" \
+	    >/dev/null; \
+	fi
+endef
+
+build-packages:
+	$(call install-missing,$(BUILD_PACKAGES))
+
+test-packages:
+	$(call install-missing,$(BUILD_PACKAGES) $(TEST_PACKAGES))
+
+bench-packages:
+	$(call install-missing,$(BUILD_PACKAGES) $(BENCH_PACKAGES))
+
+build release: build-packages
+	$(RELEASE)
+
+debug: build-packages
+	$(SWIFT) build
+
+run: release
+	exec $$($(RELEASE) --show-bin-path)/weir demo --port $(PORT)
+
+# The budget tests count what the release binary does, one after the other; all others run the
+# debug one, whose assertions are on.
+test: test-packages
+	$(RELEASE)
+	$(SWIFT) build --build-tests
+	$(SWIFT) test --skip-build --skip BudgetTests
+	WEIR_RELEASE_BINARY=$$($(RELEASE) --show-bin-path)/weir \
+	  $(SWIFT) test --skip-build --no-parallel --filter BudgetTests
+
+soak: test-packages
+	$(RELEASE)
+	$(SWIFT) build --build-tests
+	WEIR_SOAK=1 WEIR_BINARY=$$($(RELEASE) --show-bin-path)/weir \
+	  $(SWIFT) test --skip-build --no-parallel --filter BudgetTests.BigBodyTests
+
+$(BENCH_BUILD)/%: Tests/Benchmarks/%.c Tests/Benchmarks/pattern.h
+	@mkdir -p $(BENCH_BUILD)
+	$(CC) -O2 -Wall -Wextra -Werror -std=gnu11 -o $@ $<
+
+bench-tools: $(BENCH_BUILD)/load $(BENCH_BUILD)/origin
+
+# Options: QUICK=1, ROUNDS=5, SECONDS_EACH=5, ONLY=keep-alive,uploads, WRITE=1 (into the docs).
+bench: bench-packages bench-tools
+	$(RELEASE)
+	WEIR_BINARY=$$($(RELEASE) --show-bin-path)/weir python3 Tests/Benchmarks/bench.py \
+	  $(if $(QUICK),--quick) $(if $(ROUNDS),--rounds $(ROUNDS)) \
+	  $(if $(SECONDS_EACH),--seconds $(SECONDS_EACH)) $(if $(ONLY),--only $(ONLY)) \
+	  $(if $(WRITE),--write docs/PERFORMANCE.md)
+
+lint:
+	$(SWIFT) format lint --strict -r -p Package.swift Sources Tests
+
+format:
+	$(SWIFT) format -i -r -p Package.swift Sources Tests
+
+# An existing configuration is never touched.
+install: release
+	install -D -m 755 $$($(RELEASE) --show-bin-path)/weir $(DESTDIR)$(PREFIX)/bin/weir
+	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
+	sed 's#/usr/bin/weir#$(PREFIX)/bin/weir#' systemd/weir.service \
+	  > $(DESTDIR)$(PREFIX)/lib/systemd/system/weir.service
+	install -D -m 644 systemd/weir.sysusers $(DESTDIR)/usr/lib/sysusers.d/weir.conf
+	[ -e $(DESTDIR)/etc/weir/proxy.conf ] \
+	  || install -D -m 644 proxy.conf.example $(DESTDIR)/etc/weir/proxy.conf
+	if [ -e docs/OPERATIONS.md ]; then \
+	  install -D -m 644 docs/OPERATIONS.md $(DESTDIR)/usr/share/doc/weir/OPERATIONS.md; fi
+	if [ -z "$(DESTDIR)" ] && command -v systemd-sysusers >/dev/null; then systemd-sysusers; fi
+	if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
+
+clean:
+	rm -rf .build

@@ -1,0 +1,114 @@
+import Primitives
+
+/// Readers of addresses, networks and host names.
+enum AddressReader {
+  static func bind(_ word: String) throws(ValueFault) -> Value {
+    if word.hasPrefix("unix:") {
+      throw ValueFault(
+        message: "a listener binds TCP addresses only",
+        notes: ["expected ':8080', '127.0.0.1:8080' or '[::1]:8080'"])
+    }
+    return .address(try address(word, example: ":8080"))
+  }
+
+  static func admin(_ word: String) throws(ValueFault) -> Value {
+    if word.hasPrefix("unix:"), SocketAddress(word) == nil {
+      throw ValueFault(
+        message: "'\(word)' is not a socket path",
+        notes: ["expected 'unix:' and an absolute path of at most 107 octets"])
+    }
+    return .address(try address(word, example: "127.0.0.1:9901"))
+  }
+
+  static func backend(_ word: String) throws(ValueFault) -> Value {
+    if word.hasPrefix("unix:") {
+      throw ValueFault(
+        message: "a backend is a TCP address", notes: ["expected one such as '10.0.0.11:8080'"])
+    }
+    if isHostNameWithPort(word) {
+      throw ValueFault(
+        message: "'\(word)' is a host name, and names are not resolved",
+        notes: ["expected an IP address with a port, such as '10.0.0.11:8080'"])
+    }
+    let address = try address(word, example: "10.0.0.11:8080")
+    if case .ip(let host, _) = address, isUnspecified(host) {
+      throw ValueFault(
+        message: "'\(word)' is no address to connect to",
+        notes: ["expected one such as '127.0.0.1:8080'"])
+    }
+    return .address(address)
+  }
+
+  /// `0.0.0.0` or `::`: every address of the machine.
+  static func isUnspecified(_ address: IPAddress) -> Bool {
+    address.isV4 ? address.v4 == 0 : address.high == 0 && address.low == 0
+  }
+
+  private static func address(
+    _ word: String, example: String
+  ) throws(ValueFault) -> SocketAddress {
+    if let address = SocketAddress(word) { return address }
+    if IPAddress(word) != nil {
+      let shown = word.contains(":") ? "[\(word)]" : word
+      throw ValueFault(
+        message: "'\(word)' has no port", notes: ["expected '\(shown):PORT'"])
+    }
+    if word.utf8.allSatisfy(ASCII.isDigit), !word.isEmpty {
+      throw ValueFault(message: "'\(word)' is not an address", notes: ["expected ':\(word)'"])
+    }
+    throw ValueFault(
+      message: "'\(word)' is not an address with a port of 1 to 65535",
+      notes: ["expected one such as '\(example)'"])
+  }
+
+  private static func isHostNameWithPort(_ word: String) -> Bool {
+    let parts = word.split(separator: ":", omittingEmptySubsequences: false)
+    guard parts.count <= 2, let name = parts.first, isHostName(String(name)) else { return false }
+    return name.utf8.contains { ASCII.isLetter($0) }
+  }
+
+  static func network(_ word: String) throws(ValueFault) -> Value {
+    guard let network = IPNetwork(word) else {
+      throw ValueFault(
+        message: "'\(word)' is not a network",
+        notes: ["expected one such as '10.0.0.0/8', '2001:db8::/32' or '192.0.2.1'"])
+    }
+    return .network(network)
+  }
+
+  static func host(_ word: String, allowsPort: Bool) throws(ValueFault) -> Value {
+    var name = word.lowercased()
+    if allowsPort, let colon = name.lastIndex(of: ":"), !name.hasSuffix("]") {
+      let port = name[name.index(after: colon)...]
+      guard port.utf8.allSatisfy(ASCII.isDigit), let number = UInt16(port), number > 0 else {
+        throw ValueFault(message: "'\(port)' is not a port", notes: ["expected 1 to 65535"])
+      }
+      name = String(name[..<colon])
+    }
+    guard isHost(name) else {
+      let form = allowsPort ? "'www.example.com' or 'www.example.com:8080'" : "'www.example.com'"
+      throw ValueFault(message: "'\(word)' is not a host name", notes: ["expected \(form)"])
+    }
+    return .text(word.lowercased())
+  }
+
+  /// Name or bracketed IPv6 address, in lower case.
+  static func isHost(_ name: String) -> Bool {
+    if name.hasPrefix("["), name.hasSuffix("]") {
+      return name.contains(":") && IPAddress(name.dropFirst().dropLast()) != nil
+    }
+    return isHostName(name)
+  }
+
+  /// Labels of letters, digits, `-` and `_`, and 253 octets in all (RFC 1123 §2.1; the underscore
+  /// is common inside networks).
+  static func isHostName(_ name: String) -> Bool {
+    guard (1...253).contains(name.utf8.count) else { return false }
+    return name.split(separator: ".", omittingEmptySubsequences: false).allSatisfy { label in
+      (1...63).contains(label.utf8.count)
+        && label.utf8.allSatisfy {
+          ASCII.isLetter($0) || ASCII.isDigit($0) || "-_".utf8.contains($0)
+        }
+    }
+  }
+}

@@ -1,0 +1,123 @@
+import Primitives
+import Proxy
+import Routing
+
+/// Checks that need the whole configuration.
+extension Draft {
+  /// Routes and backends of one configuration; far above what a table of either was measured with.
+  static let routeLimit = 100_000
+  static let backendLimit = 100_000
+
+  mutating func checkReferences() {
+    checkPresence()
+    checkNames(listenerNames, "listener")
+    checkNames(upstreamNames, "upstream")
+    checkAddresses()
+    resolveUpstreams()
+    checkRoutes()
+  }
+
+  private mutating func checkPresence() {
+    if listenerNames.isEmpty, !hasFaultyListener {
+      report.error(
+        "no listener", at: nil, notes: ["expected one such as 'listener web { bind :8080 }'"])
+    }
+    if routes.isEmpty, !hasFaultyRoute {
+      report.warning(
+        "no route: every request is answered with 404", at: nil,
+        notes: ["'route *' takes every request"])
+    }
+    let backends = proxy.upstreams.reduce(0) { $0 + $1.backends.count }
+    if backends > Draft.backendLimit {
+      report.error("more than \(Draft.backendLimit) backends", at: nil)
+    }
+    if routes.count > Draft.routeLimit {
+      report.error("more than \(Draft.routeLimit) routes", at: nil)
+    }
+  }
+
+  private mutating func checkNames(_ names: [Named<String>], _ noun: String) {
+    var first: [String: Location] = [:]
+    for name in names {
+      if let earlier = first[name.key] {
+        report.error(
+          "the \(noun) name '\(name.key)' is taken", at: name.location,
+          notes: ["first on \(report.place(of: earlier, from: name.location))"])
+      } else {
+        first[name.key] = name.location
+      }
+    }
+  }
+
+  /// Two sockets on one address would share its connections at random; so would one on every
+  /// address of the machine and one of each family.
+  private mutating func checkAddresses() {
+    var first: [SocketAddress: Location] = [:]
+    for bound in boundAddresses {
+      var key = bound.key
+      if case .ip(let address, let port) = key, AddressReader.isUnspecified(address) {
+        key = .ip(IPAddress(high: 0, low: 0), port: port)
+      }
+      if let earlier = first[key] {
+        report.error(
+          "the address \(bound.key) is bound already", at: bound.location,
+          notes: ["on \(report.place(of: earlier, from: bound.location))"])
+      } else {
+        first[key] = bound.location
+      }
+    }
+  }
+
+  private mutating func resolveUpstreams() {
+    let known = upstreamNames.map(\.key)
+    var indices: [String: Int] = [:]
+    for (index, upstream) in proxy.upstreams.enumerated() where indices[upstream.name] == nil {
+      indices[upstream.name] = index
+    }
+    var used: Set<String> = []
+    for index in routes.indices {
+      switch routes[index].action {
+      case .final(let action): routes[index].options.action = action
+      case .upstream(let token):
+        used.insert(token.text)
+        if let upstream = indices[token.text] {
+          routes[index].options.action = .upstream(upstream)
+        } else if !known.contains(token.text), !hasFaultyUpstream {
+          let list = known.map { "'\($0)'" }.joined(separator: ", ")
+          let expected =
+            known.isEmpty
+            ? "the configuration has no upstream"
+            : known.count == 1 ? "expected \(list)" : "expected one of \(list)"
+          report.error(
+            "unknown upstream '\(token.text)'", at: token.location,
+            notes: [expected] + Suggestion.note(for: token.text, among: known))
+        }
+      }
+    }
+    guard !hasFaultyRoute else { return }
+    for upstream in upstreamNames where !used.contains(upstream.key) {
+      report.warning("no route leads to the upstream '\(upstream.key)'", at: upstream.location)
+    }
+  }
+
+  private mutating func checkRoutes() {
+    let patterns = routes.map(\.options.pattern)
+    for conflict in RouteTable.duplicates(in: patterns) {
+      let location = routes[conflict.route].location
+      let place = report.place(of: routes[conflict.winner].location, from: location)
+      report.error(
+        "the route on \(place) has the same host, path and conditions", at: location,
+        notes: ["no request can reach this one"])
+    }
+    for conflict in RouteTable.hiddenRegexes(in: patterns) {
+      let location = routes[conflict.route].location
+      let winner = routes[conflict.winner]
+      let place = report.place(of: winner.location, from: location)
+      report.warning(
+        "no request can reach this route", at: location,
+        notes: ["'\(winner.options.name)' on \(place) takes them: a prefix wins over an expression"]
+      )
+    }
+    proxy.routes = routes.map(\.options)
+  }
+}

@@ -1,0 +1,63 @@
+import Primitives
+import Proxy
+import Routing
+
+/// The options being filled, and where in the file each thing stands that has to be checked once
+/// all of it is known.
+struct Draft: Sendable {
+  var proxy = ProxyOptions()
+  /// The block that is open; taken into `proxy` when it ends.
+  var listener = ListenerOptions(name: "")
+  var upstream = UpstreamOptions(name: "")
+  var route = RouteOptions(pattern: RoutePattern(), name: "", action: Draft.noAction)
+  var report = Report()
+
+  /// Never reaches a checked configuration: a route without action is an error.
+  static let noAction = RouteAction.respond(status: 404, contentType: "", body: "")
+
+  /// Name and place of a listener, an upstream, an address, a backend.
+  struct Named<Key: Sendable>: Sendable {
+    var key: Key
+    var location: Location
+  }
+
+  enum ActionDraft: Sendable {
+    case upstream(Token)
+    case final(RouteAction)
+  }
+
+  struct RouteDraft: Sendable {
+    var options: RouteOptions
+    var location: Location
+    var action: ActionDraft
+  }
+
+  /// Reads what `token-file` names; set by the loader.
+  var readSecret: @Sendable (Token) -> Result<String, ValueFault> = { _ in
+    .failure(ValueFault(message: "no files can be read here"))
+  }
+
+  // Of the whole file.
+  var listenerNames: [Named<String>] = []
+  var upstreamNames: [Named<String>] = []
+  var boundAddresses: [Named<SocketAddress>] = []
+  var routes: [RouteDraft] = []
+  /// A block whose own faults were reported: what refers to it is not reported again.
+  var hasFaultyUpstream = false
+  var hasFaultyListener = false
+  var hasFaultyRoute = false
+
+  // Of the open block.
+  var blockLocation: Location?
+  var backends: [Named<String>] = []
+  var backlog: (value: Int, token: Token)?
+  var action: (draft: ActionDraft, location: Location)?
+  var pathCondition: Location?
+  var methodCondition: Location?
+  /// A directive that would have been the block's action, backend or address was faulty.
+  var hasFaultyMember = false
+
+  mutating func fault(_ fault: ValueFault, at location: Location) {
+    report.error(fault.message, at: location, notes: fault.notes)
+  }
+}

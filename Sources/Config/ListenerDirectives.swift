@@ -1,0 +1,118 @@
+import HTTP
+import Primitives
+import Proxy
+
+/// Directives of a `listener` block.
+extension Directive {
+  private static let longest = TimeAmount.seconds(86_400)
+  private static let tenth = TimeAmount.milliseconds(100)
+
+  static let listener: [Directive] =
+    [
+      Directive(
+        name: "bind", context: .listener,
+        arguments: [Argument(label: "ADDRESS", kind: .bindAddress)],
+        options: [
+          OptionRow(
+            key: "backlog", kind: .integer(1...65_535),
+            fallback: String(ListenerOptions(name: "").backlog),
+            summary: "Connections the kernel keeps until they are accepted; one value for each "
+              + "listener.")
+        ],
+        isRepeatable: true,
+        summary: "An address to listen on; `:PORT` is every IPv4 and IPv6 address."
+      ) { draft, reading in draft.bind(reading) },
+      .duration(
+        "header-timeout", .listener, \.listener.headerTimeout, tenth...longest,
+        "Until the head of a request is complete, from its first octet and from accept: 408."),
+      .duration(
+        "keep-alive-timeout", .listener, \.listener.keepAliveTimeout, tenth...longest,
+        "How long a connection may wait for its next request."),
+      .count(
+        "keep-alive-requests", .listener, \.listener.keepAliveRequests, 1...1_000_000_000,
+        "Requests on one connection, after which it is closed."),
+      .duration(
+        "keep-alive-time", .listener, \.listener.keepAliveTime,
+        TimeAmount.seconds(1)...TimeAmount.seconds(30 * 86_400),
+        "Age at which a connection is closed after its current request."),
+      .duration(
+        "body-timeout", .listener, \.listener.bodyTimeout, tenth...longest,
+        "Between two reads of a request's content: 408."),
+      .switchable(
+        "min-body-rate", .listener, \.listener.minBodyRate, .size(1...(1 << 30)),
+        "What a request's content must average in a second, after 5 seconds of grace: 408."),
+      .duration(
+        "send-timeout", .listener, \.listener.sendTimeout, tenth...longest,
+        "How long a client may take nothing of a response before the connection is reset."),
+    ] + headLimits(.listener) + [
+      .size(
+        "max-target", .listener, \.listener.limits.maxTargetBytes, 128...(16 << 10),
+        "Length of a request target: 414."),
+      Directive(
+        name: "default-host", context: .listener,
+        arguments: [Argument(label: "HOST", kind: .host(allowsPort: false))], fallback: "none",
+        summary: "Host of HTTP/1.0 requests that name none; without it such a request fits only "
+          + "routes for any host."
+      ) { draft, reading in draft.listener.defaultHost = reading.text(0) },
+      .toggle(
+        "strict-path", .listener, \.listener.strictPath,
+        "Refuse paths with `%2F`, `%5C` or `//`: 400."),
+    ]
+
+  /// The limits of a message head, the same for requests and responses. A connection's buffer
+  /// holds 32 KiB, of which 16 KiB are kept for content.
+  static func headLimits(_ context: Context) -> [Directive] {
+    let limits: DraftPath<HeadLimits> =
+      context == .listener ? \.listener.limits : \.upstream.limits
+    let status = context == .listener ? "a request: 431" : "a response: 502"
+    let fallback = Draft()[keyPath: limits]
+    return [
+      Directive(
+        name: "max-header-size", context: context,
+        arguments: [Argument(label: "SIZE", kind: .size(1024...(16 << 10)))],
+        fallback: written(bytes: fallback.maxBytes), summary: "The whole head of \(status)."
+      ) { draft, reading in draft[keyPath: limits].maxBytes = reading.integer(0) },
+      Directive(
+        name: "max-header-field", context: context,
+        arguments: [Argument(label: "SIZE", kind: .size(128...(16 << 10)))],
+        fallback: written(bytes: fallback.maxFieldBytes),
+        summary: "One field line in the head of \(status)."
+      ) { draft, reading in draft[keyPath: limits].maxFieldBytes = reading.integer(0) },
+      Directive(
+        name: "max-header-fields", context: context,
+        arguments: [Argument(label: "N", kind: .integer(8...Fields.hardLimit))],
+        fallback: String(fallback.maxFields), summary: "Field lines in the head of \(status)."
+      ) { draft, reading in draft[keyPath: limits].maxFields = reading.integer(0) },
+    ]
+  }
+}
+
+extension Draft {
+  mutating func beginListener(_ reading: Reading) {
+    listener = ListenerOptions(name: reading.text(0))
+    listenerNames.append(Named(key: reading.text(0), location: reading.tokens[0].location))
+  }
+
+  fileprivate mutating func bind(_ reading: Reading) {
+    listener.bind.append(reading.address(0))
+    boundAddresses.append(
+      Named(key: reading.address(0), location: reading.tokens[0].location))
+    guard let option = reading.options["backlog"], let value = reading.optionInteger("backlog")
+    else { return }
+    if let backlog, backlog.value != value {
+      let place = report.place(of: backlog.token.location, from: option.token.location)
+      report.error(
+        "a listener has one backlog", at: option.token.valueLocation,
+        notes: ["\(backlog.value) on \(place)"])
+    }
+    backlog = (value, option.token)
+    listener.backlog = value
+  }
+
+  mutating func endListener(_ isSound: Bool) {
+    if listener.bind.isEmpty, !hasFaultyMember {
+      report.error("the listener has no address", at: blockLocation, notes: ["expected 'bind'"])
+    }
+    if isSound { proxy.listeners.append(listener) } else { hasFaultyListener = true }
+  }
+}

@@ -1,0 +1,164 @@
+import Primitives
+import Proxy
+import Routing
+
+/// Directives of a `route` block.
+extension Directive {
+  private static let millisecond = TimeAmount.milliseconds(1)
+  private static let day = TimeAmount.seconds(86_400)
+
+  static let route: [Directive] = [
+    when,
+    Directive(
+      name: "upstream", context: .route,
+      arguments: [Argument(label: "NAME", kind: .name(more: ""))],
+      summary: "Action: pass the request to a backend of this upstream."
+    ) { draft, reading in draft.setAction(.upstream(reading.tokens[0]), reading) },
+    Directive(
+      name: "redirect", context: .route,
+      arguments: [
+        Argument(
+          label: "STATUS",
+          kind: .word(["301", "302", "303", "307", "308"], noun: "redirection status")),
+        Argument(label: "URL", kind: .redirectTarget),
+      ],
+      summary: "Action: send the client elsewhere. `$host`, `$path` (as received), `$query` "
+        + "(without `?`) and `$request-uri` (path and query) are replaced."
+    ) { draft, reading in
+      let status = Int(reading.text(0)) ?? 0
+      let action = RouteAction.redirect(status: status, location: reading.text(1))
+      draft.setAction(.final(action), reading)
+    },
+    Directive(
+      name: "respond", context: .route,
+      arguments: [Argument(label: "STATUS", kind: .integer(200...599))],
+      options: [
+        OptionRow(
+          key: "content-type", kind: .fieldValue, fallback: defaultContentType,
+          summary: "Media type of the body."),
+        OptionRow(key: "body", kind: .text(limit: 64 << 10), summary: "Content of the answer."),
+      ],
+      summary: "Action: answer without asking anybody."
+    ) { draft, reading in draft.setResponse(reading) },
+    .duration(
+      "request-timeout", .route, orNil: \.route.requestTimeout, millisecond...day,
+      fallback: "no limit", "The whole request, to the last octet of its answer: 504."),
+    .duration(
+      "connect-timeout", .route, orNil: \.route.connectTimeout, millisecond...day,
+      fallback: "the upstream's", "As in `upstream`, for this route."),
+    .duration(
+      "first-byte-timeout", .route, orNil: \.route.firstByteTimeout, millisecond...day,
+      fallback: "the upstream's", "As in `upstream`, for this route."),
+    .duration(
+      "idle-timeout", .route, orNil: \.route.idleTimeout, millisecond...day,
+      fallback: "the upstream's", "As in `upstream`, for this route."),
+    .switchable(
+      "max-body-size", .route, \.route.maxBodyBytes, .size(1...(1 << 40)),
+      "Content of a request: 413."),
+    headerEdit("request-header", "request that is passed on"),
+    headerEdit("response-header", "response"),
+    Directive(
+      name: "upgrade", context: .route,
+      arguments: [
+        Argument(
+          label: "PROTOCOL|off", kind: .either("off", .protocolName), presence: .oneOrMore)
+      ],
+      fallback: defaultRoute.upgrades.joined(separator: " "),
+      summary: "Protocols that `Upgrade` may ask for; others are not passed on."
+    ) { draft, reading in draft.setUpgrades(reading) },
+    .duration(
+      "tunnel-timeout", .route, \.route.tunnelTimeout,
+      TimeAmount.seconds(1)...TimeAmount.seconds(30 * 86_400),
+      "An upgraded connection without traffic in either direction."),
+    .toggle(
+      "early-hints", .route, \.route.earlyHints,
+      "Pass 103 (Early Hints) on to HTTP/1.1 clients; some take it for the answer."),
+    .toggle(
+      "trailers", .route, \.route.trailers,
+      "Pass trailer fields on where the client sent `TE: trailers`."),
+  ]
+
+  static let defaultContentType = "text/plain; charset=utf-8"
+  private static var defaultRoute: RouteOptions { Draft().route }
+
+  private static let when = Directive(
+    name: "when", context: .route,
+    arguments: [
+      Argument(
+        label: "path|method|header|query",
+        kind: .word(["path", "method", "header", "query"], noun: "condition")),
+      Argument(label: "ARGUMENT", kind: .text(limit: 8 << 10), presence: .oneOrMore),
+    ],
+    isRepeatable: true,
+    summary: "A condition; all of a route's must hold. `when path ~ REGEX` (only where the "
+      + "pattern names no path; searched anywhere unless anchored by `^` and `$`), "
+      + "`when method NAME…`, `when header NAME [VALUE]`, `when query NAME [VALUE]`."
+  ) { draft, reading in draft.addCondition(reading) }
+
+  private static func headerEdit(_ name: String, _ message: String) -> Directive {
+    Directive(
+      name: name, context: .route,
+      arguments: [
+        Argument(label: "set|add|remove", kind: .word(["set", "add", "remove"], noun: "edit")),
+        Argument(label: "NAME", kind: .token(noun: "field name")),
+        Argument(label: "VALUE", kind: .fieldValue, presence: .optional),
+      ],
+      isRepeatable: true,
+      summary: "Sets (instead of every field of that name), adds or removes a field of the "
+        + "\(message). In the order written."
+    ) { draft, reading in draft.addHeaderEdit(reading) }
+  }
+}
+
+extension Draft {
+  mutating func beginRoute(_ reading: Reading) {
+    guard case .pattern(let pattern) = reading.values[0] else { return }
+    route = RouteOptions(pattern: pattern, name: reading.tokens[0].text, action: Draft.noAction)
+  }
+
+  mutating func endRoute(_ isSound: Bool, at pattern: Location?) {
+    if action == nil, !hasFaultyMember {
+      report.error(
+        "the route has no action", at: blockLocation,
+        notes: ["expected one of 'upstream', 'redirect', 'respond'"])
+    }
+    guard isSound, let action, let pattern else {
+      hasFaultyRoute = true
+      return
+    }
+    routes.append(RouteDraft(options: route, location: pattern, action: action.draft))
+  }
+
+  fileprivate mutating func setAction(_ new: ActionDraft, _ reading: Reading) {
+    if let action {
+      report.error(
+        "the route has an action already", at: reading.name.location,
+        notes: ["on \(report.place(of: action.location, from: reading.name.location))"])
+      return
+    }
+    action = (new, reading.name.location)
+  }
+
+  fileprivate mutating func setResponse(_ reading: Reading) {
+    let status = reading.integer(0)
+    let body = reading.optionText("body") ?? ""
+    if [204, 205, 304].contains(status), let option = reading.options["body"], !body.isEmpty {
+      report.error("a \(status) answer has no body", at: option.token.location)
+    }
+    let type = reading.optionText("content-type") ?? Directive.defaultContentType
+    setAction(.final(.respond(status: status, contentType: type, body: body)), reading)
+  }
+
+  fileprivate mutating func setUpgrades(_ reading: Reading) {
+    var names: [String] = []
+    for (index, token) in reading.tokens.enumerated() {
+      let name = reading.text(index)
+      if name == "off" {
+        if reading.tokens.count > 1 { report.error("'off' stands alone", at: token.location) }
+      } else if !names.contains(name) {
+        names.append(name)
+      }
+    }
+    route.upgrades = names
+  }
+}

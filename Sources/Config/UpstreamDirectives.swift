@@ -1,0 +1,204 @@
+import Balancing
+import Primitives
+import Proxy
+
+/// Directives of an `upstream` block.
+extension Directive {
+  private static let millisecond = TimeAmount.milliseconds(1)
+  private static let day = TimeAmount.seconds(86_400)
+
+  static let upstream: [Directive] =
+    [
+      balance,
+      Directive(
+        name: "backend", context: .upstream,
+        arguments: [
+          Argument(label: "ADDRESS", kind: .backendAddress),
+          Argument(
+            label: "backup", kind: .word(["backup"], noun: "word"), presence: .optional),
+        ],
+        options: [
+          OptionRow(
+            key: "name", kind: .name(more: ":[]"), fallback: "the address as written",
+            summary: "Unique in its upstream. State, metrics and the place on the hash ring belong "
+              + "to the name: give one where the address will change."),
+          OptionRow(
+            key: "weight", kind: .integer(0...256), fallback: "1",
+            summary: "Share of the requests; 0 takes no new ones."),
+        ],
+        isRepeatable: true,
+        summary: "One server; `backup`: used only when no other backend can serve."
+      ) { draft, reading in draft.addBackend(reading) },
+      .duration(
+        "connect-timeout", .upstream, \.upstream.connectTimeout, millisecond...day,
+        "Until a connection to a backend is made."),
+      .duration(
+        "first-byte-timeout", .upstream, \.upstream.firstByteTimeout, millisecond...day,
+        "From the end of the request until the response's head is complete: 504."),
+      .duration(
+        "idle-timeout", .upstream, \.upstream.idleTimeout, millisecond...day,
+        "Between two reads of a response, or two writes of a request."),
+      .duration(
+        "pool-idle-timeout", .upstream, \.upstream.poolIdleTimeout, millisecond...day,
+        "Age at which an unused connection is closed; keep it below the backends' own."),
+      .count(
+        "pool-size", .upstream, \.upstream.poolSize, 0...65_536,
+        "Unused connections kept for each backend and worker."),
+      .count(
+        "attempts", .upstream, \.upstream.attempts, 1...8,
+        "Attempts of one request in all, the first included."),
+      Directive(
+        name: "host", context: .upstream,
+        arguments: [
+          Argument(
+            label: "preserve|backend|HOST",
+            kind: .either("preserve", .either("backend", .host(allowsPort: true))))
+        ],
+        fallback: "preserve",
+        summary: "The Host field that backends see: the client's, the backend's address, or this."
+      ) { draft, reading in
+        switch reading.text(0) {
+        case "preserve": draft.upstream.host = .preserve
+        case "backend": draft.upstream.host = .backend
+        default: draft.upstream.host = .literal(reading.text(0))
+        }
+      },
+    ] + headLimits(.upstream)
+
+  static let hashKeys = ["path", "url", "client-address", "header", "cookie", "query"]
+
+  private static let balance = Directive(
+    name: "balance", context: .upstream,
+    arguments: [
+      Argument(
+        label: "POLICY",
+        kind: .word(
+          ["round-robin", "least-connections", "two-choices", "hash"], noun: "balancing policy")),
+      Argument(label: "KEY", kind: .word(hashKeys, noun: "hash key"), presence: .optional),
+      Argument(label: "NAME", kind: .token(noun: "name"), presence: .optional),
+    ],
+    options: [
+      OptionRow(
+        key: "bound", kind: .number(1.01...10), fallback: "none",
+        summary: "With `hash`: the most a backend may have in flight, as a multiple of its fair "
+          + "share; a key whose backend is full goes to the next one on the ring."),
+      OptionRow(
+        key: "points", kind: .integer(1...65_536),
+        fallback: String(HashOptions(key: .path).pointsPerWeight),
+        summary: "With `hash`: ring points for each unit of weight; at most "
+          + "\(UpstreamOptions.ringPointLimit) in one upstream."),
+    ],
+    fallback: "least-connections",
+    summary: "How a request's backend is chosen. `hash` takes a KEY: `path`, `url`, "
+      + "`client-address`, or `header`, `cookie`, `query` and a NAME."
+  ) { draft, reading in draft.setBalance(reading) }
+}
+
+extension UpstreamOptions {
+  /// Points of one hash ring (docs/decisions/0101-configuration-language.md).
+  static let ringPointLimit = 1_048_576
+}
+
+extension Draft {
+  mutating func beginUpstream(_ reading: Reading) {
+    upstream = UpstreamOptions(name: reading.text(0))
+    upstreamNames.append(Named(key: reading.text(0), location: reading.tokens[0].location))
+  }
+
+  fileprivate mutating func addBackend(_ reading: Reading) {
+    let token = reading.options["name"]?.token
+    var backend = BackendOptions(
+      address: reading.address(0), name: reading.optionText("name") ?? reading.tokens[0].text)
+    backend.weight = reading.optionInteger("weight") ?? backend.weight
+    backend.isBackup = reading.values.count > 1
+    let location = token?.valueLocation ?? reading.tokens[0].location
+    if let first = backends.first(where: { $0.key == backend.name }) {
+      let isNamed = token != nil
+      report.error(
+        "the backend name '\(backend.name)' is taken", at: location,
+        notes: [
+          "first on \(report.place(of: first.location, from: location))",
+          isNamed ? "names are unique in an upstream" : "tell them apart with 'name='",
+        ])
+      return
+    }
+    backends.append(Named(key: backend.name, location: location))
+    upstream.backends.append(backend)
+  }
+
+  fileprivate mutating func setBalance(_ reading: Reading) {
+    let policy = reading.text(0)
+    guard policy == "hash" else {
+      if reading.values.count > 1 {
+        report.error(
+          "'\(policy)' takes no key", at: reading.tokens[1].location,
+          notes: ["keys belong to 'hash'"])
+      }
+      for key in ["bound", "points"] {
+        guard let option = reading.options[key] else { continue }
+        report.error(
+          "'\(key)=' belongs to 'hash', not to '\(policy)'", at: option.token.location)
+      }
+      upstream.balance =
+        switch policy {
+        case "round-robin": .roundRobin
+        case "two-choices": .twoChoices
+        default: .leastConnections
+        }
+      return
+    }
+    guard let key = hashKey(reading) else { return }
+    var options = HashOptions(key: key)
+    if case .number(let bound)? = reading.options["bound"]?.value { options.bound = bound }
+    options.pointsPerWeight = reading.optionInteger("points") ?? options.pointsPerWeight
+    upstream.balance = .hash(options)
+  }
+
+  private mutating func hashKey(_ reading: Reading) -> HashKey? {
+    guard reading.values.count > 1 else {
+      let keys = Directive.hashKeys.map { "'\($0)'" }.joined(separator: ", ")
+      report.error(
+        "'hash' needs a key", at: reading.tokens[0].location, notes: ["expected one of \(keys)"])
+      return nil
+    }
+    let word = reading.text(1)
+    let isNamed = ["header", "cookie", "query"].contains(word)
+    if isNamed != (reading.values.count > 2) {
+      report.error(
+        isNamed ? "'\(word)' needs a name" : "'\(word)' takes no name",
+        at: reading.tokens[isNamed ? 1 : 2].location)
+      return nil
+    }
+    switch word {
+    case "path": return .path
+    case "url": return .url
+    case "client-address": return .clientAddress
+    case "header": return .header(reading.text(2).lowercased())
+    case "cookie": return .cookie(reading.text(2))
+    default: return .query(reading.text(2))
+    }
+  }
+
+  mutating func endUpstream(_ isSound: Bool) {
+    if upstream.backends.isEmpty, !hasFaultyMember {
+      report.error(
+        "the upstream has no backend", at: blockLocation,
+        notes: ["expected one such as 'backend 10.0.0.11:8080'"])
+    }
+    if !upstream.backends.isEmpty, upstream.backends.allSatisfy({ $0.weight == 0 }) {
+      report.warning(
+        "every backend has weight 0: none takes a request", at: blockLocation)
+    }
+    if case .hash(let options) = upstream.balance {
+      let points = upstream.backends.reduce(0) { $0 + $1.weight * options.pointsPerWeight }
+      if points > UpstreamOptions.ringPointLimit {
+        report.error(
+          "the hash ring has \(points) points", at: blockLocation,
+          notes: [
+            "at most \(UpstreamOptions.ringPointLimit): the sum of all weights times 'points='"
+          ])
+      }
+    }
+    if isSound { proxy.upstreams.append(upstream) } else { hasFaultyUpstream = true }
+  }
+}

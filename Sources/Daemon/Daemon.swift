@@ -1,0 +1,237 @@
+import CLinux
+import Config
+import Glibc
+import Primitives
+import Proxy
+import Routing
+import Telemetry
+import Transport
+
+/// One running weir: composes the layers below and belongs to the control thread.
+///
+/// Configuration becomes a snapshot here and is handed to the workers; signals and the admin
+/// endpoint are served here, off the data path.
+public final class Daemon {
+  /// Ends of `run`, as the process's exit status.
+  public enum ExitStatus {
+    public static let success: Int32 = 0
+    /// The configuration is wrong, or an address cannot be listened on.
+    public static let failure: Int32 = 1
+  }
+
+  /// For the last log lines to reach the disk.
+  private static let logFlushTime = TimeAmount.seconds(2)
+
+  let path: String
+  let environment: [String: String]
+  let log: EventLog
+  let shared: SharedState
+  let startedAt = MonotonicTime.now()
+  let startedAtWall = WallClock.now().seconds
+  let instance: String
+  let descriptorLimit: Int
+  private let signals: Signals
+  private(set) var options: ProxyOptions
+  private(set) var snapshot: Snapshot
+  private(set) var lastReload = ReloadRecord()
+  /// `nil` where the access log is off.
+  let accessLog: LogWriter?
+  let workers: WorkerThreads
+  private let admin: AdminServer
+  private var drainStarted = MonotonicTime.never
+
+  /// Loads, checks, listens and starts the workers. Every reason not to start is said on standard
+  /// error before `nil` is returned.
+  public init?(path: String, environment: [String: String]) {
+    self.path = path
+    self.environment = environment
+    signals = Signals()
+    log = EventLog(level: .info)
+    guard var options = Daemon.load(path, environment, log) else { return nil }
+    log.setLevel(options.logLevel)
+    descriptorLimit = DescriptorLimit.raise()
+    DescriptorLimit.fit(&options, limit: descriptorLimit, log: log)
+    self.options = options
+    var random = SystemRandomNumberGenerator()
+    let seed = random.next()
+    shared = SharedState(seed: seed)
+    instance = options.name ?? Daemon.randomName(seed)
+    do {
+      snapshot = try Snapshot(options, generation: 1, name: instance, shared: shared)
+    } catch {
+      log.error("configuration: \(error)")
+      return nil
+    }
+    let sockets: [[WorkerListener]]
+    do throws(ListenError) {
+      sockets = try Daemon.listen(options)
+      admin = try AdminServer(options.admin, log: log)
+    } catch {
+      log.error(error.message)
+      return nil
+    }
+    accessLog = LogWriter(options.accessLog.target, eventLog: log)
+    workers = WorkerThreads(
+      snapshot: snapshot, shared: shared, listeners: sockets, seed: seed, log: accessLog)
+    let addresses = options.listeners.flatMap { $0.bind.map(\.description) }
+    log.info(
+      "weir \(Version.text) ready: \(sockets.count) workers on "
+        + addresses.joined(separator: ", "))
+  }
+
+  private static func load(
+    _ path: String, _ environment: [String: String], _ log: EventLog
+  ) -> ProxyOptions? {
+    let result = ConfigurationLoader.load(
+      path: path, environment: environment, files: DiskFiles())
+    for diagnostic in result.diagnostics { StandardError.write(diagnostic.rendered()) }
+    return result.options
+  }
+
+  private static func randomName(_ seed: UInt64) -> String {
+    String(seed & 0xFFFF_FFFF, radix: 16)
+  }
+
+  /// One socket for each worker and address, so that the kernel spreads connections (and no lock
+  /// is shared); unix sockets cannot be, and belong to the first worker.
+  private static func listen(
+    _ options: ProxyOptions
+  ) throws(ListenError) -> [[WorkerListener]] {
+    let count = options.workers ?? max(1, Int(sysconf(Int32(_SC_NPROCESSORS_ONLN))))
+    var sockets = [[WorkerListener]](repeating: [], count: count)
+    for (index, listener) in options.listeners.enumerated() {
+      for address in listener.bind {
+        let endpoint = Endpoint(address)
+        var sharing = count
+        if case .unix = address { sharing = 1 }
+        for worker in 0..<sharing {
+          let socket = try Listener(
+            endpoint, backlog: listener.backlog, sharesPort: sharing > 1)
+          sockets[worker].append(WorkerListener(socket: socket, options: index))
+        }
+      }
+    }
+    return sockets
+  }
+
+  // MARK: The control loop
+
+  /// Serves until told to stop. Returns the process's exit status.
+  public func run() -> Int32 {
+    guard let poller = Poller() else { return ExitStatus.failure }
+    let sources = [signals.descriptor, workers.endDescriptor, admin.descriptor]
+    for (index, descriptor) in sources.enumerated() {
+      _ = poller.add(listener: descriptor, Handle(kind: 1, generation: 0, index: UInt32(index)))
+    }
+    while true {
+      let count = poller.wait(timeoutMs: admin.timeoutMs)
+      for index in 0..<count {
+        switch poller.event(index).handle.index {
+        case 0: while let signal = signals.next() { obey(signal) }
+        case 1: if workers.collectEnded() { return end() }
+        default: break
+        }
+      }
+      admin.turn(self)
+    }
+  }
+
+  private func obey(_ signal: Signals.Signal) {
+    switch signal {
+    case .stop: drain()
+    case .reload: _ = reload()
+    case .reopenLogs: accessLog?.reopen()
+    }
+  }
+
+  /// Whether requests are still welcome: `/ready` fails first when draining.
+  var isDraining: Bool { drainStarted != .never }
+
+  private func drain() {
+    guard !isDraining else { return }
+    drainStarted = MonotonicTime.now()
+    log.info("draining: at most \(options.drainTimeout.milliseconds) ms")
+    workers.post(.drain(until: drainStarted + options.drainTimeout))
+  }
+
+  private func end() -> Int32 {
+    workers.join()
+    _ = accessLog?.close(deadline: MonotonicTime.now() + Daemon.logFlushTime)
+    admin.close()
+    log.info("stopped")
+    return ExitStatus.success
+  }
+
+  // MARK: Reload
+
+  /// Parses, checks, builds and swaps one snapshot. On any fault nothing changes, and the
+  /// diagnostics say why.
+  func reload() -> ReloadRecord {
+    var record = ReloadRecord()
+    record.at = WallClock.now().seconds
+    let result = ConfigurationLoader.load(
+      path: path, environment: environment, files: DiskFiles())
+    record.diagnostics = result.diagnostics.map { $0.rendered() }
+    if var loaded = result.options {
+      DescriptorLimit.fit(&loaded, limit: descriptorLimit, log: log)
+      if let fault = unchangeable(in: loaded) {
+        record.diagnostics.append(fault)
+      } else {
+        adopt(&loaded, &record)
+      }
+    }
+    lastReload = record
+    if record.succeeded {
+      log.info("configuration reloaded: generation \(snapshot.generation)")
+    } else {
+      log.error(
+        "reload failed, the running configuration stays: "
+          + record.diagnostics.joined(separator: "\n"))
+    }
+    return record
+  }
+
+  private func adopt(_ loaded: inout ProxyOptions, _ record: inout ReloadRecord) {
+    // The workers know listeners by their place in the first configuration.
+    loaded.listeners = options.listeners.map { known in
+      loaded.listeners.first { $0.name == known.name } ?? known
+    }
+    do {
+      snapshot = try Snapshot(
+        loaded, generation: snapshot.generation + 1, name: instance, shared: shared)
+    } catch {
+      record.diagnostics.append("configuration: \(error)")
+      return
+    }
+    options = loaded
+    log.setLevel(loaded.logLevel)
+    workers.post(.adopt(snapshot))
+    record.succeeded = true
+  }
+
+  /// What this version sets up once, at the start: a change of it is refused rather than ignored.
+  private func unchangeable(in loaded: ProxyOptions) -> String? {
+    func sockets(_ options: ProxyOptions) -> [String] {
+      options.listeners.map { listener in
+        ([listener.name] + listener.bind.map(\.description)).joined(separator: " ")
+      }.sorted()
+    }
+    func refusal(_ what: String) -> String {
+      "\(path): error: \(what) cannot be changed by a reload; restart weir to change it"
+    }
+    if sockets(loaded) != sockets(options) { return refusal("listener names and addresses") }
+    if loaded.workers != options.workers { return refusal("workers") }
+    if loaded.admin != options.admin { return refusal("admin") }
+    if loaded.accessLog != options.accessLog { return refusal("access-log") }
+    if (loaded.name ?? instance) != instance { return refusal("name") }
+    return nil
+  }
+}
+
+/// The outcome of the last reload, for the admin endpoint and its caller.
+public struct ReloadRecord: Sendable {
+  public var succeeded = false
+  /// Seconds since the epoch; 0: never reloaded.
+  public var at: Int64 = 0
+  public var diagnostics: [String] = []
+}

@@ -1,0 +1,110 @@
+import CLinux
+import Glibc
+import Primitives
+import Proxy
+import Synchronization
+import Telemetry
+import Transport
+
+/// The workers' threads, seen from the control thread: how to reach each, and when all have ended.
+final class WorkerThreads {
+  /// One worker: its mailbox and its counters are all that other threads may touch.
+  struct Seat {
+    let mailbox: Mailbox<WorkerMessage>
+    let metrics: WorkerMetrics
+  }
+
+  let seats: [Seat]
+  private let ended: EndCounter
+  private var threads: [pthread_t] = []
+
+  /// Starts one thread for each set of listeners; each worker is made inside its thread.
+  init(
+    snapshot: Snapshot, shared: SharedState, listeners: [[WorkerListener]], seed: UInt64,
+    log: LogWriter?
+  ) {
+    seats = listeners.map { _ in Seat(mailbox: Mailbox(), metrics: WorkerMetrics()) }
+    ended = EndCounter()
+    let ended = ended
+    let format = snapshot.options.accessLog.format
+    for (index, seat) in seats.enumerated() {
+      let sockets = listeners[index]
+      threads.append(
+        Thread.start(name: "weir-worker-\(index)") {
+          let worker = Worker(
+            snapshot: snapshot, shared: shared, mailbox: seat.mailbox, listeners: sockets,
+            metrics: seat.metrics, log: AccessLogBuffer(log, format),
+            seed: seed &+ UInt64(index) &* 0x9E37_79B9_7F4A_7C15)
+          worker?.run()
+          ended.signal()
+        })
+    }
+  }
+
+  func post(_ message: WorkerMessage) {
+    for seat in seats { seat.mailbox.post(message) }
+  }
+
+  /// Readable once for each worker that has ended.
+  var endDescriptor: Int32 { ended.descriptor }
+
+  /// True when every worker has ended; to be asked when `endDescriptor` is readable.
+  func collectEnded() -> Bool { ended.collect() == seats.count }
+
+  func join() {
+    for thread in threads { pthread_join(thread, nil) }
+    threads = []
+  }
+}
+
+/// Counts ended workers through an eventfd.
+private final class EndCounter: Sendable {
+  let descriptor = eventfd(0, Int32(EFD_CLOEXEC) | Int32(EFD_NONBLOCK))
+  private let total = Atomic<Int>(0)
+
+  deinit { close(descriptor) }
+
+  func signal() {
+    total.add(1, ordering: .acquiringAndReleasing)
+    var one: UInt64 = 1
+    _ = write(descriptor, &one, 8)
+  }
+
+  func collect() -> Int {
+    var count: UInt64 = 0
+    _ = read(descriptor, &count, 8)
+    return total.load(ordering: .acquiring)
+  }
+}
+
+/// A POSIX thread that runs one closure.
+enum Thread {
+  private final class Box {
+    let name: String
+    let body: @Sendable () -> Void
+    init(name: String, body: @escaping @Sendable () -> Void) {
+      self.name = name
+      self.body = body
+    }
+  }
+
+  static func start(name: String, _ body: @escaping @Sendable () -> Void) -> pthread_t {
+    let box = Unmanaged.passRetained(Box(name: name, body: body))
+    var thread = pthread_t()
+    let result = pthread_create(&thread, nil, threadMain, box.toOpaque())
+    precondition(result == 0, "no thread could be started")
+    return thread
+  }
+
+  /// A free function: closures formed elsewhere may carry an actor's isolation.
+  static func run(_ context: UnsafeMutableRawPointer) {
+    let box = Unmanaged<Box>.fromOpaque(context).takeRetainedValue()
+    _ = weir_name_thread(box.name)
+    box.body()
+  }
+}
+
+private func threadMain(_ context: UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? {
+  if let context { Thread.run(context) }
+  return nil
+}

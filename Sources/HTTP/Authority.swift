@@ -1,0 +1,46 @@
+import Primitives
+
+/// `host[:port]` as it stands in a Host field or an absolute-form target (RFC 9110 §7.2), checked
+/// strictly: what is not plainly one host is refused rather than interpreted.
+public enum Authority {
+  /// Range of the host within `bytes`, without port and without the final dot of a fully
+  /// qualified name, so that `example.com.` takes the route of `example.com`.
+  ///
+  /// Throws 400 for an empty host, user information, a port outside 1–65535, or any byte that no
+  /// host name or address literal has.
+  public static func hostRange(of bytes: ByteView) throws(HeadFault) -> ByteRange {
+    var end: Int
+    if bytes.count > 0, bytes[0] == UInt8(ascii: "[") {
+      end = try endOfAddressLiteral(bytes)
+    } else {
+      end = 0
+      while end < bytes.count, isHostByte(bytes[end]) { end += 1 }
+    }
+    guard end > 0 else { throw .bad("empty or malformed host") }
+    if end < bytes.count {
+      guard bytes[end] == UInt8(ascii: ":") else { throw .bad("malformed host") }
+      guard bytes.count - end <= 6, let port = bytes.slice(from: end + 1).decimal,
+        (1...65535).contains(port)
+      else { throw .bad("port outside 1-65535") }
+    }
+    if end > 1, bytes[end - 1] == UInt8(ascii: ".") { end -= 1 }
+    guard bytes[0] != UInt8(ascii: ".") else { throw .bad("malformed host") }
+    return ByteRange(0, end)
+  }
+
+  private static func endOfAddressLiteral(_ bytes: ByteView) throws(HeadFault) -> Int {
+    var index = 1
+    while index < bytes.count, bytes[index] != UInt8(ascii: "]") {
+      let byte = bytes[index]
+      guard ASCII.hexValue(byte) != nil || byte == UInt8(ascii: ":") || byte == UInt8(ascii: ".")
+      else { throw .bad("malformed address literal in host") }
+      index += 1
+    }
+    guard index < bytes.count, index > 2 else {
+      throw .bad("malformed address literal in host")
+    }
+    return index + 1
+  }
+
+  private static func isHostByte(_ byte: UInt8) -> Bool { ASCII.isUnreserved(byte) }
+}

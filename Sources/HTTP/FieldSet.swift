@@ -1,0 +1,69 @@
+import Primitives
+
+/// A set of known field names.
+public struct FieldSet: OptionSet, Sendable, BitwiseCopyable {
+  public let rawValue: UInt64
+
+  public init(rawValue: UInt64) { self.rawValue = rawValue }
+
+  public init(_ names: FieldName...) { rawValue = names.reduce(0) { $0 | $1.bit } }
+
+  @inline(__always)
+  public func contains(_ name: FieldName) -> Bool { rawValue & name.bit != 0 }
+
+  /// Fields that speak about one connection only (RFC 9110 §7.6.1, RFC 9112 §7.1): never
+  /// forwarded. `TE`, `Upgrade` and the framing fields are written anew where they are needed.
+  public static let hopByHop = FieldSet(
+    .connection, .keepAlive, .proxyConnection, .te, .transferEncoding, .upgrade, .http2Settings,
+    .trailer)
+}
+
+/// Lines of one head that are left out when it is forwarded: a bit for each index.
+public struct FieldMask: BitwiseCopyable, Sendable {
+  private var words: (UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0)
+
+  public init() {}
+
+  public mutating func insert(_ index: Int) {
+    let bit = UInt64(1) << UInt64(index & 63)
+    switch index >> 6 {
+    case 0: words.0 |= bit
+    case 1: words.1 |= bit
+    case 2: words.2 |= bit
+    default: words.3 |= bit
+    }
+  }
+
+  @inline(__always)
+  public func contains(_ index: Int) -> Bool {
+    let word =
+      switch index >> 6 {
+      case 0: words.0
+      case 1: words.1
+      case 2: words.2
+      default: words.3
+      }
+    return word >> UInt64(index & 63) & 1 == 1
+  }
+
+  public var isEmpty: Bool { words.0 | words.1 | words.2 | words.3 == 0 }
+}
+
+/// Walks the members of a comma-separated list (RFC 9110 §5.6.1); empty members are skipped.
+public struct ListMembers {
+  private let value: ByteView
+  private var index = 0
+
+  @inline(__always)
+  public init(_ value: ByteView) { self.value = value }
+
+  public mutating func next() -> ByteView? {
+    while index < value.count {
+      let end = value.firstIndex(of: UInt8(ascii: ","), from: index) ?? value.count
+      let member = value.slice(index, end).trimmed()
+      index = end + 1
+      if !member.isEmpty { return member }
+    }
+    return nil
+  }
+}

@@ -1,0 +1,173 @@
+import Glibc
+
+/// Fixed-size blocks for bytes in transit; owned by one thread.
+///
+/// Blocks are cut from mapped regions, so one that was only partly filled costs only the pages
+/// touched. A freed block is reused last-in first-out while it is warm; beyond `warmLimit` free
+/// blocks its pages go back to the kernel, so a burst leaves no memory behind. Blocks are not
+/// cleared: every reader is bounded by what was written.
+@safe
+public struct BufferPool: ~Copyable {
+  /// Octets of a block: a head of at most 16 KiB (rule 20) and as much content behind it.
+  public static let blockBytes = 32 * 1024
+  private static let blocksPerRegion = 64
+  private static let warmLimit = 128
+
+  public let limit: Int
+  public private(set) var inUse = 0
+  private var warm: [UnsafeMutablePointer<UInt8>] = unsafe []
+  private var cold: [UnsafeMutablePointer<UInt8>] = unsafe []
+  private var regions: [UnsafeMutableRawPointer] = unsafe []
+
+  /// At most `limit` blocks at once; more are refused, never waited for.
+  public init(limit: Int) {
+    self.limit = limit
+    unsafe warm.reserveCapacity(Self.warmLimit)
+  }
+
+  deinit {
+    for unsafe region in unsafe regions {
+      unsafe munmap(region, Self.blocksPerRegion * Self.blockBytes)
+    }
+  }
+
+  /// A block of `blockBytes`, or `nil` where the limit or the machine's memory is reached.
+  @unsafe
+  public mutating func take() -> UnsafeMutablePointer<UInt8>? {
+    if let block = unsafe warm.popLast() {
+      inUse += 1
+      return unsafe block
+    }
+    guard inUse < limit else { return nil }
+    if unsafe cold.isEmpty { addRegion() }
+    guard let block = unsafe cold.popLast() else { return nil }
+    inUse += 1
+    return unsafe block
+  }
+
+  @unsafe
+  public mutating func give(_ block: UnsafeMutablePointer<UInt8>) {
+    inUse -= 1
+    precondition(inUse >= 0, "a block was given back twice")
+    if unsafe warm.count < Self.warmLimit {
+      unsafe warm.append(block)
+    } else {
+      unsafe madvise(block, Self.blockBytes, MADV_DONTNEED)
+      unsafe cold.append(block)
+    }
+  }
+
+  private mutating func addRegion() {
+    let bytes = Self.blocksPerRegion * Self.blockBytes
+    let flags = Int32(MAP_PRIVATE | MAP_ANONYMOUS)
+    let region = unsafe mmap(nil, bytes, PROT_READ | PROT_WRITE, flags, -1, 0)
+    guard let region = unsafe region, unsafe region != MAP_FAILED else { return }
+    // A huge page would make one touched byte cost 2 MiB.
+    unsafe madvise(region, bytes, MADV_NOHUGEPAGE)
+    unsafe regions.append(region)
+    let base = unsafe region.assumingMemoryBound(to: UInt8.self)
+    for index in stride(from: Self.blocksPerRegion - 1, through: 0, by: -1) {
+      unsafe cold.append(base + index * Self.blockBytes)
+    }
+  }
+}
+
+/// Bytes received and not yet consumed, in one pooled block that is held only while there are any.
+///
+/// `pinned` octets at the front (a request's head, needed until its exchange ends) stay in place
+/// when the rest is consumed and space is made for more.
+@safe
+public struct InputBuffer: BitwiseCopyable {
+  private var block: UnsafeMutablePointer<UInt8>?
+  private var start: UInt32 = 0
+  private var end: UInt32 = 0
+  private var pinned: UInt32 = 0
+
+  public init() { unsafe block = nil }
+
+  public var isAttached: Bool { unsafe block != nil }
+  /// Octets not consumed.
+  public var count: Int { Int(end - start) }
+  public var isEmpty: Bool { start == end }
+
+  /// The octets not consumed, valid until the next mutation.
+  public var view: ByteView {
+    guard let block = unsafe block else { return .empty }
+    return unsafe ByteView(base: block + Int(start), count: Int(end - start))
+  }
+
+  /// The pinned octets, valid until `unpin`.
+  public var pinnedView: ByteView {
+    guard let block = unsafe block else { return .empty }
+    return unsafe ByteView(base: block, count: Int(pinned))
+  }
+
+  /// Free octets behind the data.
+  public var room: Int { isAttached ? BufferPool.blockBytes - Int(end) : 0 }
+
+  /// Takes a block if there is none; false where the pool is exhausted.
+  public mutating func attach(_ pool: inout BufferPool) -> Bool {
+    if isAttached { return true }
+    guard let taken = unsafe pool.take() else { return false }
+    unsafe block = taken
+    start = 0
+    end = 0
+    pinned = 0
+    return true
+  }
+
+  /// Gives the block back, whatever is in it.
+  public mutating func detach(_ pool: inout BufferPool) {
+    guard let held = unsafe block else { return }
+    unsafe pool.give(held)
+    unsafe block = nil
+    start = 0
+    end = 0
+    pinned = 0
+  }
+
+  /// Where the next received octets go; `room` of them. Only with a block attached.
+  @unsafe
+  public var writePointer: UnsafeMutableRawPointer {
+    guard let block = unsafe block else { preconditionFailure("no block attached") }
+    return unsafe UnsafeMutableRawPointer(block + Int(end))
+  }
+
+  public mutating func didReceive(_ octets: Int) {
+    precondition(octets >= 0 && octets <= room)
+    end += UInt32(octets)
+  }
+
+  public mutating func consume(_ octets: Int) {
+    precondition(octets >= 0 && octets <= count)
+    start += UInt32(octets)
+    if start == end {
+      start = pinned
+      end = pinned
+    }
+  }
+
+  /// Consumes the next `octets` (a head) but keeps them readable through `pinnedView`.
+  public mutating func pin(_ octets: Int) {
+    precondition(pinned == 0 && octets <= count)
+    moveToFront()
+    pinned = UInt32(octets)
+    start = pinned
+  }
+
+  public mutating func unpin() {
+    pinned = 0
+    if start == end {
+      start = 0
+      end = 0
+    }
+  }
+
+  /// Makes all free space contiguous behind the data, by moving the data if that gains anything.
+  public mutating func moveToFront() {
+    guard let block = unsafe block, start > pinned else { return }
+    unsafe memmove(block + Int(pinned), block + Int(start), Int(end - start))
+    end -= start - pinned
+    start = pinned
+  }
+}

@@ -1,0 +1,185 @@
+import HTTP
+import Primitives
+import Telemetry
+import Transport
+
+extension Worker {
+  /// How long accepting rests when descriptors have run out (rule 53).
+  private static let exhaustionPause = TimeAmount.milliseconds(50)
+
+  func accept(_ index: Int) {
+    let listener = listeners[index]
+    for _ in 0..<Worker.acceptsPerTurn {
+      switch listener.socket.accept() {
+      case .connection(let accepted): admit(accepted, listener.options)
+      case .aborted: continue
+      case .wouldBlock: return
+      case .exhausted:
+        metrics.add(.rejectedWithoutDescriptors)
+        // Idle clients give way first; accepting resumes when descriptors may be free again.
+        closeOldestIdle(8)
+        pauseAccepting()
+        return
+      }
+    }
+  }
+
+  private func admit(_ accepted: AcceptedConnection, _ listener: Int) {
+    let options = currentSnapshot
+    metrics.add(.connectionsAccepted)
+    let limit = options.maxConnectionsPerClient
+    if limit > 0, !shared.clients.admit(accepted.address, limit: limit) {
+      metrics.add(.rejectedAtClientLimit)
+      SocketCalls.close(accepted.descriptor)
+      return
+    }
+    let open = shared.connections.add(1, ordering: .relaxed).newValue
+    if open > options.maxConnections {
+      // The oldest idle connection of this worker gives way; without one the newcomer does.
+      guard closeOldestIdle(1) else {
+        metrics.add(.rejectedAtLimit)
+        forget(accepted.address, isCounted: limit > 0)
+        SocketCalls.close(accepted.descriptor)
+        return
+      }
+    }
+    var connection = DownstreamConnection(accepted, listener: Int32(listener), now: now)
+    connection.isCounted = limit > 0
+    guard let handle = downstreams.insert(connection),
+      poller.add(connection: accepted.descriptor, handle)
+    else {
+      forget(accepted.address, isCounted: limit > 0)
+      SocketCalls.close(accepted.descriptor)
+      return
+    }
+    let record = downstreams[handle]
+    becameIdle(handle, record)
+    setDeadline(handle, record, now + listenerOptions(record).headerTimeout)
+    // Its first octets are usually here already; the registration's first edge reports them.
+    record.pointee.wire.mayRead = false
+    if isDraining { queue(handle, record) }
+  }
+
+  func forget(_ address: IPAddress, isCounted: Bool) {
+    shared.connections.subtract(1, ordering: .relaxed)
+    if isCounted { shared.clients.leave(address) }
+  }
+
+  private func pauseAccepting() {
+    guard !isAcceptPaused else { return }
+    isAcceptPaused = true
+    for index in listeners.indices {
+      poller.setListening(
+        false, listeners[index].socket.descriptor, Worker.handle(HandleKind.listener, index))
+    }
+    wheel.arm(
+      &acceptPauseTimer, Worker.handle(HandleKind.acceptPause, 0),
+      at: now + Worker.exhaustionPause)
+  }
+
+  func resumeAccepting() {
+    guard isAcceptPaused else { return }
+    isAcceptPaused = false
+    for index in listeners.indices {
+      poller.setListening(
+        true, listeners[index].socket.descriptor, Worker.handle(HandleKind.listener, index))
+    }
+  }
+
+  // MARK: Idle clients
+
+  func becameIdle(_ handle: Handle, _ connection: UnsafeMutablePointer<DownstreamConnection>) {
+    guard !connection.pointee.isIdle else { return }
+    connection.pointee.isIdle = true
+    connection.pointee.idlePrevious = idleDownstreams.last
+    connection.pointee.idleNext = .none
+    if idleDownstreams.last == .none {
+      idleDownstreams.first = handle
+    } else {
+      downstreams[idleDownstreams.last].pointee.idleNext = handle
+    }
+    idleDownstreams.last = handle
+    idleDownstreams.count += 1
+  }
+
+  func becameBusy(_ connection: UnsafeMutablePointer<DownstreamConnection>) {
+    guard connection.pointee.isIdle else { return }
+    connection.pointee.isIdle = false
+    let (previous, next) = (connection.pointee.idlePrevious, connection.pointee.idleNext)
+    if previous == .none {
+      idleDownstreams.first = next
+    } else {
+      downstreams[previous].pointee.idleNext = next
+    }
+    if next == .none {
+      idleDownstreams.last = previous
+    } else {
+      downstreams[next].pointee.idlePrevious = previous
+    }
+    idleDownstreams.count -= 1
+  }
+
+  /// Closes up to `count` idle clients, the longest idle first (rule 42).
+  @discardableResult
+  func closeOldestIdle(_ count: Int) -> Bool {
+    var closed = 0
+    while closed < count, idleDownstreams.first != .none {
+      closeDownstream(idleDownstreams.first)
+      closed += 1
+    }
+    return closed > 0
+  }
+
+  // MARK: Drain
+
+  /// Serves what has been accepted or waits in the accept queue, then closes the listeners.
+  func drain(until deadline: MonotonicTime) {
+    guard !isDraining else { return }
+    isDraining = true
+    drainDeadline = deadline
+    for index in listeners.indices {
+      poller.remove(listeners[index].socket.descriptor)
+      acceptAll(index)
+      listeners[index].socket.close()
+    }
+    // A request may be under way on a connection that looks idle: each gets a moment to arrive
+    // and is then answered with `Connection: close` (rule 50).
+    for handle in downstreams.handles() {
+      let connection = downstreams[handle]
+      if connection.pointee.isIdle {
+        let grace = min(connection.pointee.deadline, now + Worker.drainGrace)
+        setDeadline(handle, connection, grace)
+      }
+    }
+  }
+
+  private static let drainGrace = TimeAmount.seconds(1)
+
+  private func acceptAll(_ index: Int) {
+    while case .connection(let accepted) = listeners[index].socket.accept() {
+      admit(accepted, listeners[index].options)
+    }
+  }
+
+  /// What is left when the drain's time is over is cut.
+  func closeEverything() {
+    for handle in downstreams.handles() where downstreams.resolve(handle) != nil {
+      let connection = downstreams[handle]
+      if connection.pointee.exchange != .none {
+        abandon(connection.pointee.exchange, .drained)
+      } else {
+        closeDownstream(handle)
+      }
+    }
+    for handle in upstreams.handles() where upstreams.resolve(handle) != nil {
+      closeUpstream(handle)
+    }
+    log.flush()
+  }
+
+  func listenerOptions(
+    _ connection: UnsafeMutablePointer<DownstreamConnection>
+  ) -> ListenerPlan {
+    currentSnapshot.listeners[Int(connection.pointee.listener)]
+  }
+}

@@ -1,0 +1,215 @@
+import HTTP
+import HTTP1
+import Primitives
+import Resilience
+import Telemetry
+import Transport
+
+/// The client side of HTTP/1: reads heads, hands them to the exchange driver, decides the
+/// connection's fate.
+extension Worker {
+  /// Heads taken from one connection before others get their turn.
+  private static let pipelinedPerTurn = 16
+  static let lingerTime = TimeAmount.seconds(5)
+  static let lingerOctets: Int32 = 64 * 1024
+
+  /// Something happened on the connection, or it was put off earlier.
+  func downstreamReady(
+    _ handle: Handle, _ connection: UnsafeMutablePointer<DownstreamConnection>
+  ) {
+    switch connection.pointee.state {
+    case .readingHead: readHeads(handle, connection)
+    case .exchanging: clientReady(connection.pointee.exchange)
+    case .lingering: lingerOn(handle, connection)
+    }
+  }
+
+  private func readHeads(
+    _ handle: Handle, _ connection: UnsafeMutablePointer<DownstreamConnection>
+  ) {
+    if connection.pointee.wire.hasFailed { return closeDownstream(handle) }
+    var heads = 0
+    while true {
+      if connection.pointee.wire.input.count > Int(connection.pointee.knownOctets) {
+        guard parseHead(handle, connection) else { return }
+        // The exchange may have ended already (an answer of our own), or the connection with it.
+        guard downstreams.resolve(handle) != nil, connection.pointee.state == .readingHead
+        else { return }
+        heads += 1
+        if heads == Worker.pipelinedPerTurn { return queue(handle, connection) }
+        continue
+      }
+      switch connection.pointee.wire.receive(&pool) {
+      case .octets: becameBusy(connection)
+      case .wouldBlock: return awaitHead(handle, connection)
+      case .ended, .failed: return closeDownstream(handle)
+      }
+    }
+  }
+
+  /// Nothing to parse for now: an idle connection gives its buffer back.
+  private func awaitHead(
+    _ handle: Handle, _ connection: UnsafeMutablePointer<DownstreamConnection>
+  ) {
+    guard connection.pointee.wire.input.isEmpty else { return }
+    connection.pointee.wire.input.detach(&pool)
+    if !connection.pointee.isIdle {
+      becameIdle(handle, connection)
+      let options = listenerOptions(connection)
+      let wait = isDraining ? TimeAmount.seconds(1) : options.keepAliveTimeout
+      setDeadline(handle, connection, now + wait)
+    }
+  }
+
+  /// True where a head was complete and has been dealt with.
+  private func parseHead(
+    _ handle: Handle, _ connection: UnsafeMutablePointer<DownstreamConnection>
+  ) -> Bool {
+    // The head is pinned in place for its exchange, so it starts the block.
+    connection.pointee.wire.input.moveToFront()
+    let octets = connection.pointee.wire.input.view
+    let known = Int(connection.pointee.knownOctets)
+    let options = listenerOptions(connection)
+    // The whole head is due this long after its first octet (rule 37).
+    if known == 0, connection.pointee.requests > 0 {
+      setDeadline(handle, connection, now + options.headerTimeout)
+    }
+    connection.pointee.knownOctets = Int32(octets.count)
+    guard HeadParser.mayHaveProgressed(octets, known: known) else {
+      return receiveMoreHead(handle, connection)
+    }
+    headOwner = .none
+    let length: Int
+    do throws(HeadFault) {
+      length = try HeadParser.parseRequest(
+        octets, into: &requestHead, limits: options.limits, strictPath: options.strictPath)
+    } catch {
+      refuse(handle, connection, error)
+      return false
+    }
+    guard length > 0 else { return receiveMoreHead(handle, connection) }
+    if requestHead.host.isEmpty { requestHead.assumeHost(options.defaultHost) }
+    connection.pointee.knownOctets = 0
+    begin(handle, connection, length)
+    return true
+  }
+
+  /// Reads on if the socket may hold more. True: there is something new to parse.
+  private func receiveMoreHead(
+    _ handle: Handle, _ connection: UnsafeMutablePointer<DownstreamConnection>
+  ) -> Bool {
+    switch connection.pointee.wire.receive(&pool) {
+    case .octets: return true
+    case .wouldBlock: return false
+    case .ended, .failed:
+      closeDownstream(handle)
+      return false
+    }
+  }
+
+  /// A head that breaks a rule: answered, and nothing behind it is ever parsed (rule 14).
+  private func refuse(
+    _ handle: Handle, _ connection: UnsafeMutablePointer<DownstreamConnection>,
+    _ fault: HeadFault
+  ) {
+    metrics.add(.badRequests)
+    logRefused(connection, fault)
+    var sink = ByteSink(base: scratch, capacity: Worker.scratchBytes)
+    LocalResponse.append(
+      status: fault.status, error: .httpRequestError, detail: fault.reason, to: &sink,
+      context: localContext(closes: true, isHead: false))
+    _ = connection.pointee.wire.send(sink.view, .empty, &pool)
+    linger(handle, connection)
+  }
+
+  func localContext(closes: Bool, isHead: Bool) -> LocalResponse.Context {
+    LocalResponse.Context(
+      instance: currentSnapshot.instance, date: dateText.view, closes: closes,
+      clientIsHTTP10: false, isHead: isHead)
+  }
+
+  // MARK: Closing
+
+  /// Ends our side, then discards what the client still sends, bounded in time and octets: a close
+  /// with unread input would reset the connection and could take the answer with it.
+  func linger(_ handle: Handle, _ connection: UnsafeMutablePointer<DownstreamConnection>) {
+    connection.pointee.state = .lingering
+    connection.pointee.lingerBudget = Worker.lingerOctets
+    connection.pointee.wire.input.detach(&pool)
+    becameBusy(connection)
+    setDeadline(handle, connection, now + Worker.lingerTime)
+    lingerOn(handle, connection)
+  }
+
+  private func lingerOn(
+    _ handle: Handle, _ connection: UnsafeMutablePointer<DownstreamConnection>
+  ) {
+    let hadOutput = !connection.pointee.wire.output.isEmpty
+    guard connection.pointee.wire.flush(&pool) else {
+      if connection.pointee.wire.hasFailed { closeDownstream(handle) }
+      return
+    }
+    if hadOutput || connection.pointee.lingerBudget == Worker.lingerOctets {
+      SocketCalls.closeSending(connection.pointee.wire.descriptor)
+      connection.pointee.lingerBudget -= 1
+    }
+    while connection.pointee.lingerBudget > 0 {
+      switch SocketCalls.receive(
+        connection.pointee.wire.descriptor, scratch, Worker.scratchBytes)
+      {
+      case .octets(let count): connection.pointee.lingerBudget -= Int32(count)
+      case .wouldBlock: return
+      case .ended, .failed: return closeDownstream(handle)
+      }
+    }
+    closeDownstream(handle)
+  }
+
+  func closeDownstream(_ handle: Handle) {
+    let connection = downstreams[handle]
+    release(handle, connection)
+    SocketCalls.close(connection.pointee.wire.descriptor)
+    downstreams.remove(handle)
+  }
+
+  /// The client learns by a reset that its response is not complete.
+  func resetDownstream(_ handle: Handle) {
+    let connection = downstreams[handle]
+    release(handle, connection)
+    SocketCalls.reset(connection.pointee.wire.descriptor)
+    downstreams.remove(handle)
+  }
+
+  private func release(
+    _ handle: Handle, _ connection: UnsafeMutablePointer<DownstreamConnection>
+  ) {
+    becameBusy(connection)
+    wheel.cancel(&connection.pointee.timer)
+    connection.pointee.wire.releaseBuffers(&pool)
+    metrics.add(.connectionsClosed)
+    forget(connection.pointee.address, isCounted: connection.pointee.isCounted)
+  }
+
+  // MARK: Time
+
+  func downstreamTimedOut(
+    _ handle: Handle, _ connection: UnsafeMutablePointer<DownstreamConnection>
+  ) {
+    if connection.pointee.deadline > now {
+      if connection.pointee.deadline != .never {
+        wheel.arm(&connection.pointee.timer, handle, at: connection.pointee.deadline)
+      }
+      return
+    }
+    switch connection.pointee.state {
+    case .lingering: closeDownstream(handle)
+    case .exchanging: clientTimedOut(connection.pointee.exchange)
+    case .readingHead:
+      if connection.pointee.wire.input.isEmpty, connection.pointee.requests > 0 || isDraining {
+        return closeDownstream(handle)
+      }
+      metrics.add(.headerTimeouts)
+      refuse(handle, connection, HeadFault(408, "request head not complete in time"))
+    }
+  }
+}

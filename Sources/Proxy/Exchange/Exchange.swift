@@ -1,0 +1,134 @@
+import Balancing
+import HTTP
+import HTTP1
+import Primitives
+import Resilience
+import Transport
+
+/// One direction's message content on its way through.
+struct Content: BitwiseCopyable {
+  enum Source: UInt8, BitwiseCopyable {
+    case none, length, chunked, untilClose
+    /// Behind a 101: octets without any framing, in both directions.
+    case tunnel
+  }
+
+  var source = Source.none
+  /// Whether it is sent on in chunks.
+  var sendsChunks = false
+  /// All of it has been taken from the source and handed to the sink.
+  var isComplete = true
+  /// Trailer fields may be passed on.
+  var passesTrailers = false
+  /// Of `.length`: octets not yet handed to the sink.
+  var remaining = 0
+  /// Octets of content handed on.
+  var octets = 0
+  var decoder = ChunkedDecoder()
+  var pipe = PipePool.Pipe.none
+
+  init() {}
+
+  init(_ framing: BodyFraming, sendsChunks: Bool, passesTrailers: Bool) {
+    self.sendsChunks = sendsChunks
+    self.passesTrailers = passesTrailers
+    isComplete = false
+    switch framing {
+    case .none:
+      isComplete = true
+      self.sendsChunks = false
+    case .length(let length):
+      source = .length
+      remaining = length
+      self.sendsChunks = false
+    case .chunked: source = .chunked
+    case .untilClose: source = .untilClose
+    }
+  }
+
+  static var tunnel: Content {
+    var content = Content()
+    content.source = .tunnel
+    content.isComplete = false
+    return content
+  }
+}
+
+/// One request and its response, while it lasts: what was decided, how far it has come.
+///
+/// Owned by its worker's slab. The request's head stays pinned in the client connection's buffer;
+/// the ranges here point into it.
+///
+///     begin ─► connecting ─► awaitingHead ─► relaying ─► flushing ─► finished
+///                  │              │    └──101──► tunnel ───┘
+///                  └── retry ◄────┘  (another backend; nothing sent, or safe to send again)
+struct Exchange: BitwiseCopyable {
+  enum Phase: UInt8, BitwiseCopyable {
+    /// Waiting for the backend connection.
+    case connecting
+    /// Request on its way or sent; no final response head yet.
+    case awaitingHead
+    case relaying
+    case tunnel
+    /// The response is complete; its last octets wait for the client.
+    case flushing
+  }
+
+  // Who
+  var downstream: Handle
+  var upstream = Handle.none
+  /// Index of the snapshot in the worker's table, and of the route in the snapshot.
+  var snapshot: Int32
+  var route: Int32
+  // Where
+  var slot: Int32 = -1
+  var backend: Int32 = -1
+  var tried = TriedBackends()
+  var retry = Retry(limit: 1, isReplayable: false)
+  var hash: UInt64 = 0
+  // How far
+  var phase = Phase.connecting
+  var request = Content()
+  var response = Content()
+  /// `Wire.sentOctets` of the backend connection when this attempt began: as long as that has not
+  /// grown, the request is unsent (rule 43).
+  var sentBefore = 0
+  var status: Int32 = 0
+  var informational: UInt8 = 0
+  // What kind
+  var method: Method
+  var isHead: Bool
+  var clientIsHTTP10: Bool
+  var keepsClient: Bool
+  var acceptsTrailers: Bool
+  var mustContinue: Bool
+  var asksUpgrade = false
+  /// The backend connection cannot be used again after this exchange.
+  var spoilsUpstream = false
+  /// The place on the backend (`slot`) has not been given back.
+  var isReserved = false
+  /// A response octet has gone to the client: nothing may be retried or replaced any more.
+  var hasAnswered = false
+  /// Why it ended otherwise than complete; `nil` while all is well.
+  var failure: Termination?
+  // When
+  var startedAt: MonotonicTime
+  var attemptAt: MonotonicTime
+  var connectedAt = MonotonicTime.zero
+  var firstOctetAt = MonotonicTime.zero
+  var totalDeadline = MonotonicTime.never
+  /// Since when the client has owed content, and how long it has in all (rule 39).
+  var bodyWaitSince = MonotonicTime.zero
+  var bodyWaited = TimeAmount.zero
+  // For the log
+  var headBytes: Int32
+  var methodRange: ByteRange
+  var targetRange: ByteRange
+  var hostRange: ByteRange
+  var refererRange = ByteRange.empty
+  var userAgentRange = ByteRange.empty
+  var traceRange = ByteRange.empty
+  var requestID: (UInt64, UInt64) = (0, 0)
+  var requestIDRange = ByteRange.empty
+  var version: HTTPVersion
+}

@@ -1,0 +1,338 @@
+import Balancing
+import HTTP
+import HTTP1
+import Primitives
+import Resilience
+import Routing
+import Telemetry
+import Transport
+
+/// The policy pipeline of one request, in order: route, admit, select, acquire, rewrite, send.
+/// What follows is in `ResponseFlow` and `ExchangeEnd`.
+extension Worker {
+  /// A complete request head stands at the front of the connection's buffer, `length` octets of
+  /// it, parsed into `requestHead`.
+  func begin(
+    _ client: Handle, _ connection: UnsafeMutablePointer<DownstreamConnection>, _ length: Int
+  ) {
+    connection.pointee.requests += 1
+    becameBusy(connection)
+    connection.pointee.wire.input.pin(length)
+    metrics.add(.requests)
+    guard let handle = exchanges.insert(makeExchange(client, connection, length)) else {
+      return closeDownstream(client)
+    }
+    snapshots[current].exchanges += 1
+    connection.pointee.exchange = handle
+    connection.pointee.state = .exchanging
+    connection.pointee.deadline = .never
+    headOwner = handle
+    let exchange = exchanges[handle]
+    switch matcher.match(currentSnapshot.table, requestHead) {
+    case .route(let index): exchange.pointee.route = Int32(index)
+    case .none:
+      metrics.add(.unroutedRequests)
+      return answer(handle, .noRoute)
+    case .limitExceeded:
+      metrics.add(.regexLimitExceeded)
+      return answer(handle, .regexLimit)
+    }
+    admit(handle, exchange, connection)
+  }
+
+  private func makeExchange(
+    _ client: Handle, _ connection: UnsafeMutablePointer<DownstreamConnection>, _ length: Int
+  ) -> Exchange {
+    let options = listenerOptions(connection)
+    let keeps =
+      requestHead.wantsKeepAlive && connection.pointee.requests < options.keepAliveRequests
+      && now - connection.pointee.acceptedAt < options.keepAliveTime && !isDraining
+    var exchange = Exchange(
+      downstream: client, snapshot: Int32(current), route: -1, method: requestHead.method,
+      isHead: requestHead.method == .head, clientIsHTTP10: requestHead.version == .http10,
+      keepsClient: keeps, acceptsTrailers: requestHead.acceptsTrailers,
+      mustContinue: requestHead.expectsContinue, startedAt: now, attemptAt: now,
+      headBytes: Int32(length), methodRange: requestHead.methodRange,
+      targetRange: requestHead.targetRange, hostRange: requestHead.authorityRange,
+      version: requestHead.version)
+    exchange.request = Content(requestHead.framing, sendsChunks: true, passesTrailers: false)
+    exchange.requestID = (random.next(), random.next())
+    noteForLog(.referer, &exchange.refererRange)
+    noteForLog(.userAgent, &exchange.userAgentRange)
+    noteForLog(.traceparent, &exchange.traceRange)
+    return exchange
+  }
+
+  private func noteForLog(_ name: FieldName, _ range: inout ByteRange) {
+    if let index = requestHead.fields.firstIndex(of: name) {
+      range = requestHead.fields[index].valueRange
+    }
+  }
+
+  // MARK: Admit
+
+  private func admit(
+    _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>,
+    _ connection: UnsafeMutablePointer<DownstreamConnection>
+  ) {
+    let route = route(exchange)
+    if requestHead.fields.contains(.via), isLoop() {
+      metrics.add(.loopsDetected)
+      return answer(handle, .loop)
+    }
+    if route.maxBodyBytes > 0, case .length(let length) = requestHead.framing,
+      length > route.maxBodyBytes
+    {
+      return answer(handle, .requestTooLarge)
+    }
+    if let limit = route.requestTimeout {
+      exchange.pointee.totalDeadline = now + limit
+      setDeadline(exchange.pointee.downstream, connection, exchange.pointee.totalDeadline)
+    }
+    exchange.pointee.request.passesTrailers = route.trailers && requestHead.acceptsTrailers
+    switch route.action {
+    case .upstream(let plan):
+      exchange.pointee.asksUpgrade = mayUpgrade(route)
+      exchange.pointee.hash = hash(plan.hashKey, connection)
+      exchange.pointee.retry = Retry(limit: plan.attempts, isReplayable: isReplayable)
+      attempt(handle, exchange, plan)
+    case .respond(let status, let contentType, let body):
+      answer(handle) { sink, context in
+        LocalResponse.append(
+          fixed: status, contentType: contentType, body: body, edits: route.responseEdits,
+          to: &sink, context: context)
+      }
+    case .redirect(let template):
+      answer(handle) { sink, context in
+        LocalResponse.append(
+          redirect: template, of: self.requestHead, edits: route.responseEdits, to: &sink,
+          context: context)
+      }
+    }
+  }
+
+  /// Safe to send twice, and nothing of it is consumed by sending (semantics.md 11).
+  private var isReplayable: Bool {
+    guard requestHead.framing == .none else { return false }
+    switch requestHead.method {
+    case .get, .head, .options: return true
+    default: return false
+    }
+  }
+
+  /// Our own name in a Via field: the request has been here before (semantics.md 22).
+  private func isLoop() -> Bool {
+    let instance = currentSnapshot.instance
+    var line = requestHead.fields.firstIndex(of: .via)
+    while let index = line {
+      var members = ListMembers(requestHead.value(index))
+      while let member = members.next() {
+        // "1.1 weir-name (comment)"
+        guard let space = member.firstIndex(of: UInt8(ascii: " ")) else { continue }
+        let rest = member.slice(from: space + 1).trimmed()
+        let end = rest.firstIndex(of: UInt8(ascii: " ")) ?? rest.count
+        if instance.withByteView({ rest.slice(0, end).equalsIgnoringCase($0) }) { return true }
+      }
+      line = requestHead.fields.firstIndex(of: .via, from: index + 1)
+    }
+    return false
+  }
+
+  /// Rule 17: a configured protocol, asked for by a GET without content.
+  private func mayUpgrade(_ route: RoutePlan) -> Bool {
+    guard requestHead.wantsUpgrade, requestHead.method == .get, requestHead.framing == .none,
+      let wanted = requestHead.first(.upgrade)
+    else { return false }
+    return route.upgrades.contains { $0.withByteView { wanted.equalsIgnoringCase($0) } }
+  }
+
+  // MARK: Select and acquire
+
+  /// One attempt at a backend that has not been tried.
+  func attempt(
+    _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>, _ plan: UpstreamPlan
+  ) {
+    guard
+      let reserved = plan.state.reserve(
+        hash: exchange.pointee.hash, tried: exchange.pointee.tried, now: now)
+    else {
+      metrics.add(.noBackendAvailable)
+      return answer(
+        handle, exchange.pointee.failure ?? Termination(.weir, .selecting, .noBackend))
+    }
+    let backend = Int(reserved.backend)
+    learnBackends(upTo: backend)
+    exchange.pointee.slot = reserved.slot
+    exchange.pointee.backend = reserved.backend
+    exchange.pointee.isReserved = true
+    exchange.pointee.tried.insert(Int(reserved.slot))
+    exchange.pointee.retry.attemptStarted()
+    exchange.pointee.attemptAt = now
+    exchange.pointee.phase = .connecting
+    let cells = metrics.backend(backend)
+    cells.add(.attempts)
+    if reserved.isSpill { cells.add(.spills) }
+    let isRepeatable = exchange.pointee.method.isSafe && exchange.pointee.request.isComplete
+    if let idle = takeIdle(backend, isRepeatable: isRepeatable) {
+      cells.add(.connectionsReused)
+      exchange.pointee.upstream = idle
+      upstreams[idle].pointee.exchange = handle
+      exchange.pointee.connectedAt = now
+      return sendRequest(handle, exchange)
+    }
+    switch connect(backend) {
+    case .success(let upstream):
+      exchange.pointee.upstream = upstream
+      let connection = upstreams[upstream]
+      connection.pointee.exchange = handle
+      setDeadline(upstream, connection, now + route(exchange).connectTimeout)
+    case .failure(let failure):
+      attemptFailed(handle, exchange, failure.termination)
+    }
+  }
+
+  // MARK: Rewrite and send
+
+  /// The backend connection is ready for the request.
+  func sendRequest(_ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>) {
+    let client = downstreams[exchange.pointee.downstream]
+    let upstream = upstreams[exchange.pointee.upstream]
+    restoreHead(handle, exchange, client)
+    let route = route(exchange)
+    guard case .upstream(let plan) = route.action else { preconditionFailure("no upstream") }
+    let snapshot = snapshot(exchange)
+    let isTrusted = snapshot.isTrusted(client.pointee.address)
+    noteRequestID(exchange, isTrusted)
+    var sink = ByteSink(base: scratch, capacity: Worker.scratchBytes)
+    HeaderRewrite.appendRequest(
+      requestHead, to: &sink, host: plan.host,
+      backend: backends[Int(exchange.pointee.backend)].state, edits: route.requestEdits,
+      context: HeaderRewrite.RequestContext(
+        client: client.pointee.address, isTrusted: isTrusted,
+        requestID: exchange.pointee.requestID, instance: snapshot.instance,
+        asksUpgrade: exchange.pointee.asksUpgrade,
+        passesTrailers: exchange.pointee.request.passesTrailers))
+    if sink.overflowed { return answer(handle, .headTooLarge) }
+    exchange.pointee.phase = .awaitingHead
+    exchange.pointee.sentBefore = upstream.pointee.wire.sentOctets
+    upstream.pointee.knownOctets = 0
+    if exchange.pointee.mustContinue { invite(exchange, client) }
+    pumpRequest(handle, exchange, head: &sink)
+  }
+
+  /// Parses the pinned head again where another request has been parsed since.
+  private func restoreHead(
+    _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>,
+    _ client: UnsafeMutablePointer<DownstreamConnection>
+  ) {
+    guard headOwner != handle else { return }
+    do throws(HeadFault) {
+      // Limits may have been lowered since; what was accepted stays accepted.
+      var limits = HeadLimits()
+      limits.maxBytes = BufferPool.blockBytes
+      limits.maxFieldBytes = BufferPool.blockBytes
+      limits.maxFields = Fields.hardLimit
+      limits.maxTargetBytes = BufferPool.blockBytes
+      _ = try HeadParser.parseRequest(
+        client.pointee.wire.input.pinnedView, into: &requestHead, limits: limits)
+    } catch { preconditionFailure("an accepted head is no longer accepted") }
+    if requestHead.host.isEmpty { requestHead.assumeHost(listenerOptions(client).defaultHost) }
+    headOwner = handle
+  }
+
+  /// A trusted peer's request id is passed on and logged; anybody else's is replaced.
+  private func noteRequestID(_ exchange: UnsafeMutablePointer<Exchange>, _ isTrusted: Bool) {
+    guard isTrusted, let index = requestHead.fields.firstIndex(of: .xRequestId) else { return }
+    exchange.pointee.requestIDRange = requestHead.fields[index].valueRange
+  }
+
+  /// Rule 19: the client waits for leave to send its content, and there is a backend to take it.
+  private func invite(
+    _ exchange: UnsafeMutablePointer<Exchange>,
+    _ client: UnsafeMutablePointer<DownstreamConnection>
+  ) {
+    exchange.pointee.mustContinue = false
+    guard client.pointee.wire.input.isEmpty else { return }
+    _ = client.pointee.wire.send(ByteView("HTTP/1.1 100 Continue\r\n\r\n"), .empty, &pool)
+  }
+
+  // MARK: Who the client is
+
+  /// The right-most address that no trusted proxy vouches for (semantics.md 22).
+  func clientAddress(
+    _ connection: UnsafeMutablePointer<DownstreamConnection>, _ snapshot: Snapshot
+  ) -> IPAddress {
+    let peer = connection.pointee.address
+    guard snapshot.isTrusted(peer), requestHead.fields.contains(.xForwardedFor) else {
+      return peer
+    }
+    var hops: [IPAddress] = []
+    var line = requestHead.fields.firstIndex(of: .xForwardedFor)
+    while let index = line {
+      var members = ListMembers(requestHead.value(index))
+      while let member = members.next() {
+        guard let hop = IPAddress(member.string) else {
+          hops.removeAll()
+          continue
+        }
+        hops.append(hop)
+      }
+      line = requestHead.fields.firstIndex(of: .xForwardedFor, from: index + 1)
+    }
+    return hops.last { !snapshot.isTrusted($0) } ?? hops.first ?? peer
+  }
+
+  private func hash(
+    _ key: CompiledHashKey, _ connection: UnsafeMutablePointer<DownstreamConnection>
+  ) -> UInt64 {
+    switch key {
+    case .none: return 0
+    case .path: return StableHash.of(requestHead.path)
+    case .url:
+      let host = StableHash.of(requestHead.authority)
+      return StableHash.of(requestHead.bytes.slice(requestHead.pathAndQueryRange), seed: host)
+    case .clientAddress:
+      let address = clientAddress(connection, currentSnapshot)
+      var random = SeededRandom(seed: address.high ^ address.low)
+      return random.next()
+    case .header(let name):
+      let index = name.withByteView {
+        requestHead.fields.firstIndex(named: $0, in: requestHead.bytes)
+      }
+      if let index { return StableHash.of(requestHead.value(index)) }
+    case .cookie(let name):
+      var line = requestHead.fields.firstIndex(of: .cookie)
+      while let index = line {
+        let pairs = requestHead.value(index)
+        if let hash = HashKeyScan.argument(name, in: pairs, separator: UInt8(ascii: ";")) {
+          return hash
+        }
+        line = requestHead.fields.firstIndex(of: .cookie, from: index + 1)
+      }
+    case .query(let name):
+      let pairs = requestHead.query
+      if let hash = HashKeyScan.argument(name, in: pairs, separator: UInt8(ascii: "&")) {
+        return hash
+      }
+    }
+    // Requests without the key would all meet at one backend: they are spread by client instead.
+    return hash(.clientAddress, connection)
+  }
+}
+
+/// `name=value` within a query or a Cookie field.
+enum HashKeyScan {
+  /// Hash of the value; `nil` where the name is absent.
+  static func argument(_ name: [UInt8], in text: ByteView, separator: UInt8) -> UInt64? {
+    var start = 0
+    while start < text.count {
+      let end = text.firstIndex(of: separator, from: start) ?? text.count
+      let pair = text.slice(start, end).trimmed()
+      start = end + 1
+      let equals = pair.firstIndex(of: UInt8(ascii: "=")) ?? pair.count
+      guard name.withByteView({ pair.slice(0, equals).equals($0) }) else { continue }
+      return StableHash.of(pair.slice(from: min(equals + 1, pair.count)))
+    }
+    return nil
+  }
+}

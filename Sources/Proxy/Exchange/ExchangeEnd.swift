@@ -1,0 +1,196 @@
+import HTTP
+import Primitives
+import Resilience
+import Telemetry
+import Transport
+
+/// How exchanges end: with the backend's answer, with one of ours, or cut short. Each ends exactly
+/// once, in `finish`.
+extension Worker {
+  // MARK: Answers of our own
+
+  /// Ends the exchange with an error of ours; only where no response octet has gone out.
+  func answer(_ handle: Handle, _ failure: Termination) {
+    let exchange = exchanges[handle]
+    exchange.pointee.failure = failure
+    guard let status = failure.status, let error = failure.error else {
+      return abandon(handle, failure)
+    }
+    exchange.pointee.status = Int32(status)
+    if failure == .requestMalformed || failure == .requestStalled {
+      exchange.pointee.keepsClient = false
+    }
+    answer(handle) { sink, context in
+      LocalResponse.append(
+        status: status, error: error, detail: "", to: &sink, context: context)
+    }
+  }
+
+  /// Ends the exchange with a response of ours.
+  func answer(
+    _ handle: Handle, _ render: (inout ByteSink, LocalResponse.Context) -> Void
+  ) {
+    let exchange = exchanges[handle]
+    precondition(!exchange.pointee.hasAnswered, "two answers to one request")
+    let client = downstreams[exchange.pointee.downstream]
+    discardContent(exchange, client)
+    releaseUpstream(exchange, isReusable: false)
+    let route = exchange.pointee.route >= 0 ? route(exchange) : nil
+    if exchange.pointee.status == 0 { exchange.pointee.status = Int32(fixedStatus(route)) }
+    var sink = ByteSink(base: scratch, capacity: Worker.scratchBytes)
+    render(
+      &sink,
+      LocalResponse.Context(
+        instance: snapshot(exchange).instance, date: dateText.view,
+        closes: !exchange.pointee.keepsClient,
+        clientIsHTTP10: exchange.pointee.clientIsHTTP10, isHead: exchange.pointee.isHead))
+    exchange.pointee.hasAnswered = true
+    exchange.pointee.firstOctetAt = now
+    let sent = !sink.overflowed && client.pointee.wire.send(sink.view, .empty, &pool)
+    guard sent else { return abandon(handle, .clientLeft) }
+    exchange.pointee.phase = .flushing
+    flushEnd(handle, exchange)
+  }
+
+  private func fixedStatus(_ route: RoutePlan?) -> Int {
+    switch route?.action {
+    case .respond(let status, _, _): status
+    case .redirect(let template): template.status
+    default: 500
+    }
+  }
+
+  /// Content that is here already is skipped; if more is to come, the connection cannot be kept.
+  private func discardContent(
+    _ exchange: UnsafeMutablePointer<Exchange>,
+    _ client: UnsafeMutablePointer<DownstreamConnection>
+  ) {
+    guard !exchange.pointee.request.isComplete else { return }
+    if exchange.pointee.request.source == .length,
+      client.pointee.wire.input.count >= exchange.pointee.request.remaining
+    {
+      client.pointee.wire.input.consume(exchange.pointee.request.remaining)
+      exchange.pointee.request.remaining = 0
+      exchange.pointee.request.isComplete = true
+    } else {
+      exchange.pointee.keepsClient = false
+    }
+  }
+
+  // MARK: Complete
+
+  /// The backend has sent all of its response, and all of it is on its way.
+  func responseComplete(_ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>) {
+    releaseUpstream(exchange, isReusable: true)
+    exchange.pointee.phase = .flushing
+    flushEnd(handle, exchange)
+  }
+
+  /// Waits for the client to take the last octets, then ends the exchange.
+  func flushEnd(_ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>) {
+    let client = downstreams[exchange.pointee.downstream]
+    if client.pointee.wire.flush(&pool) { return finish(handle, exchange) }
+    if client.pointee.wire.hasFailed {
+      metrics.add(.clientAborts)
+      return abandon(handle, .clientLeft)
+    }
+    let timeout = listenerOptions(client).sendTimeout
+    setDeadline(
+      exchange.pointee.downstream, client,
+      min(exchange.pointee.totalDeadline, now + timeout))
+  }
+
+  /// Gives the backend connection back to its pool if it can serve again, else closes it; and
+  /// gives up the place on the backend.
+  func releaseUpstream(_ exchange: UnsafeMutablePointer<Exchange>, isReusable: Bool) {
+    if exchange.pointee.isReserved, case .upstream(let plan) = route(exchange).action {
+      exchange.pointee.isReserved = false
+      plan.state.release(exchange.pointee.slot)
+    }
+    relay.endSplicing(&exchange.pointee.request)
+    relay.endSplicing(&exchange.pointee.response)
+    let handle = exchange.pointee.upstream
+    guard handle != .none else { return }
+    exchange.pointee.upstream = .none
+    let connection = upstreams[handle]
+    guard isReusable, !exchange.pointee.spoilsUpstream, exchange.pointee.request.isComplete,
+      case .upstream(let plan) = route(exchange).action
+    else { return closeUpstream(handle) }
+    keepIdle(handle, connection, poolSize: plan.poolSize, timeout: plan.poolIdleTimeout)
+  }
+
+  /// Ends the exchange: counted, logged, and the connection goes on or goes.
+  func finish(_ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>) {
+    let client = exchange.pointee.downstream
+    let connection = downstreams[client]
+    record(exchange, connection)
+    let clientEnds = !exchange.pointee.keepsClient
+    let isComplete = exchange.pointee.request.isComplete
+    forgetExchange(handle, exchange, connection)
+    connection.pointee.wire.input.unpin()
+    if clientEnds {
+      // A client that asked for the close sends nothing more; any other may be about to.
+      let asked = isComplete && connection.pointee.wire.input.isEmpty
+      if asked, connection.pointee.wire.peerClosed || !requestedKeepAlive {
+        return closeDownstream(client)
+      }
+      return linger(client, connection)
+    }
+    connection.pointee.state = .readingHead
+    connection.pointee.knownOctets = 0
+    connection.pointee.deadline = .never
+    if !connection.pointee.wire.input.isEmpty || connection.pointee.wire.mayRead {
+      return queue(client, connection)
+    }
+    connection.pointee.wire.input.detach(&pool)
+    becameIdle(client, connection)
+    let wait = isDraining ? TimeAmount.seconds(1) : listenerOptions(connection).keepAliveTimeout
+    setDeadline(client, connection, now + wait)
+  }
+
+  /// Of the head parsed last; only asked directly behind its own exchange.
+  private var requestedKeepAlive: Bool { requestHead.wantsKeepAlive }
+
+  private func forgetExchange(
+    _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>,
+    _ connection: UnsafeMutablePointer<DownstreamConnection>
+  ) {
+    let index = Int(exchange.pointee.snapshot)
+    snapshots[index].exchanges -= 1
+    if index != current, snapshots[index].exchanges == 0 { snapshots[index].snapshot = nil }
+    if headOwner == handle { headOwner = .none }
+    connection.pointee.exchange = .none
+    exchanges.remove(handle)
+  }
+
+  // MARK: Cut short
+
+  /// Ends the exchange without a complete answer. What the client has of it must not look
+  /// complete: the connection is reset (rule 25).
+  func abandon(_ handle: Handle, _ failure: Termination) {
+    let exchange = exchanges[handle]
+    exchange.pointee.failure = failure
+    if exchange.pointee.status == 0 { exchange.pointee.status = Int32(failure.loggedStatus) }
+    releaseUpstream(exchange, isReusable: false)
+    let client = exchange.pointee.downstream
+    let connection = downstreams[client]
+    record(exchange, connection)
+    forgetExchange(handle, exchange, connection)
+    resetDownstream(client)
+  }
+
+  /// The client's time for something is over.
+  func clientTimedOut(_ handle: Handle) {
+    let exchange = exchanges[handle]
+    if exchange.pointee.totalDeadline <= now {
+      if exchange.pointee.hasAnswered { return abandon(handle, .requestTimedOut) }
+      return answer(handle, .requestTimedOut)
+    }
+    if exchange.pointee.bodyWaitSince > .zero, !exchange.pointee.hasAnswered {
+      metrics.add(.bodyTimeouts)
+      return answer(handle, .requestStalled)
+    }
+    metrics.add(.sendTimeouts)
+    abandon(handle, .clientStalled)
+  }
+}

@@ -1,0 +1,131 @@
+import HTTP
+import Primitives
+import Resilience
+import Telemetry
+import Transport
+
+/// What is counted and logged of each exchange, when it ends.
+extension Worker {
+  func record(
+    _ exchange: UnsafeMutablePointer<Exchange>,
+    _ connection: UnsafeMutablePointer<DownstreamConnection>
+  ) {
+    let status = Int(exchange.pointee.status)
+    let requestOctets = exchange.pointee.request.octets
+    let responseOctets = exchange.pointee.response.octets
+    let total = now - exchange.pointee.startedAt
+    metrics.add(.requestOctets, UInt64(requestOctets))
+    metrics.add(.responseOctets, UInt64(responseOctets))
+    if exchange.pointee.route >= 0 {
+      let cells = metrics.route(route(exchange).id)
+      cells.add(RouteCounter.responses(status: status))
+      cells.add(.requestOctets, UInt64(requestOctets))
+      cells.add(.responseOctets, UInt64(responseOctets))
+      cells.latency.record(microseconds: UInt64(max(0, total.nanoseconds / 1000)))
+    }
+    if exchange.pointee.backend >= 0, exchange.pointee.firstOctetAt > .zero {
+      let cells = metrics.backend(Int(exchange.pointee.backend))
+      cells.add(BackendCounter.responses(status: status))
+      cells.add(.requestOctets, UInt64(requestOctets))
+      cells.add(.responseOctets, UInt64(responseOctets))
+      cells.latency.record(
+        microseconds: UInt64(
+          microseconds(exchange.pointee.attemptAt, exchange.pointee.firstOctetAt)))
+    }
+    if log.isOn { logLine(exchange, connection, total) }
+  }
+
+  private func logLine(
+    _ exchange: UnsafeMutablePointer<Exchange>,
+    _ connection: UnsafeMutablePointer<DownstreamConnection>, _ total: TimeAmount
+  ) {
+    let head = connection.pointee.wire.input.pinnedView
+    var record = AccessRecord()
+    stampTime(&record)
+    record.clientAddress = connection.pointee.address
+    record.clientPort = connection.pointee.port
+    record.method = head.slice(exchange.pointee.methodRange)
+    record.target = head.slice(exchange.pointee.targetRange)
+    record.host = head.slice(exchange.pointee.hostRange)
+    record.version = exchange.pointee.clientIsHTTP10 ? ByteView("HTTP/1.0") : ByteView("HTTP/1.1")
+    record.status = Int(exchange.pointee.status)
+    record.requestOctets = exchange.pointee.request.octets
+    record.responseOctets = exchange.pointee.response.octets
+    record.totalMicroseconds = Int(total.nanoseconds / 1000)
+    record.attempts = exchange.pointee.retry.attempts
+    if exchange.pointee.connectedAt > .zero {
+      record.connectMicroseconds = microseconds(
+        exchange.pointee.attemptAt, exchange.pointee.connectedAt)
+    }
+    if exchange.pointee.firstOctetAt > .zero {
+      record.firstByteMicroseconds = microseconds(
+        exchange.pointee.startedAt, exchange.pointee.firstOctetAt)
+    }
+    if let failure = exchange.pointee.failure { record.endReason = failure.logWord }
+    record.referer = head.slice(exchange.pointee.refererRange)
+    record.userAgent = head.slice(exchange.pointee.userAgentRange)
+    record.traceparent = head.slice(exchange.pointee.traceRange)
+    let idSpace = scratch + Worker.scratchBytes - 64
+    var id = ByteSink(base: idSpace, capacity: 64)
+    appendRequestID(exchange, head, to: &id)
+    record.requestID = id.view
+    appendNames(exchange, &record)
+  }
+
+  /// Names live in the snapshot and the backend table; they are lent for the one line.
+  private func appendNames(
+    _ exchange: UnsafeMutablePointer<Exchange>, _ record: inout AccessRecord
+  ) {
+    guard exchange.pointee.route >= 0 else { return log.append(record, now: now) }
+    let route = route(exchange)
+    route.name.withUnsafeBufferPointer { name in
+      record.route = ByteView(name)
+      guard case .upstream(let plan) = route.action, exchange.pointee.backend >= 0 else {
+        return log.append(record, now: now)
+      }
+      let backend = backends[Int(exchange.pointee.backend)].state
+      plan.state.nameOctets.withUnsafeBufferPointer { upstream in
+        record.upstream = ByteView(upstream)
+        backend.nameOctets.withUnsafeBufferPointer { octets in
+          record.backend = ByteView(octets)
+          log.append(record, now: now)
+        }
+      }
+    }
+  }
+
+  private func appendRequestID(
+    _ exchange: UnsafeMutablePointer<Exchange>, _ head: ByteView, to sink: inout ByteSink
+  ) {
+    if exchange.pointee.requestIDRange.isEmpty {
+      sink.append(hex16: exchange.pointee.requestID.0)
+      sink.append(hex16: exchange.pointee.requestID.1)
+    } else {
+      let id = head.slice(exchange.pointee.requestIDRange)
+      sink.append(id.slice(0, min(id.count, sink.capacity)))
+    }
+  }
+
+  private func microseconds(_ from: MonotonicTime, _ to: MonotonicTime) -> Int {
+    Int(max(0, (to - from).nanoseconds / 1000))
+  }
+
+  private func stampTime(_ record: inout AccessRecord) {
+    record.unixSeconds = wallSeconds
+    record.milliseconds = Int(wallNanoseconds / 1_000_000)
+  }
+
+  /// A request whose head broke a rule has no exchange, but its refusal is logged all the same.
+  func logRefused(
+    _ connection: UnsafeMutablePointer<DownstreamConnection>, _ fault: HeadFault
+  ) {
+    guard log.isOn else { return }
+    var record = AccessRecord()
+    stampTime(&record)
+    record.clientAddress = connection.pointee.address
+    record.clientPort = connection.pointee.port
+    record.status = fault.status
+    record.endReason = ProxyError.httpRequestError.text
+    log.append(record, now: now)
+  }
+}

@@ -1,0 +1,275 @@
+import HTTP
+import HTTP1
+import Primitives
+import Transport
+
+/// The heads that backends and clients get, made from the heads that came (safety rules 16–18,
+/// semantics.md 22).
+///
+/// Lines that pass unchanged are copied in runs; everything that describes one connection, frames
+/// the message or claims an identity is dropped and written anew from what was parsed.
+enum HeaderRewrite {
+  /// Dropped from every request: hop-by-hop, framing, and what weir says itself or distrusts.
+  static let requestDrops: FieldSet = FieldSet.hopByHop.union(
+    FieldSet(
+      .host, .contentLength, .expect, .proxy, .xForwardedFor, .xForwardedHost, .xForwardedPort,
+      .xForwardedProto, .forwarded, .xOriginalHost, .xOriginalUrl, .xRewriteUrl, .xRequestId))
+
+  /// Dropped from every response; framing is written anew.
+  static let responseDrops: FieldSet = FieldSet.hopByHop.union(FieldSet(.contentLength))
+
+  /// Fields that a `Connection` field cannot remove (rule 16).
+  private static let unremovable = FieldSet(.host, .contentLength, .transferEncoding)
+
+  /// The parts of a request that come from the exchange, not from its head.
+  struct RequestContext {
+    let client: IPAddress
+    /// The peer's forwarding fields are believed and appended to.
+    let isTrusted: Bool
+    let requestID: (UInt64, UInt64)
+    let instance: [UInt8]
+    let asksUpgrade: Bool
+    let passesTrailers: Bool
+  }
+
+  static func appendRequest(
+    _ head: borrowing RequestHead, to sink: inout ByteSink, host: CompiledHost,
+    backend: BackendState, edits: CompiledEdits, context: RequestContext
+  ) {
+    sink.append(head.methodName)
+    sink.append(byte: UInt8(ascii: " "))
+    appendTarget(head, to: &sink)
+    sink.append(" HTTP/1.1\r\nHost: ")
+    switch host {
+    case .preserve where head.authority.isEmpty: sink.append(backend.authority)
+    case .preserve: sink.append(head.authority)
+    case .backend: sink.append(backend.authority)
+    case .literal(let name): sink.append(name)
+    }
+    sink.append("\r\n")
+    var mask = FieldMask()
+    markUnderscores(head.fields, head.bytes, in: &mask)
+    if head.hasNominations { markNominated(head.fields, head.bytes, in: &mask) }
+    var drops = requestDrops
+    if context.isTrusted {
+      drops.subtract(FieldSet(.xForwardedHost, .xForwardedPort, .xForwardedProto, .xRequestId))
+    }
+    if !edits.isEmpty { edits.mark(head.fields, head.bytes, in: &mask) }
+    HeadWriter.appendFields(head.fields, of: head.bytes, dropping: drops, mask: mask, to: &sink)
+    if !edits.added.isEmpty { sink.append(edits.added) }
+    appendFraming(head, context, to: &sink)
+    appendIdentity(head, context, to: &sink)
+    sink.append("\r\n")
+  }
+
+  private static func appendTarget(_ head: borrowing RequestHead, to sink: inout ByteSink) {
+    let target = head.bytes.slice(head.pathAndQueryRange)
+    // RFC 9112 §3.2.1 and §3.2.4: an absolute form without a path.
+    if target.isEmpty, head.method == .options {
+      sink.append("*")
+      return
+    }
+    if target.isEmpty || target[0] == UInt8(ascii: "?") { sink.append("/") }
+    sink.append(target)
+  }
+
+  private static func appendFraming(
+    _ head: borrowing RequestHead, _ context: RequestContext, to sink: inout ByteSink
+  ) {
+    switch head.framing {
+    case .length(let length): HeadWriter.appendContentLength(length, to: &sink)
+    case .chunked: sink.append("Transfer-Encoding: chunked\r\n")
+    case .none:
+      // RFC 9110 §8.6: a method that usually has content says that there is none.
+      if head.fields.contains(.contentLength) || head.method == .post || head.method == .put {
+        sink.append("Content-Length: 0\r\n")
+      }
+    case .untilClose: break
+    }
+    if context.asksUpgrade, let protocols = head.first(.upgrade) {
+      sink.append("Connection: upgrade\r\n")
+      HeadWriter.appendField("Upgrade", protocols, to: &sink)
+    } else if context.passesTrailers {
+      sink.append("Connection: TE\r\nTE: trailers\r\n")
+    }
+  }
+
+  private static func appendIdentity(
+    _ head: borrowing RequestHead, _ context: RequestContext, to sink: inout ByteSink
+  ) {
+    sink.append("X-Forwarded-For: ")
+    if context.isTrusted { appendEarlier(.xForwardedFor, head, to: &sink) }
+    let start = sink.count
+    sink.append(context.client)
+    let address = sink.view.slice(from: start)
+    if !context.isTrusted || !head.fields.contains(.xForwardedProto) {
+      sink.append("\r\nX-Forwarded-Proto: http")
+    }
+    if !context.isTrusted || !head.fields.contains(.xForwardedHost), !head.authority.isEmpty {
+      sink.append("\r\nX-Forwarded-Host: ")
+      sink.append(head.authority)
+    }
+    sink.append("\r\nForwarded: ")
+    if context.isTrusted { appendEarlier(.forwarded, head, to: &sink) }
+    appendForwardedElement(head, context.client.isV4, address, to: &sink)
+    if !context.isTrusted || !head.fields.contains(.xRequestId) {
+      sink.append("\r\nX-Request-ID: ")
+      sink.append(hex16: context.requestID.0)
+      sink.append(hex16: context.requestID.1)
+    }
+    sink.append(head.version == .http11 ? "\r\nVia: 1.1 " : "\r\nVia: 1.0 ")
+    sink.append(context.instance)
+    sink.append("\r\n")
+  }
+
+  /// Values of all lines of a list field, each followed by a comma.
+  private static func appendEarlier(
+    _ name: FieldName, _ head: borrowing RequestHead, to sink: inout ByteSink
+  ) {
+    var index = head.fields.firstIndex(of: name)
+    while let line = index {
+      sink.append(head.value(line))
+      sink.append(", ")
+      index = head.fields.firstIndex(of: name, from: line + 1)
+    }
+  }
+
+  /// RFC 7239 §4; an IPv6 address is bracketed and quoted, a host quoted because of its port.
+  private static func appendForwardedElement(
+    _ head: borrowing RequestHead, _ isV4: Bool, _ address: ByteView, to sink: inout ByteSink
+  ) {
+    sink.append("for=")
+    if isV4 {
+      sink.append(address)
+    } else {
+      sink.append("\"[")
+      sink.append(address)
+      sink.append("]\"")
+    }
+    if !head.authority.isEmpty {
+      sink.append(";host=\"")
+      sink.append(head.authority)
+      sink.append("\"")
+    }
+    sink.append(";proto=http")
+  }
+
+  /// Marks unknown names with an underscore, which many backends cannot tell from the same name
+  /// with a hyphen (rule 18).
+  private static func markUnderscores(
+    _ fields: borrowing Fields, _ head: ByteView, in mask: inout FieldMask
+  ) {
+    for index in 0..<fields.count where fields[index].name == .other {
+      let name = head.slice(fields[index].nameRange)
+      if name.firstIndex(of: UInt8(ascii: "_")) != nil { mask.insert(index) }
+    }
+  }
+
+  /// Marks the lines that a `Connection` field nominates (rule 16).
+  static func markNominated(
+    _ fields: borrowing Fields, _ head: ByteView, in mask: inout FieldMask
+  ) {
+    var line = fields.firstIndex(of: .connection)
+    while let index = line {
+      var members = ListMembers(head.slice(fields[index].valueRange))
+      while let member = members.next() {
+        if member.equalsLowercased("close") || member.equalsLowercased("keep-alive") { continue }
+        for other in 0..<fields.count where !unremovable.contains(fields[other].name) {
+          if head.slice(fields[other].nameRange).equalsIgnoringCase(member) { mask.insert(other) }
+        }
+      }
+      line = fields.firstIndex(of: .connection, from: index + 1)
+    }
+  }
+
+  // MARK: Responses
+
+  struct ResponseContext {
+    let content: Content
+    /// Of a response without content whose head tells a length (HEAD, 304).
+    let keepsLength: Bool
+    let closes: Bool
+    let clientIsHTTP10: Bool
+    /// The Date to add where the backend sent none (RFC 9110 §6.6.1).
+    let date: ByteView
+  }
+
+  static func appendResponse(
+    _ head: borrowing ResponseHead, to sink: inout ByteSink, edits: CompiledEdits,
+    context: ResponseContext
+  ) {
+    HeadWriter.appendStatusLine(head.status, reason: head.bytes.slice(head.reasonRange), to: &sink)
+    var mask = FieldMask()
+    if head.hasNominations { markNominated(head.fields, head.bytes, in: &mask) }
+    if !edits.isEmpty { edits.mark(head.fields, head.bytes, in: &mask) }
+    HeadWriter.appendFields(
+      head.fields, of: head.bytes, dropping: responseDrops, mask: mask, to: &sink)
+    if !edits.added.isEmpty { sink.append(edits.added) }
+    if !head.fields.contains(.date) { HeadWriter.appendField("Date", context.date, to: &sink) }
+    if context.content.source == .length {
+      HeadWriter.appendContentLength(context.content.remaining, to: &sink)
+    } else if context.content.sendsChunks {
+      sink.append("Transfer-Encoding: chunked\r\n")
+    } else if context.content.source == .none, context.keepsLength {
+      appendReceivedLength(head, to: &sink)
+    }
+    if context.closes {
+      sink.append("Connection: close\r\n")
+    } else if context.clientIsHTTP10 {
+      sink.append("Connection: keep-alive\r\n")
+    }
+    sink.append("\r\n")
+  }
+
+  /// The parsed number, never the received text (rule 4).
+  private static func appendReceivedLength(
+    _ head: borrowing ResponseHead, to sink: inout ByteSink
+  ) {
+    guard let length = head.first(.contentLength)?.decimal else { return }
+    HeadWriter.appendContentLength(length, to: &sink)
+  }
+
+  /// A 101, with the protocol that both sides now speak.
+  static func appendSwitchingProtocols(
+    _ head: borrowing ResponseHead, to sink: inout ByteSink, edits: CompiledEdits
+  ) {
+    HeadWriter.appendStatusLine(101, reason: ByteView("Switching Protocols"), to: &sink)
+    var mask = FieldMask()
+    markNominated(head.fields, head.bytes, in: &mask)
+    if !edits.isEmpty { edits.mark(head.fields, head.bytes, in: &mask) }
+    HeadWriter.appendFields(
+      head.fields, of: head.bytes, dropping: responseDrops, mask: mask, to: &sink)
+    if !edits.added.isEmpty { sink.append(edits.added) }
+    sink.append("Connection: upgrade\r\n")
+    if let protocols = head.first(.upgrade) {
+      HeadWriter.appendField("Upgrade", protocols, to: &sink)
+    }
+    sink.append("\r\n")
+  }
+
+  /// An interim response that is passed on (103 where the route says so).
+  static func appendInformational(_ head: borrowing ResponseHead, to sink: inout ByteSink) {
+    HeadWriter.appendStatusLine(head.status, reason: head.bytes.slice(head.reasonRange), to: &sink)
+    var mask = FieldMask()
+    markNominated(head.fields, head.bytes, in: &mask)
+    HeadWriter.appendFields(
+      head.fields, of: head.bytes, dropping: responseDrops, mask: mask, to: &sink)
+    sink.append("\r\n")
+  }
+
+  // MARK: Trailers
+
+  /// What may not travel behind a message (RFC 9110 §6.5.1, rule 7).
+  private static let trailerDrops: FieldSet = requestDrops.union(
+    FieldSet(
+      .authorization, .proxyAuthorization, .proxyAuthenticate, .cookie, .setCookie,
+      .contentEncoding, .contentType, .cacheControl, .range, .location, .retryAfter, .vary, .age,
+      .date, .expires, .via))
+
+  static func appendTrailers(_ fields: borrowing Fields, _ bytes: ByteView, to sink: inout ByteSink)
+  {
+    var mask = FieldMask()
+    markUnderscores(fields, bytes, in: &mask)
+    HeadWriter.appendFields(fields, of: bytes, dropping: trailerDrops, mask: mask, to: &sink)
+  }
+}

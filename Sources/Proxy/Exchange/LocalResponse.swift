@@ -1,0 +1,111 @@
+import HTTP
+import HTTP1
+import Primitives
+import Resilience
+import Telemetry
+
+/// Answers that weir makes itself: errors with their reason, redirects, fixed responses.
+enum LocalResponse {
+  struct Context {
+    let instance: [UInt8]
+    let date: ByteView
+    let closes: Bool
+    let clientIsHTTP10: Bool
+    let isHead: Bool
+  }
+
+  /// A plain page and `Proxy-Status` (RFC 9209) with the error's type.
+  static func append(
+    status: Int, error: ProxyError, detail: StaticString, to sink: inout ByteSink,
+    context: Context
+  ) {
+    appendHead(status, to: &sink, context)
+    sink.append("Proxy-Status: ")
+    sink.append(context.instance)
+    sink.append("; error=")
+    sink.append(error.text)
+    if detail.utf8CodeUnitCount > 0 {
+      sink.append("; details=\"")
+      sink.append(detail)
+      sink.append("\"")
+    }
+    sink.append("\r\n")
+    if status == 405 { sink.append("Allow: GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH\r\n") }
+    if status == 503 { sink.append("Retry-After: 1\r\n") }
+    let reason = StatusText.reason(status)
+    // The page is "<status> <reason>\n".
+    let length = 3 + 1 + reason.utf8CodeUnitCount + 1
+    appendEnd(
+      "text/plain; charset=utf-8", length: length, to: &sink, context)
+    guard !context.isHead else { return }
+    sink.append(decimal: UInt(status), width: 3)
+    sink.append(" ")
+    sink.append(reason)
+    sink.append("\n")
+  }
+
+  static func append(
+    fixed status: Int, contentType: [UInt8], body: [UInt8], edits: CompiledEdits,
+    to sink: inout ByteSink, context: Context
+  ) {
+    appendHead(status, to: &sink, context)
+    sink.append(edits.added)
+    if !contentType.isEmpty, !body.isEmpty {
+      sink.append("Content-Type: ")
+      sink.append(contentType)
+      sink.append("\r\n")
+    }
+    if status != 204 && status != 304 { HeadWriter.appendContentLength(body.count, to: &sink) }
+    appendConnection(to: &sink, context)
+    sink.append("\r\n")
+    if !context.isHead, status != 204, status != 304 { sink.append(body) }
+  }
+
+  static func append(
+    redirect template: RedirectTemplate, of head: borrowing RequestHead, edits: CompiledEdits,
+    to sink: inout ByteSink, context: Context
+  ) {
+    appendHead(template.status, to: &sink, context)
+    sink.append(edits.added)
+    sink.append("Location: ")
+    for part in template.parts {
+      switch part {
+      case .literal(let text): sink.append(text)
+      case .host: sink.append(head.host)
+      case .path: sink.append(head.path.isEmpty ? ByteView("/") : head.path)
+      case .query: sink.append(head.query)
+      case .requestURI:
+        let target = head.bytes.slice(head.pathAndQueryRange)
+        if target.isEmpty || target[0] == UInt8(ascii: "?") { sink.append("/") }
+        sink.append(target)
+      }
+    }
+    sink.append("\r\nContent-Length: 0\r\n")
+    appendConnection(to: &sink, context)
+    sink.append("\r\n")
+  }
+
+  private static func appendHead(
+    _ status: Int, to sink: inout ByteSink, _ context: Context
+  ) {
+    HeadWriter.appendStatusLine(status, reason: ByteView(StatusText.reason(status)), to: &sink)
+    HeadWriter.appendField("Date", context.date, to: &sink)
+  }
+
+  private static func appendEnd(
+    _ contentType: StaticString, length: Int, to sink: inout ByteSink, _ context: Context
+  ) {
+    HeadWriter.appendField("Content-Type", contentType, to: &sink)
+    HeadWriter.appendContentLength(length, to: &sink)
+    appendConnection(to: &sink, context)
+    sink.append("\r\n")
+  }
+
+  private static func appendConnection(to sink: inout ByteSink, _ context: Context) {
+    if context.closes {
+      sink.append("Connection: close\r\n")
+    } else if context.clientIsHTTP10 {
+      sink.append("Connection: keep-alive\r\n")
+    }
+  }
+}

@@ -1,0 +1,249 @@
+import HTTP
+import Primitives
+import Resilience
+import Telemetry
+import Transport
+
+/// The request on its way to the backend, and what happens when an attempt fails.
+extension Worker {
+  /// Content need not keep its minimum rate in the first moments (rule 39).
+  private static let bodyRateGrace = TimeAmount.seconds(5)
+
+  /// News from the client while its exchange lasts.
+  func clientReady(_ handle: Handle) {
+    let exchange = exchanges[handle]
+    let client = downstreams[exchange.pointee.downstream]
+    if client.pointee.wire.hasFailed {
+      metrics.add(.clientAborts)
+      return abandon(handle, .clientLeft)
+    }
+    switch exchange.pointee.phase {
+    case .connecting: break
+    case .awaitingHead, .relaying, .tunnel:
+      if !exchange.pointee.request.isComplete || exchange.pointee.phase == .tunnel {
+        guard continueRequest(handle, exchange) else { return }
+      }
+      // Octets of a response wait for a client that can take them again.
+      if exchange.pointee.phase != .awaitingHead { pumpResponse(handle, exchange) }
+    case .flushing: flushEnd(handle, exchange)
+    }
+  }
+
+  /// False where the exchange is gone.
+  private func continueRequest(
+    _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>
+  ) -> Bool {
+    var nothing = ByteSink(base: scratch, capacity: Worker.scratchBytes)
+    pumpRequest(handle, exchange, head: &nothing)
+    return exchanges.resolve(handle) != nil && exchange.pointee.phase != .connecting
+  }
+
+  /// Moves what there is of the request; `head` is rendered before the first content.
+  func pumpRequest(
+    _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>, head: inout ByteSink
+  ) {
+    let client = downstreams[exchange.pointee.downstream]
+    let upstream = upstreams[exchange.pointee.upstream]
+    if !exchange.pointee.request.isComplete { noteBodyWait(exchange, endsWait: true) }
+    let outcome = relay.pump(
+      from: client.pointer(to: \.wire)!, to: upstream.pointer(to: \.wire)!,
+      content: &exchange.pointee.request, head: &head, limits: HeadLimits(), pool: &pool)
+    if exchange.pointee.phase == .tunnel { return tunnelMoved(handle, exchange, outcome) }
+    let limit = route(exchange).maxBodyBytes
+    if limit > 0, exchange.pointee.request.octets > limit {
+      return endRequestEarly(handle, exchange, .requestTooLarge)
+    }
+    switch outcome {
+    case .complete: requestSent(exchange, upstream)
+    case .needsSource: awaitBody(handle, exchange, client)
+    case .needsSink:
+      setDeadline(exchange.pointee.upstream, upstream, now + route(exchange).idleTimeout)
+    case .yields: queue(exchange.pointee.downstream, client)
+    case .sourceEnded:
+      metrics.add(.clientAborts)
+      abandon(handle, .clientLeft)
+    case .sinkFailed: backendStoppedReading(handle, exchange)
+    case .malformed:
+      metrics.add(.badRequests)
+      endRequestEarly(handle, exchange, .requestMalformed)
+    case .exhausted: endRequestEarly(handle, exchange, .exhausted)
+    }
+  }
+
+  /// The backend's time for its answer begins when it has the request.
+  private func requestSent(
+    _ exchange: UnsafeMutablePointer<Exchange>,
+    _ upstream: UnsafeMutablePointer<UpstreamConnection>
+  ) {
+    guard exchange.pointee.phase == .awaitingHead else { return }
+    setDeadline(exchange.pointee.upstream, upstream, now + route(exchange).firstByteTimeout)
+  }
+
+  private func awaitBody(
+    _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>,
+    _ client: UnsafeMutablePointer<DownstreamConnection>
+  ) {
+    let options = listenerOptions(client)
+    let waited = exchange.pointee.bodyWaited
+    if options.minBodyRate > 0, waited > Worker.bodyRateGrace {
+      let due = Double(options.minBodyRate) * Double(waited.nanoseconds) / 1e9
+      if Double(exchange.pointee.request.octets) < due {
+        metrics.add(.bodyTimeouts)
+        return endRequestEarly(handle, exchange, .requestStalled)
+      }
+    }
+    exchange.pointee.bodyWaitSince = now
+    setDeadline(
+      exchange.pointee.downstream, client,
+      min(exchange.pointee.totalDeadline, now + options.bodyTimeout))
+    // The backend waits for the same octets: it is the client's time that runs.
+    upstreams[exchange.pointee.upstream].pointee.deadline = .never
+  }
+
+  private func noteBodyWait(_ exchange: UnsafeMutablePointer<Exchange>, endsWait: Bool) {
+    guard exchange.pointee.bodyWaitSince > .zero else { return }
+    let waited = now - exchange.pointee.bodyWaitSince
+    exchange.pointee.bodyWaited.nanoseconds += max(0, waited.nanoseconds)
+    exchange.pointee.bodyWaitSince = .zero
+    downstreams[exchange.pointee.downstream].pointee.deadline = exchange.pointee.totalDeadline
+  }
+
+  /// The request cannot be completed and that is not the backend's fault.
+  private func endRequestEarly(
+    _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>, _ failure: Termination
+  ) {
+    if exchange.pointee.hasAnswered { abandon(handle, failure) } else { answer(handle, failure) }
+  }
+
+  /// Rule 27: it may have answered before it stopped; that answer is what the client gets.
+  private func backendStoppedReading(
+    _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>
+  ) {
+    exchange.pointee.spoilsUpstream = true
+    exchange.pointee.request.isComplete = true
+    exchange.pointee.keepsClient = exchange.pointee.keepsClient && clientHasSentAll(exchange)
+    relay.endSplicing(&exchange.pointee.request)
+    let upstream = upstreams[exchange.pointee.upstream]
+    upstream.pointee.wire.mayRead = true
+    upstream.pointee.wire.output.removeAll(&pool)
+    if exchange.pointee.phase == .awaitingHead || exchange.pointee.phase == .relaying {
+      pumpResponse(handle, exchange)
+    }
+  }
+
+  /// Whether nothing of the request's content is left to come.
+  private func clientHasSentAll(_ exchange: UnsafeMutablePointer<Exchange>) -> Bool {
+    exchange.pointee.request.source == .none
+      || (exchange.pointee.request.source == .length && exchange.pointee.request.remaining == 0)
+  }
+
+  // MARK: Backend connections
+
+  /// News from a backend connection.
+  func upstreamReady(_ handle: Handle, _ connection: UnsafeMutablePointer<UpstreamConnection>) {
+    switch connection.pointee.state {
+    case .idle: break
+    case .connecting: connectEnded(handle, connection)
+    case .busy:
+      let exchangeHandle = connection.pointee.exchange
+      let exchange = exchanges[exchangeHandle]
+      if !exchange.pointee.request.isComplete || !connection.pointee.wire.output.isEmpty {
+        guard continueRequest(exchangeHandle, exchange) else { return }
+        guard exchange.pointee.upstream == handle else { return }
+      }
+      pumpResponse(exchangeHandle, exchange)
+    }
+  }
+
+  private func connectEnded(
+    _ handle: Handle, _ connection: UnsafeMutablePointer<UpstreamConnection>
+  ) {
+    let exchangeHandle = connection.pointee.exchange
+    let exchange = exchanges[exchangeHandle]
+    let error = SocketCalls.pendingError(connection.pointee.wire.descriptor)
+    if error != 0 || connection.pointee.wire.hasFailed {
+      let refused = error == SocketCalls.refused
+      return attemptFailed(
+        exchangeHandle, exchange, refused ? .connectRefused : .connectFailed)
+    }
+    guard connection.pointee.wire.mayWrite else { return }
+    connection.pointee.state = .busy
+    connection.pointee.wire.mayRead = false
+    exchange.pointee.connectedAt = now
+    sendRequest(exchangeHandle, exchange)
+  }
+
+  func upstreamTimedOut(
+    _ handle: Handle, _ connection: UnsafeMutablePointer<UpstreamConnection>
+  ) {
+    if connection.pointee.deadline > now {
+      if connection.pointee.deadline != .never {
+        wheel.arm(&connection.pointee.timer, handle, at: connection.pointee.deadline)
+      }
+      return
+    }
+    let exchangeHandle = connection.pointee.exchange
+    switch connection.pointee.state {
+    case .idle: closeUpstream(handle)
+    case .connecting: attemptFailed(exchangeHandle, exchanges[exchangeHandle], .connectTimedOut)
+    case .busy:
+      metrics.add(.idleTimeouts)
+      let exchange = exchanges[exchangeHandle]
+      if exchange.pointee.phase == .awaitingHead {
+        attemptFailed(exchangeHandle, exchange, .backendTimedOut)
+      } else {
+        abandon(exchangeHandle, .responseStalled)
+      }
+    }
+  }
+
+  // MARK: Failed attempts
+
+  /// This attempt brought no response head. Another backend gets the request where that is safe
+  /// (semantics.md 11), else the client learns why.
+  func attemptFailed(
+    _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>, _ failure: Termination
+  ) {
+    // Content that has left the client's buffer cannot be sent a second time.
+    let isUnsent = !hasSent(exchange) && exchange.pointee.request.octets == 0
+    let decision = exchange.pointee.retry.attemptFailed(
+      failure, isUnsent: isUnsent, clientHasOctets: exchange.pointee.hasAnswered)
+    countFailure(exchange, failure)
+    guard case .upstream(let plan) = route(exchange).action else {
+      preconditionFailure("an attempt without an upstream")
+    }
+    if failure.side == .backend, failure.phase == .connecting {
+      plan.state.connectFailed(exchange.pointee.slot, now: now)
+    }
+    switch decision {
+    case .retry(let kind):
+      metrics.add(kind == .unsent ? .unsentRetries : .replays)
+      metrics.backend(Int(exchange.pointee.backend)).add(.retriedAway)
+      releaseUpstream(exchange, isReusable: false)
+      exchange.pointee.spoilsUpstream = false
+      exchange.pointee.failure = failure
+      attempt(handle, exchange, plan)
+    case .answer: answer(handle, failure)
+    case .abort: abandon(handle, failure)
+    }
+  }
+
+  private func hasSent(_ exchange: UnsafeMutablePointer<Exchange>) -> Bool {
+    guard exchange.pointee.phase != .connecting,
+      let upstream = upstreams.resolve(exchange.pointee.upstream)
+    else { return false }
+    return upstream.pointee.wire.sentOctets > exchange.pointee.sentBefore
+  }
+
+  private func countFailure(_ exchange: UnsafeMutablePointer<Exchange>, _ failure: Termination) {
+    guard failure.side == .backend else { return }
+    let cells = metrics.backend(Int(exchange.pointee.backend))
+    switch failure.reason {
+    case .refused: cells.add(.connectRefused)
+    case .unreachable: cells.add(.connectFailures)
+    case .timedOut: cells.add(failure.phase == .connecting ? .connectTimeouts : .responseTimeouts)
+    case .closed, .reset: cells.add(.resets)
+    default: cells.add(.invalidResponses)
+    }
+  }
+}

@@ -1,0 +1,220 @@
+import HTTP
+import HTTP1
+import Primitives
+import Telemetry
+import Transport
+
+/// The response on its way to the client: head, content, tunnels.
+extension Worker {
+  /// Rule 21.
+  private static let maxInformational: UInt8 = 10
+
+  /// Moves what there is of the response.
+  func pumpResponse(_ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>) {
+    var sink = ByteSink(base: scratch, capacity: Worker.scratchBytes)
+    if exchange.pointee.phase == .awaitingHead {
+      guard readResponseHead(handle, exchange, &sink) else { return }
+    }
+    let client = downstreams[exchange.pointee.downstream]
+    let upstream = upstreams[exchange.pointee.upstream]
+    let outcome = relay.pump(
+      from: upstream.pointer(to: \.wire)!, to: client.pointer(to: \.wire)!,
+      content: &exchange.pointee.response, head: &sink, limits: HeadLimits(), pool: &pool)
+    if exchange.pointee.phase == .tunnel { return tunnelMoved(handle, exchange, outcome) }
+    switch outcome {
+    case .complete: responseComplete(handle, exchange)
+    case .needsSource:
+      // Whole blocks are given back as soon as they are empty: a slow backend costs no memory.
+      if upstream.pointee.wire.input.isEmpty { upstream.pointee.wire.input.detach(&pool) }
+      client.pointee.deadline = exchange.pointee.totalDeadline
+      setDeadline(exchange.pointee.upstream, upstream, now + route(exchange).idleTimeout)
+    case .needsSink:
+      upstream.pointee.deadline = .never
+      let options = listenerOptions(client)
+      setDeadline(
+        exchange.pointee.downstream, client,
+        min(exchange.pointee.totalDeadline, now + options.sendTimeout))
+    case .yields: queue(exchange.pointee.upstream, upstream)
+    case .sourceEnded, .malformed:
+      metrics.backend(Int(exchange.pointee.backend)).add(.incompleteResponses)
+      abandon(handle, outcome == .malformed ? .responseMalformed : .responseCutShort)
+    case .sinkFailed:
+      metrics.add(.clientAborts)
+      abandon(handle, .clientLeft)
+    case .exhausted: abandon(handle, .exhausted)
+    }
+  }
+
+  // MARK: The head
+
+  /// True once the final head has been rendered into `sink` and content may follow; false where
+  /// more must come first, or the exchange has taken another way.
+  private func readResponseHead(
+    _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>, _ sink: inout ByteSink
+  ) -> Bool {
+    let upstream = upstreams[exchange.pointee.upstream]
+    while true {
+      let octets = upstream.pointee.wire.input.view
+      let known = Int(upstream.pointee.knownOctets)
+      if octets.count > known, HeadParser.mayHaveProgressed(octets, known: known) {
+        let length: Int
+        do throws(HeadFault) {
+          guard case .upstream(let plan) = route(exchange).action else { return false }
+          length = try HeadParser.parseResponse(
+            octets, into: &responseHead, limits: plan.limits, isHead: exchange.pointee.isHead)
+        } catch {
+          attemptFailed(handle, exchange, .headMalformed)
+          return false
+        }
+        if length > 0 {
+          upstream.pointee.knownOctets = 0
+          if responseHead.status >= 200 {
+            respond(handle, exchange, &sink)
+            upstream.pointee.wire.input.consume(length)
+            return exchanges.resolve(handle) != nil
+          }
+          let goesOn = informational(handle, exchange, &sink)
+          guard exchanges.resolve(handle) != nil, exchange.pointee.phase != .connecting else {
+            return false
+          }
+          upstream.pointee.wire.input.consume(length)
+          if exchange.pointee.phase == .tunnel { return true }
+          guard goesOn else { return false }
+          continue
+        }
+      }
+      upstream.pointee.knownOctets = Int32(octets.count)
+      switch upstream.pointee.wire.receive(&pool) {
+      case .octets: continue
+      case .wouldBlock:
+        if upstream.pointee.wire.input.isEmpty { upstream.pointee.wire.input.detach(&pool) }
+        return false
+      case .ended, .failed:
+        attemptFailed(handle, exchange, octets.isEmpty ? .backendClosed : .headCutShort)
+        return false
+      }
+    }
+  }
+
+  /// Renders the final head and decides how the client connection goes on.
+  private func respond(
+    _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>, _ sink: inout ByteSink
+  ) {
+    let route = route(exchange)
+    exchange.pointee.firstOctetAt = now
+    exchange.pointee.status = Int32(responseHead.status)
+    if !responseHead.wantsKeepAlive { exchange.pointee.spoilsUpstream = true }
+    let toHTTP10 = exchange.pointee.clientIsHTTP10
+    let hasUnknownLength =
+      responseHead.framing == .chunked || responseHead.framing == .untilClose
+    if toHTTP10, hasUnknownLength { exchange.pointee.keepsClient = false }
+    // Rule 27: content that the client still owes would be taken for its next request.
+    if !exchange.pointee.request.isComplete || isDraining { exchange.pointee.keepsClient = false }
+    exchange.pointee.response = Content(
+      responseHead.framing, sendsChunks: hasUnknownLength && !toHTTP10,
+      passesTrailers: exchange.pointee.acceptsTrailers && route.trailers)
+    HeaderRewrite.appendResponse(
+      responseHead, to: &sink, edits: route.responseEdits,
+      context: HeaderRewrite.ResponseContext(
+        content: exchange.pointee.response,
+        keepsLength: exchange.pointee.isHead || responseHead.status == 304
+          || (responseHead.framing == .none && responseHead.status != 204),
+        closes: !exchange.pointee.keepsClient, clientIsHTTP10: toHTTP10, date: dateText.view))
+    if sink.overflowed { return attemptFailed(handle, exchange, .headMalformed) }
+    exchange.pointee.phase = .relaying
+    exchange.pointee.hasAnswered = true
+  }
+
+  /// A 1xx head. True where the final one may follow; false where the attempt has failed.
+  private func informational(
+    _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>, _ sink: inout ByteSink
+  ) -> Bool {
+    exchange.pointee.informational += 1
+    if responseHead.status == 101 { return switchProtocols(handle, exchange, &sink) }
+    guard exchange.pointee.informational <= Worker.maxInformational else {
+      attemptFailed(handle, exchange, .headMalformed)
+      return false
+    }
+    guard responseHead.status == 103, route(exchange).earlyHints,
+      !exchange.pointee.clientIsHTTP10
+    else { return true }
+    HeaderRewrite.appendInformational(responseHead, to: &sink)
+    let client = downstreams[exchange.pointee.downstream]
+    let sent = client.pointee.wire.send(sink.view, .empty, &pool)
+    sink.removeAll()
+    if !sent {
+      abandon(handle, .clientLeft)
+      return false
+    }
+    return true
+  }
+
+  // MARK: Tunnels
+
+  /// Rule 17: octets go through as they are only behind a 101 that was asked for.
+  private func switchProtocols(
+    _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>, _ sink: inout ByteSink
+  ) -> Bool {
+    guard exchange.pointee.asksUpgrade, responseHead.fields.contains(.upgrade) else {
+      attemptFailed(handle, exchange, .upgradeFailed)
+      return false
+    }
+    metrics.add(.tunnels)
+    HeaderRewrite.appendSwitchingProtocols(
+      responseHead, to: &sink, edits: route(exchange).responseEdits)
+    exchange.pointee.firstOctetAt = now
+    exchange.pointee.status = 101
+    exchange.pointee.phase = .tunnel
+    exchange.pointee.hasAnswered = true
+    exchange.pointee.keepsClient = false
+    exchange.pointee.spoilsUpstream = true
+    exchange.pointee.request = .tunnel
+    exchange.pointee.response = .tunnel
+    // Octets that the client sent behind its request are the tunnel's first.
+    queue(exchange.pointee.downstream, downstreams[exchange.pointee.downstream])
+    return true
+  }
+
+  /// One direction of a tunnel came to a stop for now or for good.
+  func tunnelMoved(
+    _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>, _ outcome: RelayOutcome
+  ) {
+    let client = downstreams[exchange.pointee.downstream]
+    let upstream = upstreams[exchange.pointee.upstream]
+    switch outcome {
+    case .yields:
+      queue(exchange.pointee.downstream, client)
+      queue(exchange.pointee.upstream, upstream)
+    case .sourceEnded, .sinkFailed, .malformed, .exhausted: return endTunnel(handle, exchange)
+    case .needsSource, .needsSink, .complete: break
+    }
+    // A direction that has ended is closed behind its last octet; the other goes on.
+    if exchange.pointee.request.isComplete, upstream.pointee.wire.output.isEmpty {
+      SocketCalls.closeSending(upstream.pointee.wire.descriptor)
+    }
+    if exchange.pointee.response.isComplete, client.pointee.wire.output.isEmpty {
+      SocketCalls.closeSending(client.pointee.wire.descriptor)
+    }
+    if exchange.pointee.request.isComplete, exchange.pointee.response.isComplete,
+      upstream.pointee.wire.output.isEmpty, client.pointee.wire.output.isEmpty
+    {
+      return endTunnel(handle, exchange)
+    }
+    releaseEmpty(client.pointer(to: \.wire)!)
+    releaseEmpty(upstream.pointer(to: \.wire)!)
+    client.pointee.deadline = exchange.pointee.totalDeadline
+    setDeadline(exchange.pointee.upstream, upstream, now + route(exchange).tunnelTimeout)
+  }
+
+  private func endTunnel(_ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>) {
+    releaseUpstream(exchange, isReusable: false)
+    finish(handle, exchange)
+  }
+
+  /// A quiet tunnel holds no block.
+  private func releaseEmpty(_ wire: UnsafeMutablePointer<Wire>) {
+    if wire.pointee.input.isEmpty, wire.pointee.input.pinnedView.isEmpty {
+      wire.pointee.input.detach(&pool)
+    }
+  }
+}

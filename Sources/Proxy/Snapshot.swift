@@ -1,0 +1,261 @@
+import Balancing
+import HTTP
+import Primitives
+import Routing
+
+/// One compiled configuration: immutable, shared by all workers, replaced as a whole by a reload.
+///
+/// It holds no live state: what counts or changes is in `SharedState` and outlives it.
+public final class Snapshot: Sendable {
+  public let generation: UInt64
+  public let options: ProxyOptions
+  let table: RouteTable
+  let routes: [RoutePlan]
+  let upstreams: [UpstreamPlan]
+  let listeners: [ListenerPlan]
+  let trustedProxies: [IPNetwork]
+  let maxConnections: Int
+  let maxConnectionsPerClient: Int
+  /// `weir-<name>`, as in Via and Proxy-Status.
+  let instance: [UInt8]
+
+  /// Throws where a route's regular expression cannot be compiled.
+  public init(
+    _ options: ProxyOptions, generation: UInt64, name: String, shared: SharedState
+  ) throws(RouteTableError) {
+    table = try RouteTable(options.routes.map(\.pattern))
+    self.generation = generation
+    self.options = options
+    instance = Array("weir-\(name)".utf8)
+    listeners = options.listeners.map(ListenerPlan.init)
+    trustedProxies = options.trustedProxies
+    maxConnections = options.maxConnections
+    maxConnectionsPerClient = options.maxConnectionsPerClient
+    let upstreams = options.upstreams.map { UpstreamPlan($0, shared.upstream($0)) }
+    self.upstreams = upstreams
+    routes = options.routes.map { route in
+      RoutePlan(route, id: shared.routeID(route.name), upstreams: upstreams)
+    }
+  }
+}
+
+extension Snapshot {
+  /// Whether forwarding fields from this peer are believed.
+  func isTrusted(_ address: IPAddress) -> Bool {
+    for network in trustedProxies where network.contains(address) { return true }
+    return false
+  }
+}
+
+/// A listener's options as one object: looked at for every request without copying them.
+final class ListenerPlan: Sendable {
+  let options: ListenerOptions
+  let limits: HeadLimits
+  let headerTimeout: TimeAmount
+  let keepAliveTimeout: TimeAmount
+  let keepAliveRequests: Int
+  let keepAliveTime: TimeAmount
+  let bodyTimeout: TimeAmount
+  let minBodyRate: Int
+  let sendTimeout: TimeAmount
+  let defaultHost: [UInt8]
+  let strictPath: Bool
+
+  init(_ options: ListenerOptions) {
+    self.options = options
+    limits = options.limits
+    headerTimeout = options.headerTimeout
+    keepAliveTimeout = options.keepAliveTimeout
+    keepAliveRequests = options.keepAliveRequests
+    keepAliveTime = options.keepAliveTime
+    bodyTimeout = options.bodyTimeout
+    minBodyRate = options.minBodyRate
+    sendTimeout = options.sendTimeout
+    defaultHost = Array((options.defaultHost ?? "").utf8)
+    strictPath = options.strictPath
+  }
+}
+
+/// An upstream of one snapshot: its options, and the way to its live state.
+final class UpstreamPlan: Sendable {
+  let state: UpstreamState
+  let hashKey: CompiledHashKey
+  let connectTimeout: TimeAmount
+  let firstByteTimeout: TimeAmount
+  let idleTimeout: TimeAmount
+  let poolIdleTimeout: TimeAmount
+  let poolSize: Int
+  let attempts: Int
+  let limits: HeadLimits
+  let host: CompiledHost
+
+  init(_ options: UpstreamOptions, _ state: UpstreamState) {
+    self.state = state
+    connectTimeout = options.connectTimeout
+    firstByteTimeout = options.firstByteTimeout
+    idleTimeout = options.idleTimeout
+    poolIdleTimeout = options.poolIdleTimeout
+    poolSize = options.poolSize
+    attempts = options.attempts
+    limits = options.limits
+    host = CompiledHost(options.host)
+    if case .hash(let hash) = options.balance {
+      hashKey = CompiledHashKey(hash.key)
+    } else {
+      hashKey = .none
+    }
+  }
+}
+
+/// `host` with its name as octets.
+enum CompiledHost: Sendable {
+  case preserve, backend
+  case literal([UInt8])
+
+  init(_ policy: HostPolicy) {
+    switch policy {
+    case .preserve: self = .preserve
+    case .backend: self = .backend
+    case .literal(let name): self = .literal(Array(name.utf8))
+    }
+  }
+}
+
+/// `balance hash` with its name as octets.
+enum CompiledHashKey: Sendable {
+  case none, path, url, clientAddress
+  case header([UInt8])
+  case cookie([UInt8])
+  case query([UInt8])
+
+  init(_ key: HashKey) {
+    switch key {
+    case .path: self = .path
+    case .url: self = .url
+    case .clientAddress: self = .clientAddress
+    case .header(let name): self = .header(Array(name.utf8))
+    case .cookie(let name): self = .cookie(Array(name.utf8))
+    case .query(let name): self = .query(Array(name.utf8))
+    }
+  }
+}
+
+/// A route of one snapshot, with every inherited value resolved.
+final class RoutePlan: Sendable {
+  enum Action: Sendable {
+    case upstream(UpstreamPlan)
+    case redirect(RedirectTemplate)
+    case respond(status: Int, contentType: [UInt8], body: [UInt8])
+  }
+
+  /// Of the route's counters.
+  let id: Int
+  let name: [UInt8]
+  let action: Action
+  let requestTimeout: TimeAmount?
+  let connectTimeout: TimeAmount
+  let firstByteTimeout: TimeAmount
+  let idleTimeout: TimeAmount
+  let tunnelTimeout: TimeAmount
+  let maxBodyBytes: Int
+  let requestEdits: CompiledEdits
+  let responseEdits: CompiledEdits
+  let upgrades: [[UInt8]]
+  let earlyHints: Bool
+  let trailers: Bool
+
+  init(_ options: RouteOptions, id: Int, upstreams: [UpstreamPlan]) {
+    self.id = id
+    name = Array(options.name.utf8)
+    var upstream: UpstreamPlan?
+    switch options.action {
+    case .upstream(let index):
+      upstream = upstreams[index]
+      action = .upstream(upstreams[index])
+    case .redirect(let status, let location):
+      action = .redirect(RedirectTemplate(status: status, location: location))
+    case .respond(let status, let contentType, let body):
+      action = .respond(
+        status: status, contentType: Array(contentType.utf8), body: Array(body.utf8))
+    }
+    requestTimeout = options.requestTimeout
+    connectTimeout = options.connectTimeout ?? upstream?.connectTimeout ?? .zero
+    firstByteTimeout = options.firstByteTimeout ?? upstream?.firstByteTimeout ?? .zero
+    idleTimeout = options.idleTimeout ?? upstream?.idleTimeout ?? .zero
+    tunnelTimeout = options.tunnelTimeout
+    maxBodyBytes = options.maxBodyBytes
+    requestEdits = CompiledEdits(options.requestHeaderEdits)
+    responseEdits = CompiledEdits(options.responseHeaderEdits)
+    upgrades = options.upgrades.map { Array($0.lowercased().utf8) }
+    earlyHints = options.earlyHints
+    trailers = options.trailers
+  }
+}
+
+/// Header edits as the octets that a forwarded head needs.
+struct CompiledEdits: Sendable {
+  /// Lower-case names whose lines are left out.
+  let dropped: [[UInt8]]
+  /// Finished lines, with CRLF, behind the forwarded ones.
+  let added: [UInt8]
+  let isEmpty: Bool
+
+  init(_ edits: [HeaderEdit]) {
+    var dropped: [[UInt8]] = []
+    var added = ""
+    for edit in edits {
+      switch edit {
+      case .set(let name, let value):
+        dropped.append(Array(name.lowercased().utf8))
+        added += "\(name): \(value)\r\n"
+      case .add(let name, let value): added += "\(name): \(value)\r\n"
+      case .remove(let name): dropped.append(Array(name.lowercased().utf8))
+      }
+    }
+    self.dropped = dropped
+    self.added = Array(added.utf8)
+    isEmpty = edits.isEmpty
+  }
+
+  /// Marks the lines that the edits drop.
+  func mark(_ fields: borrowing Fields, _ head: ByteView, in mask: inout FieldMask) {
+    for name in dropped {
+      name.withByteView { name in
+        var index = fields.firstIndex(named: name, in: head)
+        while let line = index {
+          mask.insert(line)
+          index = fields.firstIndex(named: name, in: head, from: line + 1)
+        }
+      }
+    }
+  }
+}
+
+/// `redirect STATUS URL` with its variables found once.
+struct RedirectTemplate: Sendable {
+  enum Part: Sendable {
+    case literal([UInt8])
+    case host, path, query, requestURI
+  }
+
+  let status: Int
+  let parts: [Part]
+
+  init(status: Int, location: String) {
+    self.status = status
+    var parts: [Part] = []
+    var rest = location[...]
+    let variables: [(String, Part)] = [
+      ("$request-uri", .requestURI), ("$host", .host), ("$path", .path), ("$query", .query),
+    ]
+    while let dollar = rest.firstIndex(of: "$") {
+      let found = variables.first { rest[dollar...].hasPrefix($0.0) }
+      guard let found else { break }
+      if dollar > rest.startIndex { parts.append(.literal(Array(rest[..<dollar].utf8))) }
+      parts.append(found.1)
+      rest = rest[dollar...].dropFirst(found.0.count)
+    }
+    if !rest.isEmpty { parts.append(.literal(Array(rest.utf8))) }
+    self.parts = parts
+  }
+}

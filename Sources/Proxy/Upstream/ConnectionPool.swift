@@ -1,0 +1,145 @@
+import Primitives
+import Resilience
+import Telemetry
+import Transport
+
+/// A backend as one worker sees it: its address and the connections waiting there.
+struct WorkerBackend {
+  let state: BackendState
+  var idle = HandleList()
+  /// No snapshot in use names it any more: its idle connections are closed.
+  var isConfigured = true
+}
+
+/// The idle connections of each backend, last used first: the warmest is reused, the rest age out.
+extension Worker {
+  /// A connection idle for longer is looked at before a request that must not be sent twice.
+  private static let trustedIdleTime = TimeAmount.seconds(1)
+
+  /// Learns of backends that appeared since the last look.
+  func learnBackends(upTo id: Int) {
+    guard id >= backends.count else { return }
+    for state in shared.backends(from: backends.count) {
+      backends.append(WorkerBackend(state: state))
+    }
+  }
+
+  /// An idle connection to the backend, or `nil`. `isRepeatable`: losing the race against the
+  /// backend's closing it is no harm, because the request may be sent again.
+  func takeIdle(_ backend: Int, isRepeatable: Bool) -> Handle? {
+    while backends[backend].idle.first != .none {
+      let handle = backends[backend].idle.first
+      let connection = upstreams[handle]
+      unlinkIdle(connection)
+      connection.pointee.state = .busy
+      if !isRepeatable, now - connection.pointee.idleSince > Worker.trustedIdleTime,
+        !SocketCalls.isQuiet(connection.pointee.wire.descriptor)
+      {
+        closeUpstream(handle)
+        continue
+      }
+      return handle
+    }
+    return nil
+  }
+
+  /// Keeps a connection whose exchange ended cleanly, or closes it where enough are kept.
+  func keepIdle(
+    _ handle: Handle, _ connection: UnsafeMutablePointer<UpstreamConnection>, poolSize: Int,
+    timeout: TimeAmount
+  ) {
+    let backend = Int(connection.pointee.backend)
+    guard backends[backend].idle.count < poolSize, backends[backend].isConfigured, !isDraining,
+      !connection.pointee.wire.peerClosed, connection.pointee.wire.input.isEmpty,
+      connection.pointee.wire.output.isEmpty
+    else { return closeUpstream(handle) }
+    connection.pointee.wire.input.detach(&pool)
+    connection.pointee.exchange = .none
+    connection.pointee.state = .idle
+    connection.pointee.idleSince = now
+    setDeadline(handle, connection, now + timeout)
+    linkIdle(handle, connection)
+  }
+
+  private func linkIdle(
+    _ handle: Handle, _ connection: UnsafeMutablePointer<UpstreamConnection>
+  ) {
+    let backend = Int(connection.pointee.backend)
+    let next = backends[backend].idle.first
+    connection.pointee.idlePrevious = .none
+    connection.pointee.idleNext = next
+    if next == .none {
+      backends[backend].idle.last = handle
+    } else {
+      upstreams[next].pointee.idlePrevious = handle
+    }
+    backends[backend].idle.first = handle
+    backends[backend].idle.count += 1
+  }
+
+  private func unlinkIdle(_ connection: UnsafeMutablePointer<UpstreamConnection>) {
+    let backend = Int(connection.pointee.backend)
+    let (previous, next) = (connection.pointee.idlePrevious, connection.pointee.idleNext)
+    if previous == .none {
+      backends[backend].idle.first = next
+    } else {
+      upstreams[previous].pointee.idleNext = next
+    }
+    if next == .none {
+      backends[backend].idle.last = previous
+    } else {
+      upstreams[next].pointee.idlePrevious = previous
+    }
+    backends[backend].idle.count -= 1
+  }
+
+  /// Begins a connection; `nil` where that failed at once, with the errno in `connectError`.
+  func connect(_ backend: Int) -> Result<Handle, ConnectFailure> {
+    let descriptor = backends[backend].state.endpoint.connect()
+    guard descriptor >= 0 else { return .failure(ConnectFailure(code: -descriptor)) }
+    let record = UpstreamConnection(descriptor: descriptor, backend: Int32(backend))
+    guard let handle = upstreams.insert(record), poller.add(connection: descriptor, handle) else {
+      SocketCalls.close(descriptor)
+      return .failure(ConnectFailure(code: 0))
+    }
+    metrics.backend(backend).add(.connectionsOpened)
+    return .success(handle)
+  }
+
+  func closeUpstream(_ handle: Handle) {
+    let connection = upstreams[handle]
+    if connection.pointee.state == .idle { unlinkIdle(connection) }
+    wheel.cancel(&connection.pointee.timer)
+    connection.pointee.wire.releaseBuffers(&pool)
+    SocketCalls.close(connection.pointee.wire.descriptor)
+    upstreams.remove(handle)
+  }
+
+  /// After a reload: connections to backends that the new configuration no longer names.
+  func closeRemovedBackends() {
+    var configured: Set<String> = []
+    for upstream in currentSnapshot.options.upstreams {
+      for backend in upstream.backends {
+        configured.insert("\(upstream.name)\n\(backend.name)\n\(backend.address)")
+      }
+    }
+    for index in backends.indices {
+      let state = backends[index].state
+      let key = "\(state.upstreamName)\n\(state.name)\n\(state.endpoint.address)"
+      backends[index].isConfigured = configured.contains(key)
+      while !backends[index].isConfigured, backends[index].idle.first != .none {
+        closeUpstream(backends[index].idle.first)
+      }
+    }
+  }
+}
+
+/// Why a connection could not even begin: an errno, or 0 where our own tables are full.
+struct ConnectFailure: Error, BitwiseCopyable {
+  let code: Int32
+
+  var termination: Termination {
+    if code == 0 { return .exhausted }
+    return code == SocketCalls.refused ? .connectRefused : .connectFailed
+  }
+}

@@ -1,0 +1,324 @@
+import CLinux
+import Glibc
+import HTTP
+import Primitives
+import Routing
+import Telemetry
+import Transport
+
+/// Which slab or table a handle belongs to.
+enum HandleKind {
+  static let listener: UInt8 = 1
+  static let downstream: UInt8 = 2
+  static let upstream: UInt8 = 3
+  static let exchange: UInt8 = 4
+  static let mailbox: UInt8 = 5
+  /// A timer that resumes accepting.
+  static let acceptPause: UInt8 = 6
+}
+
+/// What the control thread tells a worker.
+public enum WorkerMessage: Sendable {
+  case adopt(Snapshot)
+  /// Serve what is in flight, accept nothing new, end when nothing is left or the time has come.
+  case drain(until: MonotonicTime)
+}
+
+/// One event loop on one thread: everything here belongs to that thread, is made inside it, and is
+/// never shared; what is shared is in `Snapshot` (immutable) and `SharedState` (locked).
+///
+/// A turn: wait, read the clock once, harvest the whole batch of events, dispatch them, fire
+/// timers, run what was put off, hand the log on.
+public final class Worker {
+  /// Connections accepted from one listener in one turn.
+  static let acceptsPerTurn = 64
+  static let pipesPerWorker = 32
+  static let scratchBytes = 64 * 1024
+
+  let shared: SharedState
+  let mailbox: Mailbox<WorkerMessage>
+  let metrics: WorkerMetrics
+  let log: AccessLogBuffer
+  var poller: Poller
+  var wheel: TimerWheel
+  var pool: BufferPool
+  var relay: Relay
+  var matcher = RouteMatcher()
+  var random: SeededRandom
+  var listeners: [WorkerListener]
+  var downstreams: Slab<DownstreamConnection>
+  var upstreams: Slab<UpstreamConnection>
+  var exchanges: Slab<Exchange>
+  var backends: [WorkerBackend] = []
+  var snapshots: [AdoptedSnapshot] = []
+  var current = 0
+  var idleDownstreams = HandleList()
+
+  /// Read once a turn.
+  var now: MonotonicTime
+  var wallSeconds: Int64 = 0
+  var wallNanoseconds: Int32 = 0
+  var dateText: ByteSink
+  private var dateSecond: Int64 = -1
+  let scratch: UnsafeMutablePointer<UInt8>
+  /// Of the request parsed last; `headOwner` says whose it is.
+  var requestHead = RequestHead()
+  var headOwner = Handle.none
+  var responseHead = ResponseHead()
+  /// Connections that must be looked at again without a new event.
+  var ready: [Handle] = []
+  var isDraining = false
+  var drainDeadline = MonotonicTime.never
+  var acceptPauseTimer = TimerWheel.Timer.none
+  var isAcceptPaused = false
+
+  /// Made on the thread that will call `run`. `nil` where the process has no descriptor left.
+  public init?(
+    snapshot: Snapshot, shared: SharedState, mailbox: Mailbox<WorkerMessage>,
+    listeners: [WorkerListener], metrics: WorkerMetrics, log: AccessLogBuffer, seed: UInt64
+  ) {
+    guard let poller = Poller() else { return nil }
+    self.poller = poller
+    self.shared = shared
+    self.mailbox = mailbox
+    self.metrics = metrics
+    self.log = log
+    self.listeners = listeners
+    now = MonotonicTime.now()
+    wheel = TimerWheel(now: now)
+    random = SeededRandom(seed: seed)
+    relay = Relay(pipeLimit: Worker.pipesPerWorker)
+    let limit = snapshot.options.maxConnections
+    downstreams = Slab(kind: HandleKind.downstream, limit: Worker.slabLimit)
+    upstreams = Slab(kind: HandleKind.upstream, limit: Worker.slabLimit)
+    exchanges = Slab(kind: HandleKind.exchange, limit: Worker.slabLimit)
+    pool = BufferPool(limit: 4 * limit + 1024)
+    scratch = .allocate(capacity: Worker.scratchBytes)
+    let date = UnsafeMutablePointer<UInt8>.allocate(capacity: 32)
+    dateText = ByteSink(base: date, capacity: 32)
+    snapshots = [AdoptedSnapshot(snapshot: snapshot)]
+    _ = self.poller.add(listener: mailbox.descriptor, Worker.handle(HandleKind.mailbox, 0))
+    for index in listeners.indices {
+      _ = self.poller.add(
+        listener: listeners[index].socket.descriptor, Worker.handle(HandleKind.listener, index))
+    }
+  }
+
+  deinit { scratch.deallocate() }
+
+  /// The number of records is bounded by descriptors; this bounds the slabs' directories.
+  private static let slabLimit = 4_000_000
+
+  static func handle(_ kind: UInt8, _ index: Int) -> Handle {
+    Handle(kind: kind, generation: 0, index: UInt32(index))
+  }
+
+  // MARK: The loop
+
+  /// Serves until drained.
+  public func run() {
+    tellTime()
+    while !isDone { turn() }
+    closeEverything()
+  }
+
+  private var isDone: Bool {
+    isDraining && (downstreams.count == 0 || now >= drainDeadline)
+  }
+
+  private func turn() {
+    let count = poller.wait(timeoutMs: timeoutMs())
+    tellTime()
+    harvestIdle(count)
+    for index in 0..<count {
+      let (handle, readiness) = poller.event(index)
+      dispatch(handle, readiness)
+    }
+    while let handle = wheel.popExpired(now: now) { fire(handle) }
+    runReady()
+    log.turnEnded(now: now)
+  }
+
+  private func timeoutMs() -> Int32 {
+    if !ready.isEmpty { return 0 }
+    let due = min(wheel.nextDue, min(drainDeadline, log.flushDue))
+    if due == .never { return -1 }
+    let wait = due - now
+    return Int32(clamping: max(0, (wait.nanoseconds + 999_999) / 1_000_000))
+  }
+
+  private func tellTime() {
+    now = MonotonicTime.now()
+    (wallSeconds, wallNanoseconds) = WallClock.now()
+    guard wallSeconds != dateSecond else { return }
+    dateSecond = wallSeconds
+    dateText.removeAll()
+    HTTPDate.append(max(0, wallSeconds), to: &dateText)
+  }
+
+  /// Idle backend connections with news are closed before anything in this batch can use them.
+  private func harvestIdle(_ count: Int) {
+    for index in 0..<count {
+      let (handle, readiness) = poller.event(index)
+      guard handle.kind == HandleKind.upstream, let connection = upstreams.resolve(handle),
+        connection.pointee.state == .idle
+      else { continue }
+      if !readiness.isDisjoint(with: [.readable, .peerClosed, .failed, .hungUp]) {
+        closeUpstream(handle)
+      }
+    }
+  }
+
+  private func dispatch(_ handle: Handle, _ readiness: Readiness) {
+    switch handle.kind {
+    case HandleKind.downstream:
+      guard let connection = downstreams.resolve(handle) else { return }
+      connection.pointee.wire.note(readiness)
+      downstreamReady(handle, connection)
+    case HandleKind.upstream:
+      guard let connection = upstreams.resolve(handle) else { return }
+      connection.pointee.wire.note(readiness)
+      upstreamReady(handle, connection)
+    case HandleKind.listener: accept(Int(handle.index))
+    case HandleKind.mailbox: for message in mailbox.take() { obey(message) }
+    default: break
+    }
+  }
+
+  private func fire(_ handle: Handle) {
+    switch handle.kind {
+    case HandleKind.downstream:
+      guard let connection = downstreams.resolve(handle) else { return }
+      connection.pointee.timer = .none
+      downstreamTimedOut(handle, connection)
+    case HandleKind.upstream:
+      guard let connection = upstreams.resolve(handle) else { return }
+      connection.pointee.timer = .none
+      upstreamTimedOut(handle, connection)
+    case HandleKind.acceptPause:
+      acceptPauseTimer = .none
+      resumeAccepting()
+    default: break
+    }
+  }
+
+  /// What yielded its turn, or has input that no event will announce.
+  private func runReady() {
+    guard !ready.isEmpty else { return }
+    let batch = ready
+    ready.removeAll(keepingCapacity: true)
+    for handle in batch {
+      if handle.kind == HandleKind.downstream, let connection = downstreams.resolve(handle) {
+        connection.pointee.isQueued = false
+        downstreamReady(handle, connection)
+      } else if handle.kind == HandleKind.upstream, let connection = upstreams.resolve(handle) {
+        connection.pointee.isQueued = false
+        upstreamReady(handle, connection)
+      }
+    }
+  }
+
+  func queue(_ handle: Handle, _ connection: UnsafeMutablePointer<DownstreamConnection>) {
+    guard !connection.pointee.isQueued else { return }
+    connection.pointee.isQueued = true
+    ready.append(handle)
+  }
+
+  func queue(_ handle: Handle, _ connection: UnsafeMutablePointer<UpstreamConnection>) {
+    guard !connection.pointee.isQueued else { return }
+    connection.pointee.isQueued = true
+    ready.append(handle)
+  }
+
+  // MARK: Deadlines
+
+  /// Sets the connection's deadline. The wheel is touched only where its timer would fire too
+  /// late; a timer that fires early finds the later deadline and is armed anew.
+  func setDeadline(
+    _ handle: Handle, _ connection: UnsafeMutablePointer<DownstreamConnection>,
+    _ time: MonotonicTime
+  ) {
+    connection.pointee.deadline = time
+    guard time < wheel.dueTime(connection.pointee.timer) else { return }
+    wheel.arm(&connection.pointee.timer, handle, at: time)
+  }
+
+  func setDeadline(
+    _ handle: Handle, _ connection: UnsafeMutablePointer<UpstreamConnection>,
+    _ time: MonotonicTime
+  ) {
+    connection.pointee.deadline = time
+    guard time < wheel.dueTime(connection.pointee.timer) else { return }
+    wheel.arm(&connection.pointee.timer, handle, at: time)
+  }
+
+  // MARK: Configuration
+
+  private func obey(_ message: WorkerMessage) {
+    switch message {
+    case .adopt(let snapshot): adopt(snapshot)
+    case .drain(let deadline): drain(until: deadline)
+    }
+  }
+
+  /// New requests use the new snapshot at once; an old one is dropped with its last exchange.
+  private func adopt(_ snapshot: Snapshot) {
+    if let free = snapshots.firstIndex(where: { $0.snapshot == nil }) {
+      snapshots[free] = AdoptedSnapshot(snapshot: snapshot)
+      dropUnused(replacing: free)
+    } else {
+      snapshots.append(AdoptedSnapshot(snapshot: snapshot))
+      dropUnused(replacing: snapshots.count - 1)
+    }
+    closeRemovedBackends()
+  }
+
+  private func dropUnused(replacing index: Int) {
+    let old = current
+    current = index
+    if snapshots[old].exchanges == 0 { snapshots[old].snapshot = nil }
+  }
+
+  func snapshot(_ exchange: UnsafeMutablePointer<Exchange>) -> Snapshot {
+    guard let snapshot = snapshots[Int(exchange.pointee.snapshot)].snapshot else {
+      preconditionFailure("an exchange outlived its snapshot")
+    }
+    return snapshot
+  }
+
+  func route(_ exchange: UnsafeMutablePointer<Exchange>) -> RoutePlan {
+    snapshot(exchange).routes[Int(exchange.pointee.route)]
+  }
+
+  var currentSnapshot: Snapshot {
+    guard let snapshot = snapshots[current].snapshot else {
+      preconditionFailure("there is always a current snapshot")
+    }
+    return snapshot
+  }
+}
+
+/// A snapshot in use by this worker, and how many of its exchanges use it.
+struct AdoptedSnapshot {
+  var snapshot: Snapshot?
+  var exchanges = 0
+}
+
+/// A listening socket of this worker.
+public struct WorkerListener: Sendable {
+  public let socket: Listener
+  /// Index into the snapshot's listeners.
+  public let options: Int
+
+  public init(socket: Listener, options: Int) {
+    self.socket = socket
+    self.options = options
+  }
+}
+
+/// A doubly linked list through records of a slab: both ends and a count.
+struct HandleList: BitwiseCopyable {
+  var first = Handle.none
+  var last = Handle.none
+  var count = 0
+}

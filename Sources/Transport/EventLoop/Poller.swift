@@ -1,0 +1,82 @@
+import CLinux
+import Glibc
+import Primitives
+
+/// Readiness, as the kernel reports it.
+public struct Readiness: OptionSet, Sendable, BitwiseCopyable {
+  public let rawValue: UInt32
+  public init(rawValue: UInt32) { self.rawValue = rawValue }
+
+  public static let readable = Readiness(rawValue: WEIR_EPOLLIN)
+  public static let writable = Readiness(rawValue: WEIR_EPOLLOUT)
+  /// The peer will send no more.
+  public static let peerClosed = Readiness(rawValue: WEIR_EPOLLRDHUP)
+  public static let failed = Readiness(rawValue: WEIR_EPOLLERR)
+  /// Both directions are closed.
+  public static let hungUp = Readiness(rawValue: WEIR_EPOLLHUP)
+}
+
+/// The epoll instance of one event loop.
+///
+/// Connections are registered once, for everything and edge-triggered, so the data path makes no
+/// epoll_ctl call; listeners and event descriptors are level-triggered.
+public struct Poller: ~Copyable {
+  /// Events taken from the kernel in one turn.
+  public static let eventsPerTurn = 512
+  private let descriptor: Int32
+  private let events: UnsafeMutablePointer<epoll_event>
+
+  /// `nil` where the process has no descriptor left.
+  public init?() {
+    descriptor = epoll_create1(Int32(EPOLL_CLOEXEC))
+    events = .allocate(capacity: Poller.eventsPerTurn)
+    guard descriptor >= 0 else { return nil }
+  }
+
+  deinit {
+    close(descriptor)
+    events.deallocate()
+  }
+
+  /// Registers a connection for its whole life.
+  public func add(connection: Int32, _ handle: Handle) -> Bool {
+    control(
+      EPOLL_CTL_ADD, connection,
+      WEIR_EPOLLIN | WEIR_EPOLLOUT | WEIR_EPOLLRDHUP | WEIR_EPOLLET, handle)
+  }
+
+  /// Registers a listener, level-triggered.
+  public func add(listener: Int32, _ handle: Handle) -> Bool {
+    control(EPOLL_CTL_ADD, listener, WEIR_EPOLLIN, handle)
+  }
+
+  /// Stops or resumes a listener's events without forgetting it.
+  public func setListening(_ listening: Bool, _ listener: Int32, _ handle: Handle) {
+    _ = control(EPOLL_CTL_MOD, listener, listening ? WEIR_EPOLLIN : 0, handle)
+  }
+
+  public func remove(_ descriptor: Int32) {
+    _ = epoll_ctl(self.descriptor, EPOLL_CTL_DEL, descriptor, nil)
+  }
+
+  /// Waits until something is ready or `timeoutMs` pass (-1: without limit). Returns how many
+  /// events `event(_:)` can be asked for; a signal counts as none.
+  public func wait(timeoutMs: Int32) -> Int {
+    Int(max(0, epoll_wait(descriptor, events, Int32(Poller.eventsPerTurn), timeoutMs)))
+  }
+
+  @inline(__always)
+  public func event(_ index: Int) -> (handle: Handle, readiness: Readiness) {
+    let event = events[index]
+    return (Handle(raw: event.data.u64), Readiness(rawValue: event.events))
+  }
+
+  private func control(
+    _ operation: Int32, _ target: Int32, _ interest: UInt32, _ handle: Handle
+  ) -> Bool {
+    var event = epoll_event()
+    event.events = interest
+    event.data.u64 = handle.raw
+    return epoll_ctl(descriptor, operation, target, &event) == 0
+  }
+}

@@ -1,0 +1,74 @@
+import CLinux
+import Glibc
+import Primitives
+
+/// A socket address in the kernel's form, made once when a configuration is compiled.
+public final class Endpoint: Sendable {
+  public let address: SocketAddress
+  /// The octets of a `sockaddr`.
+  let octets: [UInt8]
+  let family: Int32
+
+  public init(_ address: SocketAddress) {
+    self.address = address
+    switch address {
+    case .ip(let ip, let port) where ip.isV4:
+      family = AF_INET
+      var native = sockaddr_in()
+      native.sin_family = sa_family_t(AF_INET)
+      native.sin_port = port.bigEndian
+      native.sin_addr.s_addr = ip.v4.bigEndian
+      octets = withUnsafeBytes(of: native) { Array($0) }
+    case .ip(let ip, let port):
+      family = AF_INET6
+      var native = sockaddr_in6()
+      native.sin6_family = sa_family_t(AF_INET6)
+      native.sin6_port = port.bigEndian
+      withUnsafeMutableBytes(of: &native.sin6_addr) { bytes in
+        for index in 0..<16 { bytes[index] = ip.octet(index) }
+      }
+      octets = withUnsafeBytes(of: native) { Array($0) }
+    case .unix(let path):
+      family = AF_UNIX
+      var native = sockaddr_un()
+      native.sun_family = sa_family_t(AF_UNIX)
+      withUnsafeMutableBytes(of: &native.sun_path) { bytes in
+        for (index, byte) in path.utf8.enumerated() where index < bytes.count - 1 {
+          bytes[index] = byte
+        }
+      }
+      octets = withUnsafeBytes(of: native) { Array($0) }
+    }
+  }
+
+  /// A new nonblocking stream socket of this family; negative errno on failure.
+  func makeSocket() -> Int32 {
+    let type = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue)
+    let descriptor = socket(family, type | Int32(SOCK_CLOEXEC.rawValue), 0)
+    return descriptor >= 0 ? descriptor : -weir_errno()
+  }
+
+  /// Begins to connect. Returns the descriptor, whose writability tells the end; negative errno
+  /// where it failed at once.
+  public func connect() -> Int32 {
+    let descriptor = makeSocket()
+    guard descriptor >= 0 else { return descriptor }
+    if family != AF_UNIX { Endpoint.setNoDelay(descriptor) }
+    let result = octets.withUnsafeBytes { bytes in
+      Glibc.connect(
+        descriptor, bytes.baseAddress?.assumingMemoryBound(to: sockaddr.self),
+        socklen_t(bytes.count))
+    }
+    if result == 0 { return descriptor }
+    let error = weir_errno()
+    if error == EINPROGRESS { return descriptor }
+    SocketCalls.close(descriptor)
+    return -error
+  }
+
+  static func setNoDelay(_ descriptor: Int32) {
+    var one: Int32 = 1
+    setsockopt(
+      descriptor, Int32(IPPROTO_TCP), TCP_NODELAY, &one, socklen_t(MemoryLayout<Int32>.size))
+  }
+}

@@ -1,0 +1,114 @@
+import CLinux
+import Glibc
+import Primitives
+
+/// A client connection as it comes out of `accept4`.
+public struct AcceptedConnection: BitwiseCopyable, Sendable {
+  public let descriptor: Int32
+  /// The loopback address for unix sockets.
+  public let address: IPAddress
+  public let port: UInt16
+}
+
+public enum AcceptResult: BitwiseCopyable {
+  case connection(AcceptedConnection)
+  case wouldBlock
+  /// EMFILE, ENFILE, ENOBUFS or ENOMEM: accepting must pause, or the loop would spin.
+  case exhausted
+  /// This one connection was gone already; the next may be fine.
+  case aborted
+}
+
+/// Why an address could not be listened on.
+public struct ListenError: Error, Sendable {
+  public let address: SocketAddress
+  public let call: StaticString
+  public let code: Int32
+
+  public var message: String {
+    "cannot listen on \(address): \(call): \(String(cString: strerror(code)))"
+  }
+}
+
+/// One listening socket.
+public struct Listener: Sendable {
+  public let descriptor: Int32
+  public let address: SocketAddress
+
+  /// Binds and listens. With `sharesPort` several sockets, one for each worker, can be bound to
+  /// the address, and the kernel spreads connections over them (SO_REUSEPORT).
+  public init(
+    _ endpoint: Endpoint, backlog: Int, sharesPort: Bool
+  ) throws(ListenError) {
+    address = endpoint.address
+    descriptor = endpoint.makeSocket()
+    guard descriptor >= 0 else {
+      throw ListenError(address: address, call: "socket", code: -descriptor)
+    }
+    Listener.set(descriptor, SOL_SOCKET, SO_REUSEADDR, 1)
+    if sharesPort { Listener.set(descriptor, SOL_SOCKET, SO_REUSEPORT, 1) }
+    if case .unix(let path) = address { unlink(path) }
+    if endpoint.family == AF_INET6 { Listener.set(descriptor, Int32(IPPROTO_IPV6), IPV6_V6ONLY, 0) }
+    let bound = endpoint.octets.withUnsafeBytes { bytes in
+      bind(
+        descriptor, bytes.baseAddress?.assumingMemoryBound(to: sockaddr.self),
+        socklen_t(bytes.count))
+    }
+    guard bound == 0 else { throw fail("bind") }
+    // Options of the listener are inherited by what it accepts: one call fewer for each.
+    if endpoint.family != AF_UNIX { Endpoint.setNoDelay(descriptor) }
+    guard listen(descriptor, Int32(backlog)) == 0 else { throw fail("listen") }
+  }
+
+  private func fail(_ call: StaticString) -> ListenError {
+    let code = weir_errno()
+    SocketCalls.close(descriptor)
+    return ListenError(address: address, call: call, code: code)
+  }
+
+  public func accept() -> AcceptResult {
+    var storage = sockaddr_storage()
+    var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
+    let flags = Int32(SOCK_NONBLOCK.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
+    let accepted = withUnsafeMutablePointer(to: &storage) { pointer in
+      pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+        accept4(descriptor, $0, &length, flags)
+      }
+    }
+    if accepted < 0 {
+      switch weir_errno() {
+      case EAGAIN: return .wouldBlock
+      case EMFILE, ENFILE, ENOBUFS, ENOMEM: return .exhausted
+      default: return .aborted
+      }
+    }
+    let (address, port) = Listener.peer(storage)
+    return .connection(AcceptedConnection(descriptor: accepted, address: address, port: port))
+  }
+
+  private static func peer(_ storage: sockaddr_storage) -> (IPAddress, UInt16) {
+    withUnsafeBytes(of: storage) { bytes in
+      switch Int32(storage.ss_family) {
+      case AF_INET:
+        let native = bytes.loadUnaligned(as: sockaddr_in.self)
+        return (
+          IPAddress(v4: UInt32(bigEndian: native.sin_addr.s_addr)),
+          UInt16(bigEndian: native.sin_port)
+        )
+      case AF_INET6:
+        let port = bytes.loadUnaligned(fromByteOffset: 2, as: UInt16.self).bigEndian
+        let high = bytes.loadUnaligned(fromByteOffset: 8, as: UInt64.self).bigEndian
+        let low = bytes.loadUnaligned(fromByteOffset: 16, as: UInt64.self).bigEndian
+        return (IPAddress(high: high, low: low), port)
+      default: return (IPAddress(v4: 0x7F00_0001), 0)
+      }
+    }
+  }
+
+  private static func set(_ descriptor: Int32, _ level: Int32, _ option: Int32, _ value: Int32) {
+    var value = value
+    setsockopt(descriptor, level, option, &value, socklen_t(MemoryLayout<Int32>.size))
+  }
+
+  public func close() { SocketCalls.close(descriptor) }
+}

@@ -1,0 +1,107 @@
+import CLinux
+import Glibc
+import Primitives
+
+/// One nonblocking socket with what has been received and not consumed, and what was to be sent
+/// and not taken: the part that client and backend connections have in common.
+///
+/// Registered edge-triggered: `mayRead` and `mayWrite` remember the last edge, so that no call is
+/// made whose answer is known to be EAGAIN.
+public struct Wire: BitwiseCopyable {
+  public let descriptor: Int32
+  public var mayRead = true
+  public var mayWrite = true
+  /// The kernel reported the peer's end; octets may still be unread.
+  public var peerClosed = false
+  /// The connection is dead in both directions.
+  public var hasFailed = false
+  /// `receive` has returned `.ended`.
+  public var hasEnded = false
+  /// Octets the socket has taken over the connection's life.
+  public var sentOctets = 0
+  public var input = InputBuffer()
+  public var output = OutputQueue()
+
+  public init(descriptor: Int32) { self.descriptor = descriptor }
+
+  public mutating func note(_ readiness: Readiness) {
+    if !readiness.isDisjoint(with: [.readable, .peerClosed, .failed, .hungUp]) { mayRead = true }
+    if !readiness.isDisjoint(with: [.writable, .failed, .hungUp]) { mayWrite = true }
+    if !readiness.isDisjoint(with: [.peerClosed, .hungUp]) { peerClosed = true }
+    if !readiness.isDisjoint(with: [.failed, .hungUp]) { hasFailed = true }
+  }
+
+  /// Receives once into the input buffer. A full buffer or an exhausted pool reads nothing and
+  /// reports `.failed(ENOBUFS)`: callers leave room or stop before.
+  public mutating func receive(_ pool: inout BufferPool) -> ReceiveResult {
+    guard mayRead else { return .wouldBlock }
+    if hasEnded { return .ended }
+    guard input.attach(&pool) else { return .failed(ENOBUFS) }
+    if input.room < BufferPool.blockBytes / 4 { input.moveToFront() }
+    let room = input.room
+    guard room > 0 else { return .failed(ENOBUFS) }
+    let result = SocketCalls.receive(descriptor, input.writePointer, room)
+    switch result {
+    case .octets(let count):
+      input.didReceive(count)
+      // A short read means drained: the next edge will tell (peerClosed: the end is still due).
+      if count < room, !peerClosed { mayRead = false }
+    case .wouldBlock: mayRead = false
+    case .ended: hasEnded = true
+    case .failed: hasFailed = true
+    }
+    return result
+  }
+
+  /// Sends two parts in order, now if nothing is queued, and queues what the kernel does not take.
+  /// False where the connection has failed or no buffer is left.
+  public mutating func send(
+    _ first: ByteView, _ second: ByteView, _ pool: inout BufferPool
+  ) -> Bool {
+    var sent = 0
+    if output.isEmpty, mayWrite {
+      let result =
+        second.isEmpty
+        ? SocketCalls.send(descriptor, first)
+        : first.isEmpty
+          ? SocketCalls.send(descriptor, second)
+          : SocketCalls.send(descriptor, first, second)
+      switch result {
+      case .octets(let count):
+        sent = count
+        sentOctets += count
+      case .wouldBlock: break
+      case .failed:
+        hasFailed = true
+        return false
+      }
+      if sent == first.count + second.count { return true }
+      mayWrite = false
+    }
+    if sent < first.count {
+      return output.append(first.slice(from: sent), &pool) && output.append(second, &pool)
+    }
+    return output.append(second.slice(from: sent - first.count), &pool)
+  }
+
+  /// Sends what is queued. True once nothing is left; look at `hasFailed` when false.
+  public mutating func flush(_ pool: inout BufferPool) -> Bool {
+    while !output.isEmpty, mayWrite {
+      switch SocketCalls.send(descriptor, output.front) {
+      case .octets(let count):
+        output.consume(count, &pool)
+        sentOctets += count
+      case .wouldBlock: mayWrite = false
+      case .failed:
+        hasFailed = true
+        return false
+      }
+    }
+    return output.isEmpty
+  }
+
+  public mutating func releaseBuffers(_ pool: inout BufferPool) {
+    input.detach(&pool)
+    output.removeAll(&pool)
+  }
+}

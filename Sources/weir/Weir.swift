@@ -1,0 +1,18 @@
+import ArgumentParser
+import Daemon
+
+/// The one binary: a daemon, and the commands that talk to it.
+@main
+struct Weir: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "weir",
+    abstract: "A reverse proxy, load balancer and HTTP cache.",
+    version: "weir \(Version.text)",
+    subcommands: [RunCommand.self, CheckCommand.self])
+}
+
+/// Where the configuration is, for the commands that read it.
+struct ConfigurationOption: ParsableArguments {
+  @Option(name: [.customShort("c"), .customLong("config")], help: "The configuration file.")
+  var config = "/etc/weir/proxy.conf"
+}

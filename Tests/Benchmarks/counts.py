@@ -1,0 +1,80 @@
+"""What is counted, not timed: memory of idle connections, system calls, instructions."""
+
+import meters
+import peers
+
+IDLE = 10000
+KEEP_ALIVE = {"target": "/bytes/1024", "length": 1024, "connections": 64}
+
+
+def idle_memory(names):
+    """Anonymous memory with 10,000 idle keep-alive connections, each after one request, against
+    the same binary with room for 100."""
+    lines = ["### 10,000 idle keep-alive connections, each after one request", "",
+             "| | idle connections | base MiB (room for 100) | with them MiB | bytes each |",
+             "| --- | --- | --- | --- | --- |"]
+    for name in names:
+        figures = []
+        room = peers.room_for(name, IDLE + 2000)
+        idle = min(IDLE, room - 50)
+        for connections, held in ((100, 20), (room, idle)):
+            origin = peers.Origin()
+            peer = peers.Peer(name, peers.Job(connections=connections), origin)
+            load = meters.Load(peer.port, hold=True, connections=held,
+                               target="/bytes/1024", length=1024)
+            try:
+                load.result()
+                figures.append(meters.anonymous_bytes(peer.pids()))
+            finally:
+                load.finish()
+                peer.stop()
+                origin.stop()
+        base, full = figures
+        lines.append(f"| {name} | {idle:,} | {base / 2**20:.1f} | {full / 2**20:.1f} "
+                     f"| {(full - base) / idle:,.0f} |")
+    return "\n".join(lines) + "\n"
+
+
+def system_calls(names):
+    lines = ["### System calls per keep-alive request (64 connections)", ""]
+    for name in names:
+        origin = peers.Origin()
+        peer = peers.Peer(name, peers.Job(), origin)
+        try:
+            meters.run_load(peer.port, requests=2000, **KEEP_ALIVE)
+            calls = meters.system_calls(peer, 2000, 12000, **KEEP_ALIVE)
+        finally:
+            peer.stop()
+            origin.stop()
+        ordered = sorted(calls.items(), key=lambda pair: -pair[1])
+        lines.append(f"- {name}: " + ", ".join(f"{n} {v:g}" for n, v in ordered))
+    return "\n".join(lines) + "\n"
+
+
+def instructions(names):
+    """weir only: callgrind slows a process fifty times, and the peers' figure binds nothing."""
+    lines = ["### User-space instructions per keep-alive request (callgrind, weir)", "",
+             "| job | instructions |", "| --- | --- |"]
+    spread = {"target": "/k%u/bytes/1024", "length": 1024, "variants": 1000, "connections": 64}
+    routed = {"target": "/r%u/bytes/1024", "length": 1024, "variants": 10000, "connections": 64}
+    for label, job, load in (
+            ("1 backend, 1 route", peers.Job(), KEEP_ALIVE),
+            ("2 backends, least connections", peers.Job(backends=2), spread),
+            ("1,000 backends, least connections", peers.Job(backends=1000), spread),
+            ("2 backends, hash", peers.Job(backends=2, balance="hash"), spread),
+            ("1,000 backends, hash", peers.Job(backends=1000, balance="hash"), spread),
+            ("1 route, 10,000 targets", peers.Job(), routed),
+            ("10,000 routes, 10,000 targets", peers.Job(routes=10000), routed)):
+        origin = peers.Origin()
+        try:
+            few = 10000 if job.backends > 100 or job.routes > 100 else 3000
+            count = meters.instructions("weir", job, origin, few, few + 10000, **load)
+        finally:
+            origin.stop()
+        lines.append(f"| {label} | {count:,.0f} |")
+    return "\n".join(lines) + "\n"
+
+
+def sections():
+    return {"idle-memory": idle_memory, "system-calls": system_calls,
+            "instructions": instructions}

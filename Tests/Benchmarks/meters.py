@@ -1,0 +1,142 @@
+"""What is measured of a proxy: CPU time, memory, system calls, instructions."""
+
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import time
+
+import peers
+
+
+class InvalidRun(Exception):
+    """The load saw an error, or not the octets it asked for: such a run says nothing."""
+
+
+def cpu_seconds(pids):
+    """On-CPU time of all threads, in seconds: exact (scheduler), not sampled (utime)."""
+    total = 0
+    for pid in pids:
+        for task in os.listdir(f"/proc/{pid}/task"):
+            text = pathlib.Path(f"/proc/{pid}/task/{task}/schedstat").read_text()
+            total += int(text.split()[0])
+    return total / 1e9
+
+
+def user_and_system_seconds(pids):
+    """utime and stime: their sum agrees with cpu_seconds, their split is sampled by the tick."""
+    user = system = 0
+    for pid in pids:
+        fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        user, system = user + int(fields[11]), system + int(fields[12])
+    tick = os.sysconf("SC_CLK_TCK")
+    return user / tick, system / tick
+
+
+def anonymous_bytes(pids):
+    """RssAnon: memory of the process itself, without its file mappings."""
+    total = 0
+    for pid in pids:
+        status = pathlib.Path(f"/proc/{pid}/status").read_text()
+        total += int(re.search(r"RssAnon:\s+(\d+) kB", status)[1]) * 1024
+    return total
+
+
+class Load:
+    """One run of the load generator on cpu 1."""
+
+    def __init__(self, port, cpus="1", **options):
+        command = [str(peers.TOOLS / "load"), "--port", str(port)]
+        for name, value in options.items():
+            if value is None or value is False:
+                continue
+            command.append("--" + name.replace("_", "-"))
+            if value is not True:
+                command.append(str(value))
+        self.process = subprocess.Popen(peers.pinned(cpus, command), stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, text=True)
+
+    def result(self):
+        import json
+        line = self.process.stdout.readline()
+        if not line:
+            raise InvalidRun(f"the load generator ended with {self.process.wait()}")
+        outcome = json.loads(line)
+        if outcome["errors"] > 0 or outcome["requests"] == 0:
+            raise InvalidRun(outcome["first_error"] or "no request completed")
+        return outcome
+
+    def finish(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def run_load(port, **options):
+    load = Load(port, **options)
+    try:
+        return load.result()
+    finally:
+        load.finish()
+
+
+def measured_load(peer, **options):
+    """Runs the load and returns its outcome with the proxy's CPU time of the same period."""
+    pids = peer.pids()
+    cpu, (user, system) = cpu_seconds(pids), user_and_system_seconds(pids)
+    outcome = run_load(peer.port, **options)
+    pids = peer.pids()
+    outcome["cpu"] = cpu_seconds(pids) - cpu
+    user_after, system_after = user_and_system_seconds(pids)
+    ticks = (user_after - user) + (system_after - system)
+    outcome["user_share"] = (user_after - user) / ticks if ticks else 0
+    return outcome
+
+
+def system_calls(peer, few, many, **options):
+    """Calls per request by name: the difference between a run of `many` and one of `few`."""
+    counts = []
+    for requests in (few, many):
+        report = peer.directory / f"strace.{requests}"
+        command = ["strace", "-f", "-c", "-o", str(report)]
+        for pid in peer.pids():
+            command += ["-p", str(pid)]
+        tracer = subprocess.Popen(command, stderr=subprocess.PIPE)
+        while b"attached" not in tracer.stderr.readline():
+            if tracer.poll() is not None:
+                raise InvalidRun("strace could not attach")
+        run_load(peer.port, requests=requests, **options)
+        time.sleep(0.2)  # strace counts what the proxy does right after the last answer, too
+        tracer.send_signal(signal.SIGINT)
+        tracer.wait()
+        counts.append(parse_strace(report.read_text()))
+    names = sorted(set(counts[0]) | set(counts[1]))
+    per_request = {n: (counts[1].get(n, 0) - counts[0].get(n, 0)) / (many - few) for n in names}
+    return {n: round(v, 3) for n, v in per_request.items() if abs(v) >= 0.0005}
+
+
+def parse_strace(text):
+    counts = {}
+    for line in text.splitlines():
+        match = re.match(r"\s*[\d.]+\s+[\d.]+\s+\d+\s+(\d+)\s+(?:\d+\s+)?(\w+)$", line)
+        if match and match[2] != "total":
+            counts[match[2]] = int(match[1])
+    return counts
+
+
+def instructions(name, job, origin, few, many, **options):
+    """User-space instructions per request, by callgrind: two fresh processes, `few` and `many`
+    requests; the difference leaves out the start and the first use of everything."""
+    totals = []
+    for requests in (few, many):
+        wrapper = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null"]
+        peer = peers.Peer(name, job, origin, wrapper=wrapper)
+        try:
+            run_load(peer.port, requests=requests, **options)
+        finally:
+            text = peer.stop()
+        collected = re.findall(r"Collected : (\d+)", text)
+        if not collected:
+            raise InvalidRun(f"callgrind said nothing: {text[-500:]}")
+        totals.append(max(int(count) for count in collected))
+    return (totals[1] - totals[0]) / (many - few)

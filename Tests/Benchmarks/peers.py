@@ -1,0 +1,188 @@
+"""The three proxies of the benchmark: their configurations, their processes, their versions."""
+
+import dataclasses
+import os
+import pathlib
+import re
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+TOOLS = HERE.parent.parent / ".build" / "bench"
+
+
+def free_port():
+    """A port nobody listens on now. The kernel hands out ephemeral ports in random order, so two
+    runs at once are unlikely to meet."""
+    with socket.socket() as probe:
+        probe.bind(("0.0.0.0", 0))
+        return probe.getsockname()[1]
+
+
+def wait_for_port(port, process, seconds=10):
+    """Returns when something accepts on `port`; raises when `process` ends or time is up."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise RuntimeError(f"{process.args[0]} ended with {process.returncode}")
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        except OSError:
+            time.sleep(0.01)
+    raise RuntimeError(f"{process.args[0]} does not accept on {port}")
+
+
+def room_for(name, connections):
+    """HAProxy refuses to start unless it may open two descriptors for each connection and one
+    pipe for every four."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return min(connections, int((limit - 200) / 2.5)) if name == "haproxy" else connections
+
+
+def pinned(cpus, command):
+    return command if cpus is None else ["taskset", "-c", cpus, *command]
+
+
+@dataclasses.dataclass
+class Job:
+    """What all peers have to do in one scenario."""
+
+    backends: int = 1
+    routes: int = 1
+    workers: int = 1
+    connections: int = 12000
+    balance: str = "least-connections"
+
+
+class Origin:
+    """The C origin on cpu 1; every address of 127/8 is a backend of it."""
+
+    def __init__(self, cpus="1"):
+        self.port = free_port()
+        self.process = subprocess.Popen(
+            pinned(cpus, [str(TOOLS / "origin"), str(self.port)]), stdout=subprocess.PIPE)
+        if self.process.stdout.readline() != b"ready\n":
+            raise RuntimeError("the origin did not start")
+
+    def stop(self):
+        self.process.kill()
+        self.process.wait()
+
+    def addresses(self, count):
+        for i in range(count):
+            yield f"127.1.{i // 250}.{i % 250 + 1}:{self.port}"
+
+
+BALANCE = {
+    "weir": {"least-connections": "least-connections", "hash": "hash path"},
+    "nginx": {"least-connections": "least_conn;", "hash": "hash $uri consistent;"},
+    "haproxy": {"least-connections": "balance leastconn",
+                "hash": "balance uri\n    hash-type consistent sdbm avalanche"},
+}
+
+
+class Peer:
+    """One proxy under test, started with `job`, stopped by `stop`."""
+
+    def __init__(self, name, job, origin, cpus="0", wrapper=()):
+        self.name, self.job = name, job
+        self.directory = pathlib.Path(tempfile.mkdtemp(prefix=f"weir-bench-{name}-"))
+        os.chmod(self.directory, 0o777)
+        self.port = free_port()
+        self.log = self.directory / "access.log"
+        config = self._write_config(origin)
+        self.stderr_path = self.directory / "stderr"
+        with open(self.stderr_path, "wb") as stderr, open(self.log, "ab") as log:
+            self.process = subprocess.Popen(
+                pinned(cpus, [*wrapper, *self._command(config)]), stderr=stderr,
+                stdout=log if name == "haproxy" else subprocess.DEVNULL)
+        try:
+            wait_for_port(self.port, self.process, 60 if wrapper else 10)
+        except RuntimeError as error:
+            raise RuntimeError(f"{error}: {self.stop()[-2000:]}") from None
+
+    def _command(self, config):
+        if self.name == "weir":
+            return [os.environ.get("WEIR_BINARY", ".build/release/weir"), "run", "-c", config]
+        if self.name == "nginx":
+            return ["nginx", "-p", str(self.directory), "-c", config]
+        return ["haproxy", "-db", "-f", config]
+
+    def _write_config(self, origin):
+        template = {"weir": "weir.conf", "nginx": "nginx.conf", "haproxy": "haproxy.cfg"}[self.name]
+        text = (HERE / "conf" / template).read_text()
+        addresses = list(origin.addresses(self.job.backends))
+        line = {"weir": "    backend {a}", "nginx": "        server {a};",
+                "haproxy": "    server s{i} {a}"}[self.name]
+        values = {
+            "PORT": self.port, "LOG": self.log, "DIRECTORY": self.directory,
+            "ADMIN": self.directory / "admin.sock", "WORKERS": self.job.workers,
+            "CONNECTIONS": room_for(self.name, self.job.connections), "ROUTES": self._routes(),
+            "BALANCE": BALANCE[self.name][self.job.balance],
+            "BACKENDS": "\n".join(line.format(a=a, i=i) for i, a in enumerate(addresses)),
+        }
+        path = self.directory / template
+        path.write_text(re.sub(r"@([A-Z]+)@", lambda m: str(values[m[1]]), text))
+        return str(path)
+
+    def _routes(self):
+        """One route for each prefix that the load asks for (`/r0/`, `/r1/` …)."""
+        if self.job.routes == 1:
+            return ""
+        names = [f"r{i}" for i in range(self.job.routes)]
+        if self.name == "weir":
+            return "\n".join(f"route */{n}/* {{\n    upstream app\n}}" for n in names)
+        routes = self.directory / "routes.map"
+        routes.write_text("".join(f"/{n}/ app\n" for n in names))
+        return f"    use_backend %[path,map_beg({routes})]"
+
+    def pids(self):
+        """The process and all its descendants (nginx works in a child)."""
+        found, queue = [], [self.process.pid]
+        while queue:
+            pid = queue.pop()
+            found.append(pid)
+            try:
+                for task in os.listdir(f"/proc/{pid}/task"):
+                    children = pathlib.Path(f"/proc/{pid}/task/{task}/children").read_text()
+                    queue.extend(int(child) for child in children.split())
+            except OSError:
+                continue
+        return found
+
+    def log_lines(self):
+        with open(self.log, "rb") as log:
+            return sum(chunk.count(b"\n") for chunk in iter(lambda: log.read(1 << 20), b""))
+
+    def stop(self, keep=False):
+        """Ends it gracefully, at the latest after 10 s; returns its standard error."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(40)
+            except subprocess.TimeoutExpired:
+                for pid in self.pids():
+                    os.kill(pid, signal.SIGKILL)
+                self.process.wait()
+        text = self.stderr_path.read_text(errors="replace")
+        if not keep:
+            shutil.rmtree(self.directory, ignore_errors=True)
+        return text
+
+
+def version(name):
+    command = {"weir": [os.environ.get("WEIR_BINARY", ".build/release/weir"), "--version"],
+               "nginx": ["nginx", "-v"], "haproxy": ["haproxy", "-v"]}[name]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10)
+    except OSError:
+        return "not installed"
+    text = (done.stdout + done.stderr).strip().splitlines()
+    numbers = re.search(r"\d+\.\d+[\w.+~-]*", text[0]) if text else None
+    return numbers[0] if numbers else (text[0] if text else "unknown")

@@ -1,0 +1,77 @@
+"""What is measured: each scenario is one load on the same job for every peer."""
+
+import dataclasses
+
+import peers
+
+MIB = 1 << 20
+
+
+@dataclasses.dataclass
+class Variant:
+    """One column entry: a peer with a job, under a label."""
+
+    label: str
+    peer: str
+    job: peers.Job
+    cpus: str | None = "0"
+    load_cpus: str | None = "1"
+
+
+@dataclasses.dataclass
+class Scenario:
+    name: str
+    title: str
+    load: dict
+    variants: list
+    # "request": µs of CPU per request; "GiB": CPU seconds per GiB of content.
+    unit: str = "request"
+    warm_requests: int = 2000
+    # The variant whose ratio to the best other peer is the budget, and the budget.
+    budget: float | None = None
+    note: str = ""
+
+
+def trio(**job):
+    return [Variant(n, n, peers.Job(**job)) for n in ("weir", "nginx", "haproxy")]
+
+
+def growth(peer_names, small, large, **common):
+    variants = []
+    for name in peer_names:
+        for what, job in (small, large):
+            variants.append(Variant(f"{name}, {what}", name, peers.Job(**job, **common)))
+    return variants
+
+
+def get(length, target="", **more):
+    return {"target": f"{target}/bytes/{length}", "length": length, **more}
+
+
+def all_scenarios():
+    thousand = {"variants": 1000, "target": "/k%u/bytes/1024", "length": 1024}
+    return [
+        Scenario("keep-alive", "keep-alive GET, 1 KiB, 64 connections", get(1024), trio(),
+                 budget=0.8),
+        Scenario("new-connections", "a new client connection per request, 1 KiB",
+                 get(1024, new_connections=True), trio(), budget=0.9),
+        Scenario("responses-1m", "1 MiB responses", get(MIB), trio(), unit="GiB",
+                 warm_requests=200, budget=1.0),
+        Scenario("responses-10m", "10 MiB responses", get(10 * MIB), trio(), unit="GiB",
+                 warm_requests=100, budget=1.0),
+        Scenario("uploads", "1 MiB uploads", {"target": "/upload", "put": MIB}, trio(),
+                 warm_requests=200, budget=1.0),
+        Scenario("workers", "1 and 2 workers, both CPUs shared with the load", get(1024),
+                 [Variant(f"weir, {n} worker{'s' * (n > 1)}", "weir", peers.Job(workers=n),
+                          cpus=None, load_cpus=None) for n in (1, 2)]),
+        Scenario("backends", "2 and 1,000 backends, least connections", thousand,
+                 growth(("weir", "haproxy"), ("2", {"backends": 2}),
+                        ("1,000", {"backends": 1000})), warm_requests=20000),
+        Scenario("backends-hash", "2 and 1,000 backends, hash of the path", thousand,
+                 growth(("weir", "haproxy"), ("2", {"backends": 2}),
+                        ("1,000", {"backends": 1000}), balance="hash"), warm_requests=20000),
+        Scenario("routes", "1 and 10,000 routes",
+                 {"variants": 10000, "target": "/r%u/bytes/1024", "length": 1024},
+                 growth(("weir", "haproxy"), ("1", {}), ("10,000", {"routes": 10000})),
+                 warm_requests=20000),
+    ]

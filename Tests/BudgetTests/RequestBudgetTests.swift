@@ -1,0 +1,74 @@
+import TestSupport
+import Testing
+
+/// What one proxied keep-alive request may cost (docs/PERFORMANCE.md). Serialized: valgrind and
+/// strace want the machine.
+@Suite(.blocking, .serialized, .enabled(if: Measurement.isPossible, Measurement.skipReason))
+struct `Budget of a request` {
+  @Test func `two receives, two sends, nothing else but waiting`() throws {
+    let calls = try Measurement.systemCalls(few: 500, many: 2500)
+    let receives = (calls["recvfrom"] ?? 0) + (calls["recvmsg"] ?? 0) + (calls["read"] ?? 0)
+    let sends = (calls["sendto"] ?? 0) + (calls["sendmsg"] ?? 0) + (calls["writev"] ?? 0)
+    #expect(receives < 2.01, "\(calls)")
+    #expect(sends < 2.01, "\(calls)")
+    #expect(calls["epoll_ctl"] ?? 0 < 0.005, "\(calls)")
+    // One connection: each side's readiness is a turn of its own. Under load turns are shared.
+    let waits = (calls["epoll_wait"] ?? 0) + (calls["epoll_pwait"] ?? 0)
+    #expect(waits < 2.01, "\(calls)")
+    let others = calls.filter {
+      ![
+        "recvfrom", "recvmsg", "read", "sendto", "sendmsg", "writev", "epoll_wait", "epoll_pwait",
+      ].contains($0.key)
+    }
+    #expect(others.values.reduce(0, +) < 0.05, "\(others)")
+  }
+
+  @Test(.timeLimit(.minutes(5)))
+  func `under 8,000 instructions, no allocation, no reference counting`() throws {
+    let cost = try Measurement.perRequest(few: 500, many: 2500)
+    #expect(cost.instructions < 8000, "\(cost.instructions)")
+    for name in ["malloc", "calloc", "realloc", "posix_memalign", "swift_allocObject"] {
+      #expect(cost.calls(name) < 0.01, "\(name): \(cost.calls(name)) a request")
+    }
+    for name in ["swift_retain", "swift_release"] {
+      #expect(cost.calls(name) < 4, "\(name): \(cost.calls(name)) a request")
+    }
+  }
+
+  /// 1,000 backends with a warm connection each, and 10,000 routes: at most a tenth more.
+  @Test(.timeLimit(.minutes(10)), arguments: ["least-connections", "hash path"])
+  func `a thousand backends cost what two do`(policy: String) throws {
+    func cost(_ backends: Int) throws -> Double {
+      try Measurement.perRequest(
+        few: 4000, many: 7000, connections: 8,
+        configuration: { address in
+          let port = address.split(separator: ":")[1]
+          var configuration = Measurement.configuration(
+            (0..<backends).map { "127.1.\($0 / 250).\($0 % 250 + 1):\(port)" })
+          configuration.upstream = "balance \(policy)\n  pool-idle-timeout 5m"
+          return configuration
+        }, target: { "/k\($0 % 997)/bytes/1024" }
+      ).instructions
+    }
+    let (two, thousand) = (try cost(2), try cost(1000))
+    #expect(thousand < two * 1.1, "2: \(two), 1,000: \(thousand)")
+  }
+
+  @Test(.timeLimit(.minutes(10)))
+  func `ten thousand routes cost what one does`() throws {
+    func cost(_ routes: Int) throws -> Double {
+      try Measurement.perRequest(
+        few: 500, many: 3500,
+        configuration: { address in
+          var configuration = Measurement.configuration([address])
+          configuration.blocks = (0..<routes - 1).map {
+            "route */r\($0)/* {\n  upstream app\n}"
+          }.joined(separator: "\n")
+          return configuration
+        }, target: { "/r\($0 % 9999)/bytes/1024" }
+      ).instructions
+    }
+    let (one, many) = (try cost(1), try cost(10_000))
+    #expect(many < one * 1.1, "1: \(one), 10,000: \(many)")
+  }
+}

@@ -1,0 +1,228 @@
+import Balancing
+import Primitives
+import Proxy
+import Routing
+import Telemetry
+import Testing
+
+@testable import Config
+
+/// Every directive is accepted, and sets what it says.
+@Suite struct DirectiveTests {
+  struct Case: Sendable, CustomTestStringConvertible {
+    var context: Context
+    var line: String
+    var isSet: @Sendable (ProxyOptions) -> Bool
+    var testDescription: String { "\(context): \(line)" }
+
+    init(_ context: Context, _ line: String, _ isSet: @escaping @Sendable (ProxyOptions) -> Bool) {
+      (self.context, self.line, self.isSet) = (context, line, isSet)
+    }
+
+    var name: String { String(line.split(separator: " ")[0]) }
+
+    var file: String {
+      switch context {
+      case .top: fileWith(top: line)
+      case .listener: fileWith(listener: line)
+      case .upstream: fileWith(upstream: line)
+      case .route: fileWith(route: line)
+      }
+    }
+  }
+
+  static let top: [Case] = [
+    Case(.top, "include other.conf") { $0.name == "from-other" },
+    Case(.top, "name edge-1") { $0.name == "edge-1" },
+    Case(.top, "workers 4") { $0.workers == 4 },
+    Case(.top, "workers auto") { $0.workers == nil },
+    Case(.top, "max-connections 500") { $0.maxConnections == 500 },
+    Case(.top, "max-connections-per-client 20") { $0.maxConnectionsPerClient == 20 },
+    Case(.top, "max-connections-per-client off") { $0.maxConnectionsPerClient == 0 },
+    Case(.top, "drain-timeout 5m") { $0.drainTimeout == .seconds(300) },
+    Case(.top, "log-level debug") { $0.logLevel == .debug },
+    Case(.top, "access-log off") { $0.accessLog == AccessLogOptions() },
+    Case(.top, "access-log stdout format=combined") {
+      $0.accessLog == AccessLogOptions(target: .standardOutput, format: .combined)
+    },
+    Case(.top, "access-log /var/log/a=b.log format=json") {
+      $0.accessLog == AccessLogOptions(target: .file(path: "/var/log/a=b.log"), format: .json)
+    },
+    Case(.top, "trusted-proxies 10.0.0.0/8 2001:db8::/32\ntrusted-proxies 192.0.2.1") {
+      $0.trustedProxies == ["10.0.0.0/8", "2001:db8::/32", "192.0.2.1"].map { IPNetwork($0) }
+    },
+    Case(.top, "admin unix:/run/a.sock") {
+      $0.admin == [AdminListenerOptions(address: .unix(path: "/run/a.sock"))]
+    },
+    Case(.top, "admin [::1]:9901 token-file=secret\nadmin unix:/run/a.sock") { options in
+      options.admin.count == 2 && options.admin[0].token == "0123456789abcdef"
+    },
+    Case(.top, "listener two {\nbind 127.0.0.1:81\n}") {
+      $0.listeners.map(\.name) == ["two", "web"]
+    },
+    Case(.top, "upstream b {\nbackend [::1]:81\n}\nroute /b {\nupstream b\n}") { options in
+      options.upstreams.map(\.name) == ["b", "app"] && options.routes[0].action == .upstream(0)
+        && options.routes[1].action == .upstream(1)
+    },
+    Case(.top, "route www.Example.com/a%62c/* {\nupstream app\n}") { options in
+      options.routes[0].name == "www.Example.com/a%62c/*"
+        && options.routes[0].pattern
+          == RoutePattern(host: .exact("www.example.com"), path: .prefix("/abc"))
+    },
+  ]
+
+  static let listener: [Case] = [
+    Case(.listener, "bind 127.0.0.1:81 backlog=77\nbind [::1]:82") { options in
+      options.listeners[0].bind.map { "\($0)" } == ["[::]:8080", "127.0.0.1:81", "[::1]:82"]
+        && options.listeners[0].backlog == 77
+    },
+    Case(.listener, "header-timeout 250ms") { $0.listeners[0].headerTimeout == .milliseconds(250) },
+    Case(.listener, "keep-alive-timeout 7s") { $0.listeners[0].keepAliveTimeout == .seconds(7) },
+    Case(.listener, "keep-alive-requests 7") { $0.listeners[0].keepAliveRequests == 7 },
+    Case(.listener, "keep-alive-time 2h") { $0.listeners[0].keepAliveTime == .seconds(7200) },
+    Case(.listener, "body-timeout 1d") { $0.listeners[0].bodyTimeout == .seconds(86_400) },
+    Case(.listener, "min-body-rate 2KiB") { $0.listeners[0].minBodyRate == 2048 },
+    Case(.listener, "min-body-rate off") { $0.listeners[0].minBodyRate == 0 },
+    Case(.listener, "send-timeout 7s") { $0.listeners[0].sendTimeout == .seconds(7) },
+    Case(.listener, "max-header-size 8KiB") { $0.listeners[0].limits.maxBytes == 8192 },
+    Case(.listener, "max-header-field 4KiB") { $0.listeners[0].limits.maxFieldBytes == 4096 },
+    Case(.listener, "max-header-fields 50") { $0.listeners[0].limits.maxFields == 50 },
+    Case(.listener, "max-target 2KiB") { $0.listeners[0].limits.maxTargetBytes == 2048 },
+    Case(.listener, "default-host Example.COM") { $0.listeners[0].defaultHost == "example.com" },
+    Case(.listener, "strict-path on") { $0.listeners[0].strictPath },
+  ]
+
+  static let upstream: [Case] = [
+    Case(.upstream, "balance round-robin") { $0.upstreams[0].balance == .roundRobin },
+    Case(.upstream, "balance least-connections") { $0.upstreams[0].balance == .leastConnections },
+    Case(.upstream, "balance two-choices") { $0.upstreams[0].balance == .twoChoices },
+    Case(.upstream, "balance hash path bound=1.25 points=512") { options in
+      var hash = HashOptions(key: .path, bound: 1.25)
+      hash.pointsPerWeight = 512
+      return options.upstreams[0].balance == .hash(hash)
+    },
+    Case(.upstream, "balance hash url") { hash($0) == .url },
+    Case(.upstream, "balance hash client-address") { hash($0) == .clientAddress },
+    Case(.upstream, "balance hash header X-User") { hash($0) == .header("x-user") },
+    Case(.upstream, "balance hash cookie Session") { hash($0) == .cookie("Session") },
+    Case(.upstream, "balance hash query id") { hash($0) == .query("id") },
+    Case(.upstream, "backend [2001:db8::1]:81 backup name=b2 weight=0") { options in
+      let backend = options.upstreams[0].backends[1]
+      return backend.isBackup && backend.name == "b2" && backend.weight == 0
+        && "\(backend.address)" == "[2001:db8::1]:81"
+    },
+    Case(.upstream, "backend 10.0.0.2:80") { options in
+      options.upstreams[0].backends[1].spec == BackendSpec(name: "10.0.0.2:80")
+    },
+    Case(.upstream, "connect-timeout 7s") { $0.upstreams[0].connectTimeout == .seconds(7) },
+    Case(.upstream, "first-byte-timeout 7s") { $0.upstreams[0].firstByteTimeout == .seconds(7) },
+    Case(.upstream, "idle-timeout 7s") { $0.upstreams[0].idleTimeout == .seconds(7) },
+    Case(.upstream, "pool-idle-timeout 7s") { $0.upstreams[0].poolIdleTimeout == .seconds(7) },
+    Case(.upstream, "pool-size 0") { $0.upstreams[0].poolSize == 0 },
+    Case(.upstream, "attempts 8") { $0.upstreams[0].attempts == 8 },
+    Case(.upstream, "host preserve") { $0.upstreams[0].host == .preserve },
+    Case(.upstream, "host backend") { $0.upstreams[0].host == .backend },
+    Case(.upstream, "host API.example:8443") {
+      $0.upstreams[0].host == .literal("api.example:8443")
+    },
+    Case(.upstream, "max-header-size 8KiB") { $0.upstreams[0].limits.maxBytes == 8192 },
+    Case(.upstream, "max-header-field 4KiB") { $0.upstreams[0].limits.maxFieldBytes == 4096 },
+    Case(.upstream, "max-header-fields 256") { $0.upstreams[0].limits.maxFields == 256 },
+  ]
+
+  static func hash(_ options: ProxyOptions) -> HashKey? {
+    guard case .hash(let hash) = options.upstreams[0].balance else { return nil }
+    return hash.key
+  }
+
+  static let route: [Case] = [
+    Case(.route, "when path ~ ^/[a-z]{2}/\\d+$") {
+      $0.routes[0].pattern.path == .regex("^/[a-z]{2}/\\d+$")
+    },
+    Case(.route, "when method GET PURGE") {
+      $0.routes[0].pattern.conditions == [.method(["GET", "PURGE"])]
+    },
+    Case(.route, "when header X-A\nwhen header X-B \"b c\"") {
+      $0.routes[0].pattern.conditions
+        == [.header(name: "x-a", value: nil), .header(name: "x-b", value: "b c")]
+    },
+    Case(.route, "when query a\nwhen query b=c \"\"") {
+      $0.routes[0].pattern.conditions
+        == [.query(name: "a", value: nil), .query(name: "b=c", value: "")]
+    },
+    Case(.route, "request-timeout 7s") { $0.routes[0].requestTimeout == .seconds(7) },
+    Case(.route, "connect-timeout 7s") { $0.routes[0].connectTimeout == .seconds(7) },
+    Case(.route, "first-byte-timeout 7s") { $0.routes[0].firstByteTimeout == .seconds(7) },
+    Case(.route, "idle-timeout 7s") { $0.routes[0].idleTimeout == .seconds(7) },
+    Case(.route, "max-body-size 10MiB") { $0.routes[0].maxBodyBytes == 10 << 20 },
+    Case(.route, "max-body-size off") { $0.routes[0].maxBodyBytes == 0 },
+    Case(.route, "request-header set X-A a=b\nrequest-header remove Cookie") {
+      $0.routes[0].requestHeaderEdits
+        == [.set(name: "X-A", value: "a=b"), .remove(name: "Cookie")]
+    },
+    Case(.route, "response-header add Link \"</a>; rel=preload\"") {
+      $0.routes[0].responseHeaderEdits == [.add(name: "Link", value: "</a>; rel=preload")]
+    },
+    Case(.route, "upgrade off") { $0.routes[0].upgrades.isEmpty },
+    Case(.route, "upgrade WebSocket irc/6.9 websocket") {
+      $0.routes[0].upgrades == ["websocket", "irc/6.9"]
+    },
+    Case(.route, "tunnel-timeout 7s") { $0.routes[0].tunnelTimeout == .seconds(7) },
+    Case(.route, "early-hints on") { $0.routes[0].earlyHints },
+    Case(.route, "trailers off") { !$0.routes[0].trailers },
+  ]
+
+  /// Actions stand in a route of their own.
+  static let actions: [Case] = [
+    action("upstream app", .upstream(0)),
+    action(
+      "redirect 308 https://$host$request-uri",
+      .redirect(status: 308, location: "https://$host$request-uri")),
+    action("redirect 302 /new$path?$query", .redirect(status: 302, location: "/new$path?$query")),
+    action(
+      "respond 404", .respond(status: 404, contentType: "text/plain; charset=utf-8", body: "")),
+    action(
+      "respond 200 content-type=application/json body=\"{\\\"a\\\": 1}\"",
+      .respond(status: 200, contentType: "application/json", body: "{\"a\": 1}")),
+  ]
+
+  static func action(_ line: String, _ action: RouteAction) -> Case {
+    Case(.top, "route /action {\n\(line)\n}") { $0.routes[0].action == action }
+  }
+
+  @Test(arguments: top + listener + upstream + route + actions)
+  func `a directive sets what it says`(_ sample: Case) throws {
+    let result = load(
+      sample.file, others: ["other.conf": "name from-other\n", "secret": "0123456789abcdef\n"])
+    #expect(rendered(result) == "")
+    let options = try #require(result.options)
+    #expect(sample.isSet(options))
+  }
+
+  @Test func `every row of the table has a case`() {
+    let cases = Self.top + Self.listener + Self.upstream + Self.route
+    for context in Context.allCases {
+      let covered = Set(cases.filter { $0.context == context }.map(\.name))
+      let actions: Set = ["upstream", "redirect", "respond"]
+      let names = Set(DirectiveTable.rows(context).map(\.name))
+      #expect(names.subtracting(covered).subtracting(context == .route ? actions : []).isEmpty)
+      #expect(names.count == DirectiveTable.rows(context).count, "a name stands twice")
+    }
+  }
+
+  @Test func `a file without settings gives the options' own defaults`() throws {
+    let options = try #require(load(fileWith()).options)
+    var expected = ProxyOptions()
+    var listener = ListenerOptions(name: "web")
+    listener.bind = [.ip(IPAddress(high: 0, low: 0), port: 8080)]
+    var upstream = UpstreamOptions(name: "app")
+    upstream.backends = [
+      BackendOptions(
+        address: .ip(IPAddress(v4: 0x0A00_0001), port: 80), name: "10.0.0.1:80")
+    ]
+    expected.listeners = [listener]
+    expected.upstreams = [upstream]
+    expected.routes = [RouteOptions(pattern: RoutePattern(), name: "*", action: .upstream(0))]
+    #expect(options == expected)
+  }
+}
