@@ -52,7 +52,7 @@ struct BalancerModel {
     let unit: UInt64 = 1 << 16
     let lag = Int64(bitPattern: time &- backends[best].deadline)
     backends[best].deadline =
-      (lag > 0 ? time : backends[best].deadline) 
+      (lag > 0 ? time : backends[best].deadline)
       &+ (turn / UInt64(backends[best].weight) + unit - 1) / unit * unit
     now[isBackup] = time &+ turn / UInt64(tierWeight) / unit * unit
     backends[best].inFlight += 1

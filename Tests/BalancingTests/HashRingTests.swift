@@ -145,7 +145,8 @@ private func owners(
         available[slot].toggle()
         balancer.setAvailable(slot, available[slot])
       }
-      let hash = random.below(3) == 0 && !points.isEmpty
+      let hash =
+        random.below(3) == 0 && !points.isEmpty
         ? points[random.below(points.count)].position &+ UInt64(random.below(2)) : random.next()
       let able = points.filter { available[$0.slot] }
       let expected = able.first { $0.position >= hash } ?? able.first
@@ -157,7 +158,8 @@ private func owners(
 @Suite struct BoundedLoadTests {
   private let bounded = BalancePolicy.hash(HashOptions(key: .path, bound: 1.25))
 
-  @Test func `nobody gets more than the bound allows, and what is above spills and says so`() throws {
+  @Test func `nobody gets more than the bound allows, and what is above spills and says so`() throws
+  {
     let balancer = HeldBalancer(policy: bounded, backends: specs(10), seed: 1)
     // One key only: without the bound everything would go to its owner.
     var spills = 0
@@ -175,11 +177,12 @@ private func owners(
   @Test func `capacity follows the weight and is never 0`() throws {
     let all = [BackendSpec(name: "light"), BackendSpec(name: "heavy", weight: 200)]
     let balancer = HeldBalancer(policy: bounded, backends: all, seed: 1)
-    let light = try #require(keyHashes.first { hash in
-      guard let slot = balancer.reserve(hash: hash)?.slot else { return false }
-      balancer.release(slot)
-      return slot == 0
-    })
+    let light = try #require(
+      keyHashes.first { hash in
+        guard let slot = balancer.reserve(hash: hash)?.slot else { return false }
+        balancer.release(slot)
+        return slot == 0
+      })
     #expect(balancer.reserve(hash: light) == Reservation(slot: 0))
     #expect(balancer.reserve(hash: light) == Reservation(slot: 1, isSpill: true))
     balancer.release(0)

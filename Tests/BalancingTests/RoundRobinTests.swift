@@ -97,7 +97,8 @@ private func worstDeviation(_ sequence: [Int], weights: [Int]) -> Double {
     #expect(worstDeviation(sequence, weights: weights) < 2)
   }
 
-  @Test func `a backend that comes and goes gets its share while it is there, and no more`() throws {
+  @Test func `a backend that comes and goes gets its share while it is there, and no more`() throws
+  {
     let specs = [BackendSpec(name: "a", weight: 2), BackendSpec(name: "b")]
     let balancer = HeldBalancer(policy: .roundRobin, backends: specs, seed: 1)
     func visits(_ count: Int) throws -> [Int] {

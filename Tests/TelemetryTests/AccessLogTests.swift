@@ -106,7 +106,8 @@ private func json(_ bytes: [UInt8]) throws -> [String: Any] {
     seed: UInt64
   ) throws {
     var random = SeededRandom(seed: seed)
-    let alphabet = Array("ab/\"\\\u{1}\n\u{7F}é€😀".utf8) + [0xFF, 0xC0, 0xED, 0xA0, 0xF4, 0x90, 0xE2]
+    let alphabet =
+      Array("ab/\"\\\u{1}\n\u{7F}é€😀".utf8) + [0xFF, 0xC0, 0xED, 0xA0, 0xF4, 0x90, 0xE2]
     for _ in 0..<400 {
       func bytes() -> [UInt8] {
         (0..<random.below(70)).map { _ in
