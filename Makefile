@@ -17,7 +17,7 @@ BENCH_BUILD := .build/bench
 
 # What the build links against, and what only the tests and the benchmarks start.
 BUILD_PACKAGES := pkg-config libssl-dev libnghttp2-dev libpcre2-dev libxxhash-dev
-TEST_PACKAGES := curl strace valgrind libc6-dbg
+TEST_PACKAGES := curl strace valgrind libc6-dbg binutils
 BENCH_PACKAGES := gcc libc6-dev python3 util-linux nginx-light haproxy $(TEST_PACKAGES)
 
 RELEASE := $(SWIFT) build -c release --static-swift-stdlib --product weir
@@ -104,7 +104,7 @@ format:
 
 # An existing configuration is never touched.
 install: release
-	install -D -m 755 $$($(RELEASE) --show-bin-path)/weir $(DESTDIR)$(PREFIX)/bin/weir
+	install -D -s -m 755 $$($(RELEASE) --show-bin-path)/weir $(DESTDIR)$(PREFIX)/bin/weir
 	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
 	sed 's#/usr/bin/weir#$(PREFIX)/bin/weir#' systemd/weir.service \
 	  > $(DESTDIR)$(PREFIX)/lib/systemd/system/weir.service

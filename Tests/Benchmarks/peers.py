@@ -39,10 +39,11 @@ def wait_for_port(port, process, seconds=10):
 
 
 def room_for(name, connections):
-    """HAProxy refuses to start unless it may open two descriptors for each connection and one
-    pipe for every four."""
+    """Under a low limit of open files weir lowers its limit of connections, and HAProxy (two
+    descriptors for each connection, a pipe for every four) refuses to start."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return min(connections, int((limit - 200) / 2.5)) if name == "haproxy" else connections
+    most = {"weir": (limit - 256) // 2, "haproxy": int((limit - 200) / 2.5)}
+    return min(connections, most.get(name, connections))
 
 
 def pinned(cpus, command):
@@ -90,8 +91,9 @@ BALANCE = {
 class Peer:
     """One proxy under test, started with `job`, stopped by `stop`."""
 
-    def __init__(self, name, job, origin, cpus="0", wrapper=()):
+    def __init__(self, name, job, origin, cpus="0", wrapper=(), binary=None):
         self.name, self.job = name, job
+        self.binary = binary or os.environ.get("WEIR_BINARY", ".build/release/weir")
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix=f"weir-bench-{name}-"))
         os.chmod(self.directory, 0o777)
         self.port = free_port()
@@ -109,7 +111,7 @@ class Peer:
 
     def _command(self, config):
         if self.name == "weir":
-            return [os.environ.get("WEIR_BINARY", ".build/release/weir"), "run", "-c", config]
+            return [self.binary, "run", "-c", config]
         if self.name == "nginx":
             return ["nginx", "-p", str(self.directory), "-c", config]
         return ["haproxy", "-db", "-f", config]

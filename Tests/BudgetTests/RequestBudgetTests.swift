@@ -6,7 +6,7 @@ import Testing
 @Suite(.blocking, .serialized, .enabled(if: Measurement.isPossible, Measurement.skipReason))
 struct `Budget of a request` {
   @Test func `two receives, two sends, nothing else but waiting`() throws {
-    let calls = try Measurement.systemCalls(few: 500, many: 2500)
+    let calls = try Measurement.systemCalls(few: 200, many: 1200)
     let receives = (calls["recvfrom"] ?? 0) + (calls["recvmsg"] ?? 0) + (calls["read"] ?? 0)
     let sends = (calls["sendto"] ?? 0) + (calls["sendmsg"] ?? 0) + (calls["writev"] ?? 0)
     #expect(receives < 2.01, "\(calls)")
@@ -25,7 +25,7 @@ struct `Budget of a request` {
 
   @Test(.timeLimit(.minutes(5)))
   func `under 8,000 instructions, no allocation, no reference counting`() throws {
-    let cost = try Measurement.perRequest(few: 500, many: 2500)
+    let cost = try Measurement.perRequest(few: 200, many: 1200)
     #expect(cost.instructions < 8000, "\(cost.instructions)")
     for name in ["malloc", "calloc", "realloc", "posix_memalign", "swift_allocObject"] {
       #expect(cost.calls(name) < 0.01, "\(name): \(cost.calls(name)) a request")

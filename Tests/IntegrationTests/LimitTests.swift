@@ -46,14 +46,14 @@ import Testing
     var configuration = DaemonConfiguration([origin.address])
     configuration.listener = """
       max-header-size 2KiB
-      max-header-field 512
+      max-header-field 512B
       max-header-fields 10
-      max-target 100
+      max-target 128B
       """
     try withDaemon(configuration) { daemon in
       let rows: [(String, String, Int)] = [
         ("/" + String(repeating: "a", count: 90), "", 200),
-        ("/" + String(repeating: "a", count: 110), "", 414),
+        ("/" + String(repeating: "a", count: 130), "", 414),
         ("/", "X: \(String(repeating: "b", count: 600))\r\n", 431),
         ("/", String(repeating: "A: b\r\n", count: 11), 431),
         ("/", String(repeating: "A: \(String(repeating: "c", count: 400))\r\n", count: 6), 431),
@@ -115,7 +115,7 @@ import Testing
   @Test func `a connection ends after keep-alive-time, with notice`() throws {
     let origin = try HTTPOrigin()
     var configuration = DaemonConfiguration([origin.address])
-    configuration.listener = "keep-alive-time 500ms"
+    configuration.listener = "keep-alive-time 1s"
     try withDaemon(configuration) { daemon in
       let client = try daemon.connect()
       let deadline = Deadline.after(5)

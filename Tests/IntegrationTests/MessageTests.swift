@@ -146,7 +146,7 @@ import Testing
       }
     }
     var configuration = DaemonConfiguration([origin.address])
-    configuration.blocks = "route */tiny {\n  upstream app\n  max-body-size 3\n}"
+    configuration.blocks = "route */tiny {\n  upstream app\n  max-body-size 3B\n}"
     try withDaemon(configuration) { daemon in
       let client = try daemon.connect()
       try client.send(

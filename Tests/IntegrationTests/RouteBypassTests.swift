@@ -43,7 +43,7 @@ import Testing
     ("example.com", .secret), ("EXAMPLE.com", .secret), ("Example.Com:8080", .secret),
     ("example.com.", .secret), ("EXAMPLE.COM.:80", .secret), ("www.example.com", .other),
     ("example.com.evil.test", .other), ("xexample.com", .other), ("example", .other),
-    ("example.com..", .other),
+    ("example.com..", .refused),
   ]
 
   @Test func `each spelling goes where it says, or nowhere`() throws {
@@ -85,7 +85,7 @@ import Testing
   @Test func `strict-path refuses what servers disagree about`() throws {
     let origin = try HTTPOrigin()
     var configuration = DaemonConfiguration([origin.address])
-    configuration.listener = "strict-path"
+    configuration.listener = "strict-path on"
     try withDaemon(configuration) { daemon in
       for target in ["/a%2Fb", "/a%2fb", "/a%5Cb", "/a%5cb", "//a", "/a//b", "/a//"] {
         let response = try daemon.get(target)

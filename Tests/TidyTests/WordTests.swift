@@ -53,7 +53,10 @@ import Testing
     }
     let pages = SourceTree.files.filter { $0.path.hasSuffix(".md") }
     for page in pages where page.path.hasPrefix("docs/") {
-      let isLinked = pages.contains { $0.path != page.path && $0.text.contains(page.name) }
+      let folder = page.path.hasPrefix("docs/decisions/") ? "docs/decisions" : page.name
+      let isLinked = pages.contains {
+        $0.path != page.path && ($0.text.contains(page.name) || $0.text.contains(folder))
+      }
       #expect(isLinked, "no page mentions \(page.path)")
     }
   }
