@@ -92,8 +92,8 @@ public final class Daemon {
     String(seed & 0xFFFF_FFFF, radix: 16)
   }
 
-  /// One socket for each worker and address, so that the kernel spreads connections (and no lock
-  /// is shared); unix sockets cannot be, and belong to the first worker.
+  /// One socket for each worker and address, so that the kernel spreads connections and no lock
+  /// is shared.
   private static func listen(
     _ options: ProxyOptions
   ) throws(ListenError) -> [[WorkerListener]] {
@@ -102,11 +102,8 @@ public final class Daemon {
     for (index, listener) in options.listeners.enumerated() {
       for address in listener.bind {
         let endpoint = Endpoint(address)
-        var sharing = count
-        if case .unix = address { sharing = 1 }
-        for worker in 0..<sharing {
-          let socket = try Listener(
-            endpoint, backlog: listener.backlog, sharesPort: sharing > 1)
+        for worker in 0..<count {
+          let socket = try Listener(endpoint, backlog: listener.backlog, sharesPort: count > 1)
           sockets[worker].append(WorkerListener(socket: socket, options: index))
         }
       }
