@@ -33,12 +33,9 @@ private func line(
     record.referer = held[1].view
     record.userAgent = held[2].view
     change(&record)
-    var formatter = AccessLogFormat(format)
-    var buffer = [UInt8](repeating: 0, count: 256 * 1024)
-    return buffer.withByteSink { sink in
-      _ = formatter.append(record, to: &sink)
-      return sink.view.array
-    }
+    var batch = AccessLogBatch(format)
+    guard batch.append(record) else { return [] }
+    return batch.lines.array
   }
 }
 
@@ -164,17 +161,38 @@ private func json(_ bytes: [UInt8]) throws -> [String: Any] {
     #expect(target.count > 1500)
   }
 
-  @Test func `a sink without room takes nothing of the line`() {
-    var formatter = AccessLogFormat(.json)
-    var buffer = [UInt8](repeating: 0, count: 900)
-    buffer.withByteSink { sink in
+  @Test func `a full batch takes nothing of a line, and an emptied one takes it`() {
+    let long = HeldText([UInt8](repeating: UInt8(ascii: "x"), count: 16_000))
+    withExtendedLifetime(long) {
+      var batch = AccessLogBatch(.json)
       var record = AccessRecord()
-      record.method = ByteView("GET")
+      record.target = long.view
       var lines = 0
-      while formatter.append(record, to: &sink) { lines += 1 }
-      #expect(lines == 2)
-      #expect(sink.view[sink.count - 1] == 0x0A)
-      #expect(!sink.overflowed)
+      while batch.append(record) { lines += 1 }
+      let held = batch.lines.array
+      #expect(lines >= 2)
+      #expect(held.filter { $0 == 0x0A }.count == lines && held.last == 0x0A)
+      batch.removeAll()
+      let isEmpty = batch.isEmpty
+      #expect(isEmpty)
+      let taken = batch.append(record)
+      #expect(taken)
+      #expect(batch.lines.array == Array(held.prefix(held.count / lines)))
+    }
+  }
+
+  @Test func `a line that needs escapes does not change the lines around it`() {
+    let quote = HeldText("say \"hi\"")
+    withExtendedLifetime(quote) {
+      var batch = AccessLogBatch(.combined)
+      var plain = AccessRecord()
+      plain.userAgent = ByteView("plain")
+      var quoted = AccessRecord()
+      quoted.userAgent = quote.view
+      for record in [plain, quoted, plain] { _ = batch.append(record) }
+      let lines = text(batch.lines.array).split(separator: "\n")
+      #expect(lines.count == 3 && lines[0] == lines[2])
+      #expect(lines[1].hasSuffix("\"say \\x22hi\\x22\""))
     }
   }
 

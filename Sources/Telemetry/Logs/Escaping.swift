@@ -1,21 +1,30 @@
 import Primitives
 
-extension LineBuffer {
-  /// A JSON string with its quotes (RFC 8259 §7). Well-formed UTF-8 stays, and a byte that is
-  /// none becomes `\u00XX`, so that the line is valid whatever a client sent. At most six octets
-  /// for each of `text`, and two.
-  @inline(__always)
-  mutating func append(jsonString text: ByteView) {
-    append(byte: UInt8(ascii: "\""))
-    let start = count
-    if !appendClean(text) {
-      truncate(to: start)
-      appendJSONEscaped(text)
-    }
-    append(byte: UInt8(ascii: "\""))
-  }
+/// How a text goes into a line. Chosen at compile time: a generic parameter, never an existential.
+protocol LogText {
+  func append(_ text: ByteView, to line: inout LineBuffer)
+}
 
-  private mutating func appendJSONEscaped(_ text: ByteView) {
+/// As it is; `LineBuffer.isSuspect` tells afterwards whether that was wrong.
+struct PlainText: LogText {
+  @inline(__always)
+  func append(_ text: ByteView, to line: inout LineBuffer) { line.appendUnescaped(text) }
+}
+
+/// Inside a JSON string (RFC 8259 §7). Well-formed UTF-8 stays, and a byte that is none becomes
+/// `\u00XX`, so that the line is valid whatever a client sent. At most six octets for each.
+struct JSONText: LogText {
+  func append(_ text: ByteView, to line: inout LineBuffer) { line.appendJSONEscaped(text) }
+}
+
+/// For the combined format: quotes, backslashes, controls and everything above 0x7E as `\xHH`. At
+/// most four octets for each.
+struct CombinedText: LogText {
+  func append(_ text: ByteView, to line: inout LineBuffer) { line.appendCombinedEscaped(text) }
+}
+
+extension LineBuffer {
+  fileprivate mutating func appendJSONEscaped(_ text: ByteView) {
     var index = 0
     while index < text.count {
       let byte = text[index]
@@ -41,22 +50,7 @@ extension LineBuffer {
     }
   }
 
-  /// For the combined format: quotes, backslashes, controls and everything above 0x7E as `\xHH`;
-  /// `-` for nothing. At most four octets for each of `text`.
-  @inline(__always)
-  mutating func append(combinedText text: ByteView) {
-    if text.isEmpty {
-      append(byte: UInt8(ascii: "-"))
-      return
-    }
-    let start = count
-    if !appendClean(text) || text.firstIndex(of: 0x7F) != nil {
-      truncate(to: start)
-      appendCombinedEscaped(text)
-    }
-  }
-
-  private mutating func appendCombinedEscaped(_ text: ByteView) {
+  fileprivate mutating func appendCombinedEscaped(_ text: ByteView) {
     for index in 0..<text.count {
       let byte = text[index]
       if byte < 0x20 || byte >= 0x7F || byte == UInt8(ascii: "\"") || byte == UInt8(ascii: "\\") {

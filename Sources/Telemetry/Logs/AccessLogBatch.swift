@@ -1,10 +1,14 @@
 import Primitives
 
-/// Turns access records into lines: JSON, or Apache's combined format. One for each worker.
+/// The access log lines of one worker since it last passed them on: records turned into JSON, or
+/// into Apache's combined format, in the buffer they are submitted from.
 ///
-/// The line is put together in a buffer of its own and copied once to where it goes, so it is
-/// there whole or not at all.
-public struct AccessLogFormat: ~Copyable {
+/// A line is made as if its texts needed no escapes, and where one of them did (a test over all
+/// of them, at the end) it is made again with care.
+public struct AccessLogBatch: ~Copyable {
+  /// Octets after which a worker should pass the lines on without waiting for the end of its
+  /// turn; more than that fits.
+  public static var eagerBytes: Int { 32 * 1024 }
   /// Octets of a line without its texts: names, punctuation, and numbers at their longest.
   private static var fixedBytes: Int { 1024 }
   /// What escaping makes of one octet at most (`\u00XX`).
@@ -19,42 +23,68 @@ public struct AccessLogFormat: ~Copyable {
     clock = LogClock(format)
   }
 
-  /// Appends the record's line with its line feed. False where the sink has no room for it: the
-  /// caller passes on what the sink holds and tries again with an empty one.
-  public mutating func append(_ record: AccessRecord, to sink: inout ByteSink) -> Bool {
-    makeLine(record)
-    let mark = sink.count
-    sink.append(line.view)
-    if sink.overflowed {
-      sink.truncate(to: mark)
-      return false
+  public var isEmpty: Bool { line.count == 0 }
+  public var count: Int { line.count }
+  /// Whole lines, each with its line feed; valid until the next change.
+  public var lines: ByteView { line.view }
+
+  /// After the lines were submitted.
+  public mutating func removeAll() { line.removeAll() }
+
+  /// Appends the record's line, whole or not at all. False where there is no room for it: the
+  /// caller submits the lines, empties the batch and tries again, which then succeeds.
+  public mutating func append(_ record: AccessRecord) -> Bool {
+    let bound = record.textCount * AccessLogBatch.escapeFactor + AccessLogBatch.fixedBytes
+    if bound <= LineBuffer.capacity - line.count {
+      clock.advance(to: record.unixSeconds)
+      write(record)
+      return true
     }
-    return true
+    return appendLong(record, bound: bound)
   }
 
-  private mutating func makeLine(_ record: AccessRecord) {
-    line.removeAll()
+  @inline(never)
+  private mutating func appendLong(_ record: AccessRecord, bound: Int) -> Bool {
+    guard line.count == 0 else { return false }
+    // A head limit far above the default lets in texts that are too long for a line.
+    let room = (LineBuffer.capacity - AccessLogBatch.fixedBytes) / AccessLogBatch.escapeFactor
+    var cut = record
+    cut.cutViews(to: room / AccessRecord.viewCount)
     clock.advance(to: record.unixSeconds)
-    let room = (LineBuffer.capacity - AccessLogFormat.fixedBytes) / AccessLogFormat.escapeFactor
-    if record.textCount <= room {
-      write(record)
-    } else {
-      // A head limit far above the default lets in texts that are too long for a line.
-      var cut = record
-      cut.cutViews(to: room / AccessRecord.viewCount)
-      write(cut)
-    }
+    write(cut)
+    return true
   }
 
   @inline(__always)
   private mutating func write(_ record: AccessRecord) {
+    let start = line.count
     switch format {
-    case .json: writeJSON(record)
-    case .combined: writeCombined(record)
+    case .json:
+      writeJSON(record, PlainText())
+      if line.isSuspect {
+        line.truncate(to: start)
+        writeCarefully(record)
+      }
+    case .combined:
+      writeCombined(record, PlainText())
+      // DEL is harmless in JSON, and not looked for in each text.
+      if line.isSuspect || line.view.firstIndex(of: 0x7F, from: start) != nil {
+        line.truncate(to: start)
+        writeCarefully(record)
+      }
     }
   }
 
-  private mutating func writeJSON(_ record: AccessRecord) {
+  @inline(never)
+  private mutating func writeCarefully(_ record: AccessRecord) {
+    switch format {
+    case .json: writeJSON(record, JSONText())
+    case .combined: writeCombined(record, CombinedText())
+    }
+  }
+
+  @inline(__always)
+  private mutating func writeJSON(_ record: AccessRecord, _ text: some LogText) {
     line.append("{\"time\":\"")
     line.append(clock.text, length: clock.length)
     line.append(byte: UInt8(ascii: "."))
@@ -63,15 +93,15 @@ public struct AccessLogFormat: ~Copyable {
     line.append(record.clientAddress)
     line.append("\",\"client_port\":")
     line.append(decimal: Int(record.clientPort))
-    line.append(",\"method\":")
-    line.append(jsonString: record.method)
-    line.append(",\"target\":")
-    line.append(jsonString: record.target)
-    line.append(",\"host\":")
-    line.append(jsonString: record.host)
-    line.append(",\"version\":")
-    line.append(jsonString: record.version)
-    line.append(",\"status\":")
+    line.append(",\"method\":\"")
+    text.append(record.method, to: &line)
+    line.append("\",\"target\":\"")
+    text.append(record.target, to: &line)
+    line.append("\",\"host\":\"")
+    text.append(record.host, to: &line)
+    line.append("\",\"version\":\"")
+    text.append(record.version, to: &line)
+    line.append("\",\"status\":")
     line.append(decimal: record.status)
     line.append(",\"request_bytes\":")
     line.append(decimal: record.requestOctets)
@@ -85,23 +115,23 @@ public struct AccessLogFormat: ~Copyable {
     line.append(decimal: record.totalMicroseconds)
     line.append(",\"attempts\":")
     line.append(decimal: record.attempts)
-    line.append(",\"upstream\":")
-    line.append(jsonString: record.upstream)
-    line.append(",\"backend\":")
-    line.append(jsonString: record.backend)
-    line.append(",\"route\":")
-    line.append(jsonString: record.route)
-    line.append(",\"end\":")
-    line.append(jsonString: ByteView(record.endReason))
-    line.append(",\"request_id\":")
-    line.append(jsonString: record.requestID)
-    line.append(",\"referer\":")
-    line.append(jsonString: record.referer)
-    line.append(",\"user_agent\":")
-    line.append(jsonString: record.userAgent)
-    line.append(",\"traceparent\":")
-    line.append(jsonString: record.traceparent)
-    line.append("}\n")
+    line.append(",\"upstream\":\"")
+    text.append(record.upstream, to: &line)
+    line.append("\",\"backend\":\"")
+    text.append(record.backend, to: &line)
+    line.append("\",\"route\":\"")
+    text.append(record.route, to: &line)
+    line.append("\",\"end\":\"")
+    text.append(ByteView(record.endReason), to: &line)
+    line.append("\",\"request_id\":\"")
+    text.append(record.requestID, to: &line)
+    line.append("\",\"referer\":\"")
+    text.append(record.referer, to: &line)
+    line.append("\",\"user_agent\":\"")
+    text.append(record.userAgent, to: &line)
+    line.append("\",\"traceparent\":\"")
+    text.append(record.traceparent, to: &line)
+    line.append("\"}\n")
   }
 
   @inline(__always)
@@ -109,16 +139,17 @@ public struct AccessLogFormat: ~Copyable {
     if value < 0 { line.append("null") } else { line.append(decimal: value) }
   }
 
-  private mutating func writeCombined(_ record: AccessRecord) {
+  @inline(__always)
+  private mutating func writeCombined(_ record: AccessRecord, _ text: some LogText) {
     line.append(record.clientAddress)
     line.append(" - - [")
     line.append(clock.text, length: clock.length)
     line.append("] \"")
-    line.append(combinedText: record.method)
+    appendCombined(record.method, text)
     line.append(byte: UInt8(ascii: " "))
-    line.append(combinedText: record.target)
+    appendCombined(record.target, text)
     line.append(byte: UInt8(ascii: " "))
-    line.append(combinedText: record.version)
+    appendCombined(record.version, text)
     line.append("\" ")
     line.append(decimal: record.status)
     line.append(byte: UInt8(ascii: " "))
@@ -128,10 +159,19 @@ public struct AccessLogFormat: ~Copyable {
       line.append(decimal: record.responseOctets)
     }
     line.append(" \"")
-    line.append(combinedText: record.referer)
+    appendCombined(record.referer, text)
     line.append("\" \"")
-    line.append(combinedText: record.userAgent)
+    appendCombined(record.userAgent, text)
     line.append("\"\n")
+  }
+
+  @inline(__always)
+  private mutating func appendCombined(_ view: ByteView, _ text: some LogText) {
+    if view.isEmpty {
+      line.append(byte: UInt8(ascii: "-"))
+    } else {
+      text.append(view, to: &line)
+    }
   }
 }
 
