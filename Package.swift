@@ -56,7 +56,7 @@ let package = Package(
     // Layer 6
     .target(
       name: "Admin",
-      dependencies: ["Primitives", "HTTP", "HTTP1", "Balancing", "Telemetry", "Proxy"],
+      dependencies: ["Primitives", "HTTP", "Balancing", "Telemetry", "Proxy"],
       swiftSettings: pure),
     // Layer 7
     .target(
@@ -75,7 +75,7 @@ let package = Package(
     .executableTarget(
       name: "weir",
       dependencies: [
-        "Primitives", "Config", "Daemon",
+        "CLinux", "Primitives", "HTTP", "HTTP1", "Transport", "Admin", "Config", "Daemon",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: edge),

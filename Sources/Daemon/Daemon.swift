@@ -1,3 +1,4 @@
+import Admin
 import CLinux
 import Config
 import Glibc
@@ -177,13 +178,16 @@ public final class Daemon {
         adopt(&loaded, &record)
       }
     }
+    record.generation = snapshot.generation
     lastReload = record
     if record.succeeded {
       log.info("configuration reloaded: generation \(snapshot.generation)")
     } else {
-      log.error(
-        "reload failed, the running configuration stays: "
-          + record.diagnostics.joined(separator: "\n"))
+      // A line each: the event log lets no message make lines of its own.
+      for diagnostic in record.diagnostics {
+        for line in diagnostic.split(separator: "\n") { log.error(String(line)) }
+      }
+      log.error("reload refused, generation \(snapshot.generation) keeps running")
     }
     return record
   }
@@ -223,12 +227,4 @@ public final class Daemon {
     if (loaded.name ?? instance) != instance { return refusal("name") }
     return nil
   }
-}
-
-/// The outcome of the last reload, for the admin endpoint and its caller.
-public struct ReloadRecord: Sendable {
-  public var succeeded = false
-  /// Seconds since the epoch; 0: never reloaded.
-  public var at: Int64 = 0
-  public var diagnostics: [String] = []
 }

@@ -107,14 +107,15 @@ public final class UpstreamState: Sendable {
   }
 
   /// What the admin endpoint shows of each backend: its number, requests in flight and whether it
-  /// is steered around.
-  public func backendsInFlight() -> [(backend: Int, inFlight: Int, isHeld: Bool)] {
+  /// is steered around. A hold that is over counts as over, though the next request ends it.
+  public func backendsInFlight(
+    now: MonotonicTime
+  ) -> [(backend: Int, inFlight: Int, isHeld: Bool)] {
     live.withLock { live in
-      (0..<live.balancer.slotCount).compactMap { slot in
+      let held = Set(live.held.lazy.filter { $0.until > now }.map(\.slot))
+      return (0..<live.balancer.slotCount).compactMap { slot in
         guard slot < live.backends.count, live.backends[slot] >= 0 else { return nil }
-        return (
-          Int(live.backends[slot]), live.balancer.inFlight(slot), !live.balancer.isAvailable(slot)
-        )
+        return (Int(live.backends[slot]), live.balancer.inFlight(slot), held.contains(slot))
       }
     }
   }
