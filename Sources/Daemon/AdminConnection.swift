@@ -38,6 +38,7 @@ final class AdminConnection {
   static let lingerTimeout = TimeAmount.seconds(1)
   static let maxContentBytes = 1 << 20
   private static let receiveBytes = 16 * 1024
+  private static let room = [UInt8](repeating: 0, count: receiveBytes)
   /// System calls in one turn: the control thread has signals to obey as well.
   private static let callsPerTurn = 64
 
@@ -111,8 +112,7 @@ final class AdminConnection {
 
   private func receive() -> ReceiveResult {
     let known = input.count
-    input.reserveCapacity(known + AdminConnection.receiveBytes)
-    input.append(contentsOf: repeatElement(0, count: AdminConnection.receiveBytes))
+    input += AdminConnection.room
     let result = input.withUnsafeMutableBytes {
       SocketCalls.receive(descriptor, $0.baseAddress! + known, AdminConnection.receiveBytes)
     }
@@ -168,7 +168,8 @@ final class AdminConnection {
       return
     }
     if head.expectsContinue { output += Array("HTTP/1.1 100 Continue\r\n\r\n".utf8) }
-    phase = .content(request, ContentReader(head.framing, limits))
+    phase = .content(request, ContentReader(
+        head.framing, limits: limits, maxBytes: AdminConnection.maxContentBytes))
     deadline = now + AdminConnection.contentTimeout
     if head.expectsContinue { _ = send(now) }
   }
@@ -234,68 +235,6 @@ final class AdminConnection {
     return bytes.withByteSink { sink in
       HTTPDate.append(max(0, WallClock.now().seconds), to: &sink)
       return sink.view.string
-    }
-  }
-}
-
-/// Reads a request's content to its end and drops it: nothing that is served here takes any.
-struct ContentReader {
-  private enum State {
-    case length(Int)
-    case chunks(ChunkedDecoder)
-    case trailers
-  }
-
-  private var state: State
-  private let limits: HeadLimits
-  private var total = 0
-
-  init(_ framing: BodyFraming, _ limits: HeadLimits) {
-    self.limits = limits
-    state =
-      switch framing {
-      case .length(let length): .length(length)
-      case .chunked: .chunks(ChunkedDecoder())
-      // A request that names no length has no content (RFC 9112 §6.3).
-      case .none, .untilClose: .length(0)
-      }
-  }
-
-  /// Takes the content off the front of `input`. True where it has ended; throws the status to
-  /// answer before closing.
-  mutating func consume(_ input: inout [UInt8]) throws(HeadFault) -> Bool {
-    while true {
-      switch state {
-      case .length(let remaining):
-        let count = min(remaining, input.count)
-        input.removeFirst(count)
-        state = .length(remaining - count)
-        return remaining == count
-      case .chunks(var decoder):
-        let step = try input.withByteView { (view) throws(HeadFault) in try decoder.next(view) }
-        state = .chunks(decoder)
-        switch step {
-        case .data(let skip, let count):
-          input.removeFirst(skip + count)
-          total += count
-          guard total <= AdminConnection.maxContentBytes else {
-            throw HeadFault(413, "content over the limit")
-          }
-        case .needMore(let skip):
-          input.removeFirst(skip)
-          return false
-        case .trailers(let skip):
-          input.removeFirst(skip)
-          state = .trailers
-        }
-      case .trailers:
-        var fields = Fields()
-        let length = try input.withByteView { (view) throws(HeadFault) in
-          try HeadParser.parseTrailers(view, into: &fields, limits: limits)
-        }
-        input.removeFirst(length)
-        return length > 0
-      }
     }
   }
 }

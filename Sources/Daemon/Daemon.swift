@@ -23,6 +23,9 @@ public final class Daemon {
   /// For the last log lines to reach the disk.
   private static let logFlushTime = TimeAmount.seconds(2)
 
+  /// For all workers to come round to a new configuration; a turn takes microseconds.
+  private static let adoptionTime = TimeAmount.seconds(1)
+
   let path: String
   let environment: [String: String]
   let log: EventLog
@@ -206,7 +209,9 @@ public final class Daemon {
     }
     options = loaded
     log.setLevel(loaded.logLevel)
-    workers.post(.adopt(snapshot))
+    if !workers.adopt(snapshot, within: Daemon.adoptionTime) {
+      log.warning("generation \(snapshot.generation): a worker has not taken it over yet")
+    }
     record.succeeded = true
   }
 

@@ -8,6 +8,8 @@ import Transport
 /// A connected stream socket for code that may wait: the commands that ask a daemon, and the
 /// sample backends of the demo. Every wait has an end.
 final class BlockingSocket {
+  private static let room = [UInt8](repeating: 0, count: 16 * 1024)
+
   private let descriptor: Int32
 
   /// Takes over a nonblocking descriptor.
@@ -43,9 +45,9 @@ final class BlockingSocket {
 
   /// Appends what arrives. False at the end, on an error, and where nothing came in time.
   func receive(into bytes: inout [UInt8], until deadline: MonotonicTime) -> Bool {
-    let size = 16 * 1024
+    let size = BlockingSocket.room.count
     let known = bytes.count
-    bytes.append(contentsOf: repeatElement(0, count: size))
+    bytes += BlockingSocket.room
     while true {
       let result = bytes.withUnsafeMutableBytes {
         SocketCalls.receive(descriptor, $0.baseAddress! + known, size)

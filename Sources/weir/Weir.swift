@@ -10,6 +10,7 @@ struct Weir: ParsableCommand {
     version: "weir \(Version.text)",
     subcommands: [
       RunCommand.self, CheckCommand.self, ReloadCommand.self, StatusCommand.self,
+      DemoCommand.self,
     ])
 }
 
