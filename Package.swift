@@ -67,8 +67,8 @@ let package = Package(
     .target(
       name: "Daemon",
       dependencies: [
-        "CLinux", "Primitives", "HTTP", "HTTP1", "Balancing", "Telemetry", "Routing",
-        "Transport", "Proxy", "Admin", "Config",
+        "CLinux", "Primitives", "HTTP", "HTTP1", "Telemetry", "Routing", "Transport", "Proxy",
+        "Admin", "Config",
       ],
       swiftSettings: edge),
     // Layer 9
@@ -108,5 +108,10 @@ let package = Package(
       name: "IntegrationTests", dependencies: ["TestSupport"], swiftSettings: testing),
     .testTarget(name: "TidyTests", swiftSettings: testing),
     .testTarget(name: "BudgetTests", dependencies: ["TestSupport"], swiftSettings: testing),
+    // Tests of the admin endpoint
+    .testTarget(
+      name: "AdminTests",
+      dependencies: ["Admin", "Primitives", "HTTP", "Balancing", "Telemetry", "Routing", "Proxy"],
+      swiftSettings: [.treatAllWarnings(as: .error)]),
   ]
 )

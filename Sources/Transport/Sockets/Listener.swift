@@ -80,7 +80,8 @@ public struct Listener: Sendable {
     var status = stat()
     guard lstat(path, &status) == 0 else { return nil }
     guard status.st_mode & S_IFMT == S_IFSOCK else {
-      return ListenError(address: endpoint.address, call: "what is there is no socket", code: EEXIST)
+      return ListenError(
+        address: endpoint.address, call: "what is there is no socket", code: EEXIST)
     }
     let probe = endpoint.connect()
     // A full backlog is a listener, too.
