@@ -59,7 +59,8 @@ public final class Daemon {
     var random = SystemRandomNumberGenerator()
     let seed = random.next()
     shared = SharedState(seed: seed)
-    instance = options.name ?? Daemon.randomName(seed)
+    // Not from the seed: the name is sent to everybody.
+    instance = options.name ?? Daemon.randomName(random.next())
     do {
       snapshot = try Snapshot(options, generation: 1, name: instance, shared: shared)
     } catch {
