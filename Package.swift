@@ -56,7 +56,7 @@ let package = Package(
     // Layer 6
     .target(
       name: "Admin",
-      dependencies: ["Primitives", "HTTP", "HTTP1", "Balancing", "Telemetry", "Proxy"],
+      dependencies: ["Primitives", "HTTP", "Balancing", "Telemetry", "Proxy"],
       swiftSettings: pure),
     // Layer 7
     .target(
@@ -67,15 +67,15 @@ let package = Package(
     .target(
       name: "Daemon",
       dependencies: [
-        "CLinux", "Primitives", "HTTP", "HTTP1", "Balancing", "Telemetry", "Routing",
-        "Transport", "Proxy", "Admin", "Config",
+        "CLinux", "Primitives", "HTTP", "HTTP1", "Telemetry", "Routing", "Transport", "Proxy",
+        "Admin", "Config",
       ],
       swiftSettings: edge),
     // Layer 9
     .executableTarget(
       name: "weir",
       dependencies: [
-        "Primitives", "Config", "Daemon",
+        "CLinux", "Primitives", "HTTP", "HTTP1", "Transport", "Admin", "Config", "Daemon",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: edge),
@@ -108,5 +108,10 @@ let package = Package(
       name: "IntegrationTests", dependencies: ["TestSupport"], swiftSettings: testing),
     .testTarget(name: "TidyTests", swiftSettings: testing),
     .testTarget(name: "BudgetTests", dependencies: ["TestSupport"], swiftSettings: testing),
+    // Tests of the admin endpoint
+    .testTarget(
+      name: "AdminTests",
+      dependencies: ["Admin", "Primitives", "HTTP", "Balancing", "Telemetry", "Routing", "Proxy"],
+      swiftSettings: [.treatAllWarnings(as: .error)]),
   ]
 )

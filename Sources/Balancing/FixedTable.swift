@@ -42,4 +42,17 @@ struct FixedTable<Element: BitwiseCopyable>: ~Copyable {
       yield unsafe &elements[index]
     }
   }
+
+  /// Without the check in release builds. `index` must be in `0 ..< count`.
+  @unsafe @inline(__always)
+  subscript(unchecked index: Int) -> Element {
+    get {
+      assert(index >= 0 && index < count, "index out of bounds")
+      return unsafe elements[index]
+    }
+    nonmutating set {
+      assert(index >= 0 && index < count, "index out of bounds")
+      unsafe elements[index] = newValue
+    }
+  }
 }

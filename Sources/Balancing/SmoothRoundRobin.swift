@@ -135,7 +135,9 @@ struct SmoothRoundRobin: ~Copyable {
 
   /// Starts every turn whose time has come, however many: after a change of the whole set.
   mutating func startAllTurns() {
-    while !waiting.isEmpty, !VirtualTime.isAfter(waiting.first.time, now) { start(waiting.removeFirst(now: now)) }
+    while !waiting.isEmpty, !VirtualTime.isAfter(waiting.first.time, now) {
+      start(waiting.removeFirst(now: now))
+    }
   }
 
   private mutating func startTurns() {

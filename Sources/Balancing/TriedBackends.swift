@@ -5,7 +5,7 @@
 public struct TriedBackends: Sendable, BitwiseCopyable {
   public static var capacity: Int { 8 }
 
-  private var slots = InlineArray<8, Int32>(repeating: -1)
+  private var slots = InlineArray<8, Int32>(repeating: 0)
   private var inserted: UInt32 = 0
 
   public init() {}

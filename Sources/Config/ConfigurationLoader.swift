@@ -5,6 +5,9 @@ import Proxy
 public struct LoadResult: Sendable {
   /// `nil` where any diagnostic is an error.
   public var options: ProxyOptions?
+  /// The admin endpoints that could be made out, whatever else is at fault: a command that asks
+  /// the daemon to look at a faulty file must still find the daemon.
+  public var admin: [AdminListenerOptions]
   /// In the order of the text.
   public var diagnostics: [Diagnostic]
   /// Every file read, the main one first.
@@ -41,7 +44,7 @@ public enum ConfigurationLoader {
     }
     var seen: Set<String> = []
     return LoadResult(
-      options: draft.report.hasErrors ? nil : draft.proxy,
+      options: draft.report.hasErrors ? nil : draft.proxy, admin: draft.proxy.admin,
       diagnostics: draft.report.diagnostics(mainPath: path),
       files: sources.filter { seen.insert($0).inserted })
   }

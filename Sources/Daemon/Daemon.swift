@@ -1,3 +1,4 @@
+import Admin
 import CLinux
 import Config
 import Glibc
@@ -21,6 +22,9 @@ public final class Daemon {
 
   /// For the last log lines to reach the disk.
   private static let logFlushTime = TimeAmount.seconds(2)
+
+  /// For all workers to come round to a new configuration; a turn takes microseconds.
+  private static let adoptionTime = TimeAmount.seconds(1)
 
   let path: String
   let environment: [String: String]
@@ -55,7 +59,8 @@ public final class Daemon {
     var random = SystemRandomNumberGenerator()
     let seed = random.next()
     shared = SharedState(seed: seed)
-    instance = options.name ?? Daemon.randomName(seed)
+    // Not from the seed: the name is sent to everybody.
+    instance = options.name ?? Daemon.randomName(random.next())
     do {
       snapshot = try Snapshot(options, generation: 1, name: instance, shared: shared)
     } catch {
@@ -92,8 +97,8 @@ public final class Daemon {
     String(seed & 0xFFFF_FFFF, radix: 16)
   }
 
-  /// One socket for each worker and address, so that the kernel spreads connections (and no lock
-  /// is shared); unix sockets cannot be, and belong to the first worker.
+  /// One socket for each worker and address, so that the kernel spreads connections and no lock
+  /// is shared.
   private static func listen(
     _ options: ProxyOptions
   ) throws(ListenError) -> [[WorkerListener]] {
@@ -102,11 +107,8 @@ public final class Daemon {
     for (index, listener) in options.listeners.enumerated() {
       for address in listener.bind {
         let endpoint = Endpoint(address)
-        var sharing = count
-        if case .unix = address { sharing = 1 }
-        for worker in 0..<sharing {
-          let socket = try Listener(
-            endpoint, backlog: listener.backlog, sharesPort: sharing > 1)
+        for worker in 0..<count {
+          let socket = try Listener(endpoint, backlog: listener.backlog, sharesPort: count > 1)
           sockets[worker].append(WorkerListener(socket: socket, options: index))
         }
       }
@@ -180,13 +182,16 @@ public final class Daemon {
         adopt(&loaded, &record)
       }
     }
+    record.generation = snapshot.generation
     lastReload = record
     if record.succeeded {
       log.info("configuration reloaded: generation \(snapshot.generation)")
     } else {
-      log.error(
-        "reload failed, the running configuration stays: "
-          + record.diagnostics.joined(separator: "\n"))
+      // A line each: the event log lets no message make lines of its own.
+      for diagnostic in record.diagnostics {
+        for line in diagnostic.split(separator: "\n") { log.error(String(line)) }
+      }
+      log.error("reload refused, generation \(snapshot.generation) keeps running")
     }
     return record
   }
@@ -205,7 +210,9 @@ public final class Daemon {
     }
     options = loaded
     log.setLevel(loaded.logLevel)
-    workers.post(.adopt(snapshot))
+    if !workers.adopt(snapshot, within: Daemon.adoptionTime) {
+      log.warning("generation \(snapshot.generation): a worker has not taken it over yet")
+    }
     record.succeeded = true
   }
 
@@ -226,12 +233,4 @@ public final class Daemon {
     if (loaded.name ?? instance) != instance { return refusal("name") }
     return nil
   }
-}
-
-/// The outcome of the last reload, for the admin endpoint and its caller.
-public struct ReloadRecord: Sendable {
-  public var succeeded = false
-  /// Seconds since the epoch; 0: never reloaded.
-  public var at: Int64 = 0
-  public var diagnostics: [String] = []
 }

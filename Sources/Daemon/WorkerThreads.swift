@@ -2,7 +2,6 @@ import CLinux
 import Glibc
 import Primitives
 import Proxy
-import Synchronization
 import Telemetry
 import Transport
 
@@ -15,7 +14,7 @@ final class WorkerThreads {
   }
 
   let seats: [Seat]
-  private let ended: EndCounter
+  private let ended = Arrivals()
   private var threads: [pthread_t] = []
 
   /// Starts one thread for each set of listeners; each worker is made inside its thread.
@@ -24,7 +23,6 @@ final class WorkerThreads {
     log: LogWriter?
   ) {
     seats = listeners.map { _ in Seat(mailbox: Mailbox(), metrics: WorkerMetrics()) }
-    ended = EndCounter()
     let ended = ended
     let format = snapshot.options.accessLog.format
     for (index, seat) in seats.enumerated() {
@@ -34,15 +32,30 @@ final class WorkerThreads {
           let worker = Worker(
             snapshot: snapshot, shared: shared, mailbox: seat.mailbox, listeners: sockets,
             metrics: seat.metrics, log: AccessLogBuffer(log, format),
-            seed: seed &+ UInt64(index) &* 0x9E37_79B9_7F4A_7C15)
+            seed: WorkerThreads.seed(seed, index))
           worker?.run()
           ended.signal()
         })
     }
   }
 
+  /// Far apart in the generator's one long sequence: seeds that differ by its own step would give
+  /// the workers the same numbers one place later, and two requests the same id.
+  private static func seed(_ seed: UInt64, _ index: Int) -> UInt64 {
+    var random = SeededRandom(seed: seed ^ ~UInt64(index))
+    return random.next()
+  }
+
   func post(_ message: WorkerMessage) {
     for seat in seats { seat.mailbox.post(message) }
+  }
+
+  /// Hands a configuration to every worker and waits until all of them use it: requests whose
+  /// heads arrive afterwards are served by it. False where that took longer than `time`.
+  func adopt(_ snapshot: Snapshot, within time: TimeAmount) -> Bool {
+    let arrivals = Arrivals()
+    post(.adopt(snapshot, arrivals))
+    return arrivals.wait(for: seats.count, until: MonotonicTime.now() + time)
   }
 
   /// Readable once for each worker that has ended.
@@ -57,28 +70,8 @@ final class WorkerThreads {
   }
 }
 
-/// Counts ended workers through an eventfd.
-private final class EndCounter: Sendable {
-  let descriptor = eventfd(0, Int32(EFD_CLOEXEC) | Int32(EFD_NONBLOCK))
-  private let total = Atomic<Int>(0)
-
-  deinit { close(descriptor) }
-
-  func signal() {
-    total.add(1, ordering: .acquiringAndReleasing)
-    var one: UInt64 = 1
-    _ = write(descriptor, &one, 8)
-  }
-
-  func collect() -> Int {
-    var count: UInt64 = 0
-    _ = read(descriptor, &count, 8)
-    return total.load(ordering: .acquiring)
-  }
-}
-
 /// A POSIX thread that runs one closure.
-enum Thread {
+public enum Thread {
   private final class Box {
     let name: String
     let body: @Sendable () -> Void
@@ -88,7 +81,10 @@ enum Thread {
     }
   }
 
-  static func start(name: String, _ body: @escaping @Sendable () -> Void) -> pthread_t {
+  /// Its name is cut after 15 octets. To be joined or detached by the caller.
+  public static func start(
+    name: String, _ body: @escaping @Sendable () -> Void
+  ) -> pthread_t {
     let box = Unmanaged.passRetained(Box(name: name, body: body))
     var thread = pthread_t()
     let result = pthread_create(&thread, nil, threadMain, box.toOpaque())

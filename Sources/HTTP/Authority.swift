@@ -25,8 +25,19 @@ public enum Authority {
       else { throw .bad("port outside 1-65535") }
     }
     if end > 1, bytes[end - 1] == UInt8(ascii: ".") { end -= 1 }
-    guard bytes[0] != UInt8(ascii: ".") else { throw .bad("malformed host") }
+    try refuseEmptyLabels(bytes.slice(0, end))
     return ByteRange(0, end)
+  }
+
+  /// RFC 1035 §2.3.1: what is left between dots is a label, and no label is empty.
+  private static func refuseEmptyLabels(_ host: ByteView) throws(HeadFault) {
+    var previous = UInt8(ascii: ".")
+    for index in 0..<host.count {
+      let byte = host[index]
+      if byte == UInt8(ascii: "."), previous == byte { throw .bad("empty label in host") }
+      previous = byte
+    }
+    if previous == UInt8(ascii: ".") { throw .bad("empty label in host") }
   }
 
   private static func endOfAddressLiteral(_ bytes: ByteView) throws(HeadFault) -> Int {

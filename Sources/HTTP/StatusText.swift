@@ -25,6 +25,7 @@ public enum StatusText {
     case 417: "Expectation Failed"
     case 418: "I'm a Teapot"
     case 421: "Misdirected Request"
+    case 422: "Unprocessable Content"
     case 429: "Too Many Requests"
     case 431: "Request Header Fields Too Large"
     case 500: "Internal Server Error"

@@ -1,5 +1,6 @@
 import Balancing
 import Primitives
+import Resilience
 import Synchronization
 import Transport
 
@@ -106,14 +107,15 @@ public final class UpstreamState: Sendable {
   }
 
   /// What the admin endpoint shows of each backend: its number, requests in flight and whether it
-  /// is steered around.
-  public func backendsInFlight() -> [(backend: Int, inFlight: Int, isHeld: Bool)] {
+  /// is steered around. A hold that is over counts as over, though the next request ends it.
+  public func backendsInFlight(
+    now: MonotonicTime
+  ) -> [(backend: Int, inFlight: Int, isHeld: Bool)] {
     live.withLock { live in
-      (0..<live.balancer.slotCount).compactMap { slot in
+      let held = Set(live.held.lazy.filter { $0.until > now }.map(\.slot))
+      return (0..<live.balancer.slotCount).compactMap { slot in
         guard slot < live.backends.count, live.backends[slot] >= 0 else { return nil }
-        return (
-          Int(live.backends[slot]), live.balancer.inFlight(slot), !live.balancer.isAvailable(slot)
-        )
+        return (Int(live.backends[slot]), live.balancer.inFlight(slot), held.contains(slot))
       }
     }
   }
@@ -186,37 +188,37 @@ public final class SharedState: Sendable {
   }
 }
 
-/// Open connections of each client address, where `max-connections-per-client` limits them.
-/// Sharded, so that workers accepting at once seldom meet at a lock.
+/// Open connections of each client, where `max-connections-per-client` limits them. Sharded, so
+/// that workers accepting at once seldom meet at a lock; allocated when a limit first applies.
 public final class ClientCounter: Sendable {
   private final class Shard: Sendable {
-    let counts = Mutex<[IPAddress: Int]>([:])
+    let table = Mutex<ClientConnectionTable?>(nil)
   }
 
-  private let shards = (0..<16).map { _ in Shard() }
+  private static let shardCount = 16
+  /// Different clients in one shard; what does not fit is let in and not counted.
+  private static let clientsPerShard = 4096
+
+  private let shards = (0..<ClientCounter.shardCount).map { _ in Shard() }
   private let seed: UInt64
 
   init(seed: UInt64) { self.seed = seed }
 
   private func shard(_ address: IPAddress) -> Shard {
-    let mixed = (address.low ^ address.high ^ seed) &* 0x9E37_79B9_7F4A_7C15
-    return shards[Int(mixed >> 60)]
+    shards[
+      ClientConnectionTable.shard(of: address, count: ClientCounter.shardCount, seed: seed)]
   }
 
-  /// False, and nothing counted, where the address has `limit` connections already.
-  func admit(_ address: IPAddress, limit: Int) -> Bool {
-    shard(address).counts.withLock { counts in
-      let count = counts[address, default: 0]
-      guard count < limit else { return false }
-      counts[address] = count + 1
-      return true
+  func admit(_ address: IPAddress, limit: Int) -> ClientConnectionTable.Admission {
+    shard(address).table.withLock { table in
+      if table == nil {
+        table = ClientConnectionTable(capacity: ClientCounter.clientsPerShard, seed: seed)
+      }
+      return table?.admit(address, limit: limit) ?? .tableFull
     }
   }
 
   func leave(_ address: IPAddress) {
-    shard(address).counts.withLock { counts in
-      let count = counts[address, default: 1] - 1
-      counts[address] = count > 0 ? count : nil
-    }
+    shard(address).table.withLock { $0?.release(address) }
   }
 }

@@ -40,6 +40,9 @@ public final class Snapshot: Sendable {
 }
 
 extension Snapshot {
+  /// Live state of each upstream, in the order of `options.upstreams`.
+  public var upstreamStates: [UpstreamState] { upstreams.map(\.state) }
+
   /// Whether forwarding fields from this peer are believed.
   func isTrusted(_ address: IPAddress) -> Bool {
     for network in trustedProxies where network.contains(address) { return true }

@@ -19,7 +19,8 @@ enum HandleKind {
 
 /// What the control thread tells a worker.
 public enum WorkerMessage: Sendable {
-  case adopt(Snapshot)
+  /// Use this configuration from now on, and say so.
+  case adopt(Snapshot, Arrivals)
   /// Serve what is in flight, accept nothing new, end when nothing is left or the time has come.
   case drain(until: MonotonicTime)
 }
@@ -256,7 +257,9 @@ public final class Worker {
 
   private func obey(_ message: WorkerMessage) {
     switch message {
-    case .adopt(let snapshot): adopt(snapshot)
+    case .adopt(let snapshot, let done):
+      adopt(snapshot)
+      done.signal()
     case .drain(let deadline): drain(until: deadline)
     }
   }

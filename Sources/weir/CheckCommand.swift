@@ -1,6 +1,8 @@
+import Admin
 import ArgumentParser
 import Config
 import Daemon
+import Glibc
 
 /// `weir check -c FILE`
 struct CheckCommand: ParsableCommand {
@@ -11,15 +13,43 @@ struct CheckCommand: ParsableCommand {
 
   @OptionGroup var file: ConfigurationOption
 
+  @Flag(help: "Print the diagnostics as JSON, on standard output.")
+  var json = false
+
+  private struct Report: Encodable {
+    var file: String
+    var ok: Bool
+    var diagnostics: [Diagnostic]
+  }
+
   func run() throws {
     let result = ConfigurationLoader.load(
       path: file.config, environment: ProcessEnvironment.variables, files: DiskFiles())
-    for diagnostic in result.diagnostics { StandardError.write(diagnostic.rendered()) }
-    guard result.options != nil else {
-      StandardError.write(
-        "\(file.config): \(result.errorCount) error\(result.errorCount == 1 ? "" : "s")")
-      throw ExitCode(Daemon.ExitStatus.failure)
+    let isSound = result.options != nil
+    if json {
+      let report = Report(file: file.config, ok: isSound, diagnostics: result.diagnostics)
+      print(String(decoding: AdminJSON.encode(report), as: UTF8.self), terminator: "")
+    } else {
+      let color = Terminal.wantsColor(STDERR_FILENO)
+      for diagnostic in result.diagnostics {
+        StandardError.write(diagnostic.rendered(color: color))
+      }
+      let count = result.errorCount
+      if isSound {
+        print("\(file.config): ok")
+      } else {
+        StandardError.write("\(file.config): \(count) error\(count == 1 ? "" : "s")")
+      }
     }
-    print("\(file.config): ok")
+    if !isSound { throw ExitCode(Daemon.ExitStatus.failure) }
+  }
+}
+
+enum Terminal {
+  /// A terminal that can do it, whose user has not asked for none (no-color.org).
+  static func wantsColor(_ descriptor: Int32) -> Bool {
+    let environment = ProcessEnvironment.variables
+    return isatty(descriptor) == 1 && environment["TERM"] != "dumb"
+      && (environment["NO_COLOR"] ?? "").isEmpty
   }
 }

@@ -8,7 +8,10 @@ struct Weir: ParsableCommand {
     commandName: "weir",
     abstract: "A reverse proxy, load balancer and HTTP cache.",
     version: "weir \(Version.text)",
-    subcommands: [RunCommand.self, CheckCommand.self])
+    subcommands: [
+      RunCommand.self, CheckCommand.self, ReloadCommand.self, StatusCommand.self,
+      DemoCommand.self,
+    ])
 }
 
 /// Where the configuration is, for the commands that read it.

@@ -28,27 +28,32 @@ extension Worker {
     let options = currentSnapshot
     metrics.add(.connectionsAccepted)
     let limit = options.maxConnectionsPerClient
-    if limit > 0, !shared.clients.admit(accepted.address, limit: limit) {
-      metrics.add(.rejectedAtClientLimit)
-      SocketCalls.close(accepted.descriptor)
-      return
+    var isCounted = false
+    if limit > 0 {
+      let admission = shared.clients.admit(accepted.address, limit: limit)
+      if admission == .clientLimit {
+        metrics.add(.rejectedAtClientLimit)
+        SocketCalls.close(accepted.descriptor)
+        return
+      }
+      isCounted = admission == .admitted
     }
     let open = shared.connections.add(1, ordering: .relaxed).newValue
     if open > options.maxConnections {
       // The oldest idle connection of this worker gives way; without one the newcomer does.
       guard closeOldestIdle(1) else {
         metrics.add(.rejectedAtLimit)
-        forget(accepted.address, isCounted: limit > 0)
+        forget(accepted.address, isCounted: isCounted)
         SocketCalls.close(accepted.descriptor)
         return
       }
     }
     var connection = DownstreamConnection(accepted, listener: Int32(listener), now: now)
-    connection.isCounted = limit > 0
+    connection.isCounted = isCounted
     guard let handle = downstreams.insert(connection),
       poller.add(connection: accepted.descriptor, handle)
     else {
-      forget(accepted.address, isCounted: limit > 0)
+      forget(accepted.address, isCounted: isCounted)
       SocketCalls.close(accepted.descriptor)
       return
     }

@@ -24,6 +24,8 @@ struct Content: BitwiseCopyable {
   var remaining = 0
   /// Octets of content handed on.
   var octets = 0
+  /// Octets that may be handed on (`max-body-size`).
+  var limit = Int.max
   var decoder = ChunkedDecoder()
   var pipe = PipePool.Pipe.none
 
@@ -100,11 +102,19 @@ struct Exchange: BitwiseCopyable {
   var isHead: Bool
   var clientIsHTTP10: Bool
   var keepsClient: Bool
+  /// The client said itself that it would send nothing more.
+  var clientAskedClose: Bool
+  /// Content of the request was left unread: the client may still be sending.
+  var leavesContent = false
   var acceptsTrailers: Bool
   var mustContinue: Bool
   var asksUpgrade = false
   /// The backend connection cannot be used again after this exchange.
   var spoilsUpstream = false
+  /// The backend connection had served other requests before.
+  var isPooled = false
+  /// A pooled connection turned out to be closed: the next one must be new.
+  var wantsNewConnection = false
   /// The place on the backend (`slot`) has not been given back.
   var isReserved = false
   /// A response octet has gone to the client: nothing may be retried or replaced any more.

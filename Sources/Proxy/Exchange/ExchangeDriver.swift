@@ -50,7 +50,8 @@ extension Worker {
     var exchange = Exchange(
       downstream: client, snapshot: Int32(current), route: -1, method: requestHead.method,
       isHead: requestHead.method == .head, clientIsHTTP10: requestHead.version == .http10,
-      keepsClient: keeps, acceptsTrailers: requestHead.acceptsTrailers,
+      keepsClient: keeps, clientAskedClose: !requestHead.wantsKeepAlive,
+      acceptsTrailers: requestHead.acceptsTrailers,
       mustContinue: requestHead.expectsContinue, startedAt: now, attemptAt: now,
       headBytes: Int32(length), methodRange: requestHead.methodRange,
       targetRange: requestHead.targetRange, hostRange: requestHead.authorityRange,
@@ -89,6 +90,7 @@ extension Worker {
       exchange.pointee.totalDeadline = now + limit
       setDeadline(exchange.pointee.downstream, connection, exchange.pointee.totalDeadline)
     }
+    if route.maxBodyBytes > 0 { exchange.pointee.request.limit = route.maxBodyBytes }
     exchange.pointee.request.passesTrailers = route.trailers && requestHead.acceptsTrailers
     switch route.action {
     case .upstream(let plan):
@@ -152,10 +154,7 @@ extension Worker {
   func attempt(
     _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>, _ plan: UpstreamPlan
   ) {
-    guard
-      let reserved = plan.state.reserve(
-        hash: exchange.pointee.hash, tried: exchange.pointee.tried, now: now)
-    else {
+    guard let reserved = reserve(exchange, plan) else {
       metrics.add(.noBackendAvailable)
       return answer(
         handle, exchange.pointee.failure ?? Termination(.weir, .selecting, .noBackend))
@@ -173,8 +172,12 @@ extension Worker {
     cells.add(.attempts)
     if reserved.isSpill { cells.add(.spills) }
     let isRepeatable = exchange.pointee.method.isSafe && exchange.pointee.request.isComplete
-    if let idle = takeIdle(backend, isRepeatable: isRepeatable) {
+    exchange.pointee.isPooled = false
+    if !exchange.pointee.wantsNewConnection,
+      let idle = takeIdle(backend, isRepeatable: isRepeatable)
+    {
       cells.add(.connectionsReused)
+      exchange.pointee.isPooled = true
       exchange.pointee.upstream = idle
       upstreams[idle].pointee.exchange = handle
       exchange.pointee.connectedAt = now
@@ -189,6 +192,17 @@ extension Worker {
     case .failure(let failure):
       attemptFailed(handle, exchange, failure.termination)
     }
+  }
+
+  /// A place on a backend that has not failed this request. Where there is none but the last
+  /// failure was only a pooled connection's end, the same backend is as good as new.
+  private func reserve(
+    _ exchange: UnsafeMutablePointer<Exchange>, _ plan: UpstreamPlan
+  ) -> ReservedBackend? {
+    let hash = exchange.pointee.hash
+    let found = plan.state.reserve(hash: hash, tried: exchange.pointee.tried, now: now)
+    guard found == nil, exchange.pointee.wantsNewConnection else { return found }
+    return plan.state.reserve(hash: hash, tried: TriedBackends(), now: now)
   }
 
   // MARK: Rewrite and send

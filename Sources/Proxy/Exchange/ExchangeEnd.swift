@@ -124,17 +124,17 @@ extension Worker {
     let client = exchange.pointee.downstream
     let connection = downstreams[client]
     record(exchange, connection)
-    let clientEnds = !exchange.pointee.keepsClient
-    let isComplete = exchange.pointee.request.isComplete
+    let keepsClient = exchange.pointee.keepsClient
+    // A client that asked for the close, and has been heard to the end, sends nothing more; any
+    // other may be about to.
+    let mayCloseAtOnce =
+      exchange.pointee.clientAskedClose && exchange.pointee.request.isComplete
+      && !exchange.pointee.leavesContent
     forgetExchange(handle, exchange, connection)
     connection.pointee.wire.input.unpin()
-    if clientEnds {
-      // A client that asked for the close sends nothing more; any other may be about to.
-      let asked = isComplete && connection.pointee.wire.input.isEmpty
-      if asked, connection.pointee.wire.peerClosed || !requestedKeepAlive {
-        return closeDownstream(client)
-      }
-      return linger(client, connection)
+    guard keepsClient else {
+      let isQuiet = connection.pointee.wire.input.isEmpty
+      return mayCloseAtOnce && isQuiet ? closeDownstream(client) : linger(client, connection)
     }
     connection.pointee.state = .readingHead
     connection.pointee.knownOctets = 0
@@ -147,9 +147,6 @@ extension Worker {
     let wait = isDraining ? TimeAmount.seconds(1) : listenerOptions(connection).keepAliveTimeout
     setDeadline(client, connection, now + wait)
   }
-
-  /// Of the head parsed last; only asked directly behind its own exchange.
-  private var requestedKeepAlive: Bool { requestHead.wantsKeepAlive }
 
   private func forgetExchange(
     _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>,

@@ -20,6 +20,8 @@ enum RelayOutcome: Equatable {
   case sinkFailed
   /// The content breaks its framing.
   case malformed
+  /// The content is longer than `Content.limit`; nothing beyond it was handed on.
+  case overLimit
   /// No buffer left.
   case exhausted
 }
@@ -157,6 +159,7 @@ struct Relay: ~Copyable {
       : collectAll(from: source, &collected)
     if outcome == .malformed { return .malformed }
     let octets = collected.count
+    guard octets <= content.limit - content.octets else { return .overLimit }
     content.octets += octets
     var start = Relay.sizeLineRoom
     if content.sendsChunks, octets > 0 {

@@ -49,10 +49,6 @@ extension Worker {
       from: client.pointer(to: \.wire)!, to: upstream.pointer(to: \.wire)!,
       content: &exchange.pointee.request, head: &head, limits: HeadLimits(), pool: &pool)
     if exchange.pointee.phase == .tunnel { return tunnelMoved(handle, exchange, outcome) }
-    let limit = route(exchange).maxBodyBytes
-    if limit > 0, exchange.pointee.request.octets > limit {
-      return endRequestEarly(handle, exchange, .requestTooLarge)
-    }
     switch outcome {
     case .complete: requestSent(exchange, upstream)
     case .needsSource: awaitBody(handle, exchange, client)
@@ -66,6 +62,7 @@ extension Worker {
     case .malformed:
       metrics.add(.badRequests)
       endRequestEarly(handle, exchange, .requestMalformed)
+    case .overLimit: endRequestEarly(handle, exchange, .requestTooLarge)
     case .exhausted: endRequestEarly(handle, exchange, .exhausted)
     }
   }
@@ -121,7 +118,10 @@ extension Worker {
   ) {
     exchange.pointee.spoilsUpstream = true
     exchange.pointee.request.isComplete = true
-    exchange.pointee.keepsClient = exchange.pointee.keepsClient && clientHasSentAll(exchange)
+    if !clientHasSentAll(exchange) {
+      exchange.pointee.leavesContent = true
+      exchange.pointee.keepsClient = false
+    }
     relay.endSplicing(&exchange.pointee.request)
     let upstream = upstreams[exchange.pointee.upstream]
     upstream.pointee.wire.mayRead = true
@@ -222,6 +222,7 @@ extension Worker {
       releaseUpstream(exchange, isReusable: false)
       exchange.pointee.spoilsUpstream = false
       exchange.pointee.failure = failure
+      exchange.pointee.wantsNewConnection = exchange.pointee.isPooled
       attempt(handle, exchange, plan)
     case .answer: answer(handle, failure)
     case .abort: abandon(handle, failure)

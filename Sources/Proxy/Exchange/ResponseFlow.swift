@@ -41,7 +41,7 @@ extension Worker {
     case .sinkFailed:
       metrics.add(.clientAborts)
       abandon(handle, .clientLeft)
-    case .exhausted: abandon(handle, .exhausted)
+    case .exhausted, .overLimit: abandon(handle, .exhausted)
     }
   }
 
@@ -69,9 +69,9 @@ extension Worker {
         if length > 0 {
           upstream.pointee.knownOctets = 0
           if responseHead.status >= 200 {
-            respond(handle, exchange, &sink)
+            guard respond(handle, exchange, &sink) else { return false }
             upstream.pointee.wire.input.consume(length)
-            return exchanges.resolve(handle) != nil
+            return true
           }
           let goesOn = informational(handle, exchange, &sink)
           guard exchanges.resolve(handle) != nil, exchange.pointee.phase != .connecting else {
@@ -96,10 +96,11 @@ extension Worker {
     }
   }
 
-  /// Renders the final head and decides how the client connection goes on.
+  /// Renders the final head and decides how the client connection goes on. False where it does
+  /// not fit, and the attempt has failed.
   private func respond(
     _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>, _ sink: inout ByteSink
-  ) {
+  ) -> Bool {
     let route = route(exchange)
     exchange.pointee.firstOctetAt = now
     exchange.pointee.status = Int32(responseHead.status)
@@ -120,9 +121,13 @@ extension Worker {
         keepsLength: exchange.pointee.isHead || responseHead.status == 304
           || (responseHead.framing == .none && responseHead.status != 204),
         closes: !exchange.pointee.keepsClient, clientIsHTTP10: toHTTP10, date: dateText.view))
-    if sink.overflowed { return attemptFailed(handle, exchange, .headMalformed) }
+    guard !sink.overflowed else {
+      attemptFailed(handle, exchange, .headMalformed)
+      return false
+    }
     exchange.pointee.phase = .relaying
     exchange.pointee.hasAnswered = true
+    return true
   }
 
   /// A 1xx head. True where the final one may follow; false where the attempt has failed.
@@ -185,7 +190,7 @@ extension Worker {
     case .yields:
       queue(exchange.pointee.downstream, client)
       queue(exchange.pointee.upstream, upstream)
-    case .sourceEnded, .sinkFailed, .malformed, .exhausted: return endTunnel(handle, exchange)
+    case .sourceEnded, .sinkFailed, .malformed, .overLimit, .exhausted: return endTunnel(handle, exchange)
     case .needsSource, .needsSink, .complete: break
     }
     // A direction that has ended is closed behind its last octet; the other goes on.

@@ -204,7 +204,9 @@ struct LogClock {
       return sink.count
     }
     for word in 0..<4 {
-      text[word] = (0..<8).reduce(0 as UInt64) { $0 | UInt64(bytes[word * 8 + $1]) << UInt64($1 * 8) }
+      text[word] = (0..<8).reduce(0 as UInt64) {
+        $0 | UInt64(bytes[word * 8 + $1]) << UInt64($1 * 8)
+      }
     }
   }
 }

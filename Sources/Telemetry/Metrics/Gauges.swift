@@ -1,8 +1,9 @@
 /// Metrics that are not counted in cells but asked of their owner when the page is made.
 public enum GaugeMetric: CaseIterable, Sendable {
   case buildVersion, startTime, workers
-  case configurationGeneration, lastReloadSuccess
-  case clientConnections, idleBackendConnections
+  case configurationGeneration, lastReloadSuccess, lastReloadTime, draining
+  case clientConnections
+  case residentMemory, openDescriptors, maxDescriptors, processorTime
   case backendInFlight, backendAvailable, backendWeight
 
   public var metric: MetricDescription {
@@ -21,12 +22,26 @@ public enum GaugeMetric: CaseIterable, Sendable {
       .init(
         "weir_config_last_reload_success", .gauge,
         "1 if the last reload took effect, 0 if it was refused.")
+    case .lastReloadTime:
+      .init(
+        "weir_config_last_reload_time_seconds", .gauge,
+        "When the configuration was last reloaded, or the reload refused; at first, the start.")
+    case .draining:
+      .init("weir_draining", .gauge, "1 while the process finishes its work in order to end.")
     case .clientConnections:
       .init("weir_connections", .gauge, "Client connections open.")
-    case .idleBackendConnections:
+    case .residentMemory:
       .init(
-        "weir_backend_idle_connections", .gauge, "Unused connections kept for the backend.",
-        labels: BackendCounter.labels)
+        "weir_process_resident_bytes", .gauge, "Memory of the process that is in RAM.")
+    case .openDescriptors:
+      .init("weir_process_open_descriptors", .gauge, "File descriptors in use.")
+    case .maxDescriptors:
+      .init(
+        "weir_process_max_descriptors", .gauge, "File descriptors the process may have open.")
+    case .processorTime:
+      .init(
+        "weir_process_cpu_seconds_total", .counter,
+        "Processor time that all threads have used, user and system.")
     case .backendInFlight:
       .init(
         "weir_backend_in_flight", .gauge, "Requests in flight at the backend.",

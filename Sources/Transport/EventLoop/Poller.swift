@@ -23,7 +23,8 @@ public struct Readiness: OptionSet, Sendable, BitwiseCopyable {
 public struct Poller: ~Copyable {
   /// Events taken from the kernel in one turn.
   public static let eventsPerTurn = 512
-  private let descriptor: Int32
+  /// Can itself be polled: readable while an event waits here.
+  public let descriptor: Int32
   private let events: UnsafeMutablePointer<epoll_event>
 
   /// `nil` where the process has no descriptor left.

@@ -25,6 +25,17 @@ public struct ListenError: Error, Sendable {
   public let call: StaticString
   public let code: Int32
 
+  init(address: SocketAddress, call: StaticString, code: Int32) {
+    self.address = address
+    self.call = call
+    self.code = code
+  }
+
+  /// Not even the event loop that would listen could be made.
+  public init(outOfDescriptorsFor address: SocketAddress) {
+    self.init(address: address, call: "epoll_create", code: EMFILE)
+  }
+
   public var message: String {
     "cannot listen on \(address): \(call): \(String(cString: strerror(code)))"
   }
@@ -47,7 +58,10 @@ public struct Listener: Sendable {
     }
     Listener.set(descriptor, SOL_SOCKET, SO_REUSEADDR, 1)
     if sharesPort { Listener.set(descriptor, SOL_SOCKET, SO_REUSEPORT, 1) }
-    if case .unix(let path) = address { unlink(path) }
+    if case .unix(let path) = address, let fault = Listener.clearPath(path, endpoint) {
+      SocketCalls.close(descriptor)
+      throw fault
+    }
     if endpoint.family == AF_INET6 { Listener.set(descriptor, Int32(IPPROTO_IPV6), IPV6_V6ONLY, 0) }
     let bound = endpoint.octets.withUnsafeBytes { bytes in
       bind(
@@ -58,6 +72,26 @@ public struct Listener: Sendable {
     // Options of the listener are inherited by what it accepts: one call fewer for each.
     if endpoint.family != AF_UNIX { Endpoint.setNoDelay(descriptor) }
     guard listen(descriptor, Int32(backlog)) == 0 else { throw fail("listen") }
+  }
+
+  /// Removes the socket that a process which is gone left behind. One that somebody listens on is
+  /// not taken away from them, and what is no socket is not ours to remove.
+  private static func clearPath(_ path: String, _ endpoint: Endpoint) -> ListenError? {
+    var status = stat()
+    guard lstat(path, &status) == 0 else { return nil }
+    guard status.st_mode & S_IFMT == S_IFSOCK else {
+      return ListenError(
+        address: endpoint.address, call: "what is there is no socket", code: EEXIST)
+    }
+    let probe = endpoint.connect()
+    // A full backlog is a listener, too.
+    if probe >= 0 || probe == -EAGAIN {
+      if probe >= 0 { SocketCalls.close(probe) }
+      return ListenError(
+        address: endpoint.address, call: "another process serves there", code: EADDRINUSE)
+    }
+    unlink(path)
+    return nil
   }
 
   private func fail(_ call: StaticString) -> ListenError {

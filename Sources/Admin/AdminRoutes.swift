@@ -1,0 +1,76 @@
+import HTTP
+import Telemetry
+
+/// What the admin endpoint answers: one table of paths, pure functions of the state.
+public enum AdminRoutes {
+  private enum Resource: CaseIterable {
+    case metrics, status, upstreams, reload, live, ready
+
+    var path: String {
+      switch self {
+      case .metrics: "/metrics"
+      case .status: "/v1/status"
+      case .upstreams: "/v1/upstreams"
+      case .reload: "/v1/reload"
+      case .live: "/live"
+      case .ready: "/ready"
+      }
+    }
+
+    /// For `Allow`; `isAllowed` is the same list as a question.
+    var allowedMethods: String { self == .reload ? "POST" : "GET, HEAD" }
+
+    func isAllowed(_ method: Method) -> Bool {
+      self == .reload ? method == .post : method == .get || method == .head
+    }
+  }
+
+  /// Answers a request, or says what the daemon has to do first. The state is made only where the
+  /// answer needs it.
+  public static func answer(
+    _ request: AdminRequest, _ state: @autoclosure () -> AdminState
+  ) -> AdminAnswer {
+    if let refusal = refusal(request) { return .response(refusal) }
+    guard let resource = Resource.allCases.first(where: { $0.path == request.path }) else {
+      return .response(.problem(404, "there is nothing at \(request.path)"))
+    }
+    guard resource.isAllowed(request.method) else {
+      var response = AdminResponse.problem(
+        405, "\(resource.path) can be asked with \(resource.allowedMethods)")
+      response.fields.append(.init(name: "Allow", value: resource.allowedMethods))
+      return .response(response)
+    }
+    switch resource {
+    case .metrics: return .response(MetricsAnswer.make(state()))
+    case .status: return .response(.json(200, StatusDocument(state())))
+    case .upstreams: return .response(.json(200, UpstreamsDocument(state())))
+    case .reload: return .reload
+    case .live: return .response(.text(200, "live"))
+    case .ready:
+      // Fails first when draining, so that a balancer in front looks elsewhere in time.
+      return .response(
+        state().isDraining ? .problem(503, "draining") : .text(200, "ready"))
+    }
+  }
+
+  /// The answer to a request without the right token, or `nil`. To be asked before the request's
+  /// content is read: strangers cost a head and no more. It does not say what was wrong.
+  public static func refusal(_ request: AdminRequest) -> AdminResponse? {
+    guard let token = request.requiredToken,
+      !BearerToken.isAccepted(request.authorization, token: token)
+    else { return nil }
+    var response = AdminResponse.problem(401, "this endpoint wants its bearer token")
+    response.fields.append(.init(name: "WWW-Authenticate", value: "Bearer realm=\"weir\""))
+    return response
+  }
+
+  /// The answer to `POST /v1/reload`, after it was done or refused.
+  public static func reloaded(_ record: ReloadRecord) -> AdminResponse {
+    guard record.succeeded else {
+      return .problem(
+        422, "the configuration was refused; generation \(record.generation) keeps running",
+        diagnostics: record.diagnostics)
+    }
+    return .json(200, ReloadDocument(record))
+  }
+}

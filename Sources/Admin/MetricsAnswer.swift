@@ -1,0 +1,55 @@
+import Telemetry
+
+/// `GET /metrics`: everything of the catalogue that has a value.
+enum MetricsAnswer {
+  static func make(_ state: AdminState) -> AdminResponse {
+    var page = PrometheusText()
+    let upstreams = zip(state.snapshot.options.upstreams, state.liveBackends())
+    let backends = upstreams.flatMap { upstream, backends in
+      backends.map { (label: [upstream.name, $0.options.name], backend: $0) }
+    }
+    page.append(
+      state.sums, routes: state.routeLabels(),
+      backends: backends.map {
+        BackendLabel(id: $0.backend.id, upstream: $0.label[0], name: $0.label[1])
+      }, droppedLogLines: state.droppedLogLines)
+    appendProcess(state, to: &page)
+    for (labels, backend) in backends {
+      page.sample(
+        GaugeMetric.backendInFlight.metric, values: labels, UInt64(max(0, backend.inFlight)))
+    }
+    for (labels, backend) in backends {
+      page.sample(
+        GaugeMetric.backendAvailable.metric, values: labels, backend.isAvailable ? 1 : 0)
+    }
+    for (labels, backend) in backends {
+      page.sample(
+        GaugeMetric.backendWeight.metric, values: labels, UInt64(backend.options.weight))
+    }
+    return AdminResponse(
+      status: 200, contentType: PrometheusText.contentType, body: Array(page.text.utf8))
+  }
+
+  private static func appendProcess(_ state: AdminState, to page: inout PrometheusText) {
+    let usage = state.usage()
+    let reload = state.lastReload
+    page.sample(GaugeMetric.buildVersion.metric, values: [state.version], 1)
+    page.sample(GaugeMetric.startTime.metric, UInt64(max(0, state.startedAt)))
+    page.sample(GaugeMetric.workers.metric, UInt64(state.workers.count))
+    page.sample(GaugeMetric.configurationGeneration.metric, state.snapshot.generation)
+    // What runs now was loaded with success, if only at the start.
+    let isGood = reload.at == 0 || reload.succeeded
+    page.sample(GaugeMetric.lastReloadSuccess.metric, isGood ? 1 : 0)
+    page.sample(
+      GaugeMetric.lastReloadTime.metric,
+      UInt64(max(0, reload.at == 0 ? state.startedAt : reload.at)))
+    page.sample(GaugeMetric.draining.metric, state.isDraining ? 1 : 0)
+    page.sample(
+      GaugeMetric.clientConnections.metric,
+      UInt64(max(0, state.shared.connections.load(ordering: .relaxed))))
+    page.sample(GaugeMetric.residentMemory.metric, UInt64(max(0, usage.residentBytes)))
+    page.sample(GaugeMetric.openDescriptors.metric, UInt64(max(0, usage.openDescriptors)))
+    page.sample(GaugeMetric.maxDescriptors.metric, UInt64(max(0, usage.maxDescriptors)))
+    page.sample(GaugeMetric.processorTime.metric, real: usage.cpuSeconds)
+  }
+}

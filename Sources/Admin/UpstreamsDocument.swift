@@ -1,0 +1,101 @@
+import Balancing
+import Proxy
+import Telemetry
+
+/// `GET /v1/upstreams`: each backend of the running configuration and what became of the requests
+/// sent to it.
+public struct UpstreamsDocument: Codable, Sendable {
+  public struct Upstream: Codable, Sendable {
+    public var name: String
+    /// As `balance` is written.
+    public var balance: String
+    public var backends: [Backend]
+  }
+
+  public struct Backend: Codable, Sendable {
+    public var name: String
+    public var address: String
+    public var weight: Int
+    public var backup: Bool
+    public var inFlight: Int
+    /// Steered around for a moment after a failed connect.
+    public var held: Bool
+    public var attempts: UInt64
+    public var responses: StatusClasses
+    /// Failed attempts by the error type that RFC 9209 gives them; those that happened.
+    public var failures: [String: UInt64]
+    public var retriedAway: UInt64
+    public var spills: UInt64
+    public var connectionsOpened: UInt64
+    public var connectionsReused: UInt64
+    public var requestBytes: UInt64
+    public var responseBytes: UInt64
+    /// From the first octet of an attempt to the head of its response; absent before the first.
+    public var latencyMs: Quantiles?
+  }
+
+  public var upstreams: [Upstream]
+
+  init(_ state: AdminState) {
+    let sums = state.sums
+    upstreams = zip(state.snapshot.options.upstreams, state.liveBackends()).map {
+      options, backends in
+      Upstream(
+        name: options.name, balance: options.balance.written,
+        backends: backends.map { Backend($0, sums) })
+    }
+  }
+}
+
+extension UpstreamsDocument.Backend {
+  fileprivate init(_ backend: LiveBackend, _ sums: MetricsSums) {
+    let id = backend.id
+    name = backend.options.name
+    address = backend.options.address.description
+    weight = backend.options.weight
+    backup = backend.options.isBackup
+    inFlight = backend.inFlight
+    held = backend.isHeld
+    attempts = sums.count(.attempts, backend: id)
+    responses = StatusClasses { sums.count(.responses(status: $0), backend: id) }
+    failures = [:]
+    for counter in BackendCounter.allCases {
+      guard let label = counter.metric.fixedLabel, label.name == "error" else { continue }
+      let count = sums.count(counter, backend: id)
+      if count > 0 { failures[label.value] = count }
+    }
+    retriedAway = sums.count(.retriedAway, backend: id)
+    spills = sums.count(.spills, backend: id)
+    connectionsOpened = sums.count(.connectionsOpened, backend: id)
+    connectionsReused = sums.count(.connectionsReused, backend: id)
+    requestBytes = sums.count(.requestOctets, backend: id)
+    responseBytes = sums.count(.responseOctets, backend: id)
+    latencyMs = Quantiles(sums.latency(backend: id))
+  }
+}
+
+extension BalancePolicy {
+  /// As in a configuration.
+  fileprivate var written: String {
+    switch self {
+    case .roundRobin: "round-robin"
+    case .leastConnections: "least-connections"
+    case .twoChoices: "two-choices"
+    case .hash(let options):
+      "hash \(options.key.written)" + (options.bound.map { " bound=\($0)" } ?? "")
+    }
+  }
+}
+
+extension HashKey {
+  fileprivate var written: String {
+    switch self {
+    case .path: "path"
+    case .url: "url"
+    case .clientAddress: "client-address"
+    case .header(let name): "header \(name)"
+    case .cookie(let name): "cookie \(name)"
+    case .query(let name): "query \(name)"
+    }
+  }
+}

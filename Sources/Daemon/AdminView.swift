@@ -1,0 +1,57 @@
+import Admin
+import Glibc
+import Primitives
+import Telemetry
+
+extension Daemon {
+  /// What the admin endpoint may know, as of now.
+  func adminState() -> AdminState {
+    let now = MonotonicTime.now()
+    return AdminState(
+      version: Version.text, instance: instance, processID: Int(getpid()),
+      workers: workers.seats.map(\.metrics), snapshot: snapshot, shared: shared,
+      lastReload: lastReload, isDraining: isDraining, startedAt: startedAtWall,
+      uptime: now - startedAt, now: now, droppedLogLines: accessLog?.droppedLines ?? 0,
+      usage: { [descriptorLimit] in ProcessUsage(descriptorLimit: descriptorLimit) })
+  }
+}
+
+extension ProcessUsage {
+  /// Of this process; 0 where the kernel does not tell (`/proc` hidden).
+  init(descriptorLimit: Int) {
+    self.init(
+      residentBytes: ProcessUsage.residentBytes(), openDescriptors: ProcessUsage.descriptors(),
+      maxDescriptors: descriptorLimit, cpuSeconds: ProcessUsage.cpuSeconds())
+  }
+
+  /// The second number of /proc/self/statm, in pages.
+  private static func residentBytes() -> Int {
+    let file = open("/proc/self/statm", O_RDONLY | O_CLOEXEC)
+    guard file >= 0 else { return 0 }
+    defer { close(file) }
+    var bytes = [UInt8](repeating: 0, count: 128)
+    let count = read(file, &bytes, bytes.count)
+    guard count > 0 else { return 0 }
+    let words = bytes[..<count].split(separator: UInt8(ascii: " "))
+    guard words.count > 1 else { return 0 }
+    return (Array(words[1]).withByteView { $0.decimal } ?? 0) * sysconf(Int32(_SC_PAGESIZE))
+  }
+
+  /// Entries of /proc/self/fd but `.`, `..` and the one that reads them.
+  private static func descriptors() -> Int {
+    guard let folder = opendir("/proc/self/fd") else { return 0 }
+    defer { closedir(folder) }
+    var count = 0
+    while readdir(folder) != nil { count += 1 }
+    return max(0, count - 3)
+  }
+
+  private static func cpuSeconds() -> Double {
+    var usage = rusage()
+    guard getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage) == 0 else { return 0 }
+    let micros =
+      (usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1_000_000
+      + usage.ru_utime.tv_usec + usage.ru_stime.tv_usec
+    return Double(micros) / 1_000_000
+  }
+}
