@@ -26,7 +26,7 @@ public struct BufferPool: ~Copyable {
   }
 
   deinit {
-    for unsafe region in unsafe regions {
+    for unsaferegion in unsafe regions {
       unsafe munmap(region, Self.blocksPerRegion * Self.blockBytes)
     }
   }
