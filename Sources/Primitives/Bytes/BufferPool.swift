@@ -26,7 +26,7 @@ public struct BufferPool: ~Copyable {
   }
 
   deinit {
-    for unsaferegion in unsafe regions {
+    while let region = unsafe regions.popLast() {
       unsafe munmap(region, Self.blocksPerRegion * Self.blockBytes)
     }
   }
