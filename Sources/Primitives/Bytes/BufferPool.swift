@@ -26,8 +26,8 @@ public struct BufferPool: ~Copyable {
   }
 
   deinit {
-    while let region = unsafe regions.popLast() {
-      unsafe munmap(region, Self.blocksPerRegion * Self.blockBytes)
+    for index in unsafe regions.indices {
+      unsafe munmap(regions[index], Self.blocksPerRegion * Self.blockBytes)
     }
   }
 
