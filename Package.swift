@@ -36,7 +36,7 @@ let package = Package(
     // Layer 1
     .target(name: "Primitives", dependencies: ["CLinux", "CXXHash"], swiftSettings: pure),
     // Layer 2
-    .target(name: "HTTP", dependencies: ["Primitives"], swiftSettings: pure),
+    .target(name: "HTTP", dependencies: ["CLinux", "Primitives"], swiftSettings: pure),
     .target(name: "Balancing", dependencies: ["Primitives"], swiftSettings: pure),
     .target(name: "Resilience", dependencies: ["Primitives"], swiftSettings: pure),
     .target(name: "Telemetry", dependencies: ["Primitives"], swiftSettings: pure),

@@ -129,7 +129,6 @@ extension Worker {
     // other may be about to.
     let mayCloseAtOnce =
       exchange.pointee.clientAskedClose && exchange.pointee.request.isComplete
-      && !exchange.pointee.leavesContent
     forgetExchange(handle, exchange, connection)
     connection.pointee.wire.input.unpin()
     guard keepsClient else {
