@@ -113,5 +113,21 @@ let package = Package(
       name: "AdminTests",
       dependencies: ["Admin", "Primitives", "HTTP", "Balancing", "Telemetry", "Routing", "Proxy"],
       swiftSettings: [.treatAllWarnings(as: .error)]),
+    // Tests of the data plane's modules
+    .testTarget(
+      name: "PrimitivesTests", dependencies: ["Primitives"], swiftSettings: testing),
+    .testTarget(
+      name: "HTTPTests", dependencies: ["HTTP", "Primitives"], swiftSettings: testing),
+    .testTarget(
+      name: "HTTP1Tests", dependencies: ["HTTP1", "HTTP", "Primitives"], swiftSettings: testing),
+    .testTarget(
+      name: "TransportTests", dependencies: ["CLinux", "Transport", "Primitives"],
+      swiftSettings: testing),
+    .testTarget(
+      name: "ProxyTests",
+      dependencies: [
+        "CLinux", "Proxy", "Transport", "Resilience", "HTTP1", "HTTP", "Primitives",
+      ],
+      swiftSettings: testing),
   ]
 )

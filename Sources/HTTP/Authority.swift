@@ -10,11 +10,11 @@ public enum Authority {
   /// Throws 400 for an empty host, user information, a port outside 1–65535, or any byte that no
   /// host name or address literal has.
   public static func normalize(_ bytes: ByteView) throws(HeadFault) -> ByteRange {
+    bytes.lowercaseInPlace()
     var end: Int
     if bytes.count > 0, bytes[0] == UInt8(ascii: "[") {
       end = try endOfAddressLiteral(bytes)
     } else {
-      bytes.lowercaseInPlace()
       end = bytes.endOfHostName
     }
     guard end > 0 else { throw .bad("empty or malformed host") }

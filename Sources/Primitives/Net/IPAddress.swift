@@ -182,7 +182,9 @@ public struct IPNetwork: Sendable, Hashable, BitwiseCopyable {
     let width = address.isV4 ? 32 : 128
     var length = width
     if parts.count == 2 {
-      guard let given = Int(parts[1]), (0...width).contains(given) else { return nil }
+      // `Int` alone would take a sign, too.
+      guard parts[1].utf8.allSatisfy(ASCII.isDigit), let given = Int(parts[1]), given <= width
+      else { return nil }
       length = given
     }
     self.address = address
