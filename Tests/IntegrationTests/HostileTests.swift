@@ -202,7 +202,7 @@ import Testing
         if held.count > 20 { held.remove(at: dice.roll(held.count)).reset() }
         if number % 200 == 0 { #expect(try daemon.get("/bytes/1").body.count == 1) }
       }
-      held.forEach { $0.reset() }
+      for client in held { client.reset() }
       held = []
       #expect(try daemon.get("/bytes/2").body.count == 2)
       let descriptors = {
