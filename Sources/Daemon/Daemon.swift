@@ -53,7 +53,7 @@ public final class Daemon {
     log = EventLog(level: .info)
     guard var options = Daemon.load(path, environment, log) else { return nil }
     log.setLevel(options.logLevel)
-    descriptorLimit = DescriptorLimit.raise()
+    descriptorLimit = DescriptorLimit.raise(for: options)
     DescriptorLimit.fit(&options, limit: descriptorLimit, log: log)
     self.options = options
     var random = SystemRandomNumberGenerator()
