@@ -251,12 +251,15 @@ struct RedirectTemplate: Sendable {
     let variables: [(String, Part)] = [
       ("$request-uri", .requestURI), ("$host", .host), ("$path", .path), ("$query", .query),
     ]
-    while let dollar = rest.firstIndex(of: "$") {
-      let found = variables.first { rest[dollar...].hasPrefix($0.0) }
-      guard let found else { break }
+    var search = rest.startIndex
+    while let dollar = rest[search...].firstIndex(of: "$") {
+      search = rest.index(after: dollar)
+      // A dollar that begins no variable stands for itself.
+      guard let found = variables.first(where: { rest[dollar...].hasPrefix($0.0) }) else { continue }
       if dollar > rest.startIndex { parts.append(.literal(Array(rest[..<dollar].utf8))) }
       parts.append(found.1)
       rest = rest[dollar...].dropFirst(found.0.count)
+      search = rest.startIndex
     }
     if !rest.isEmpty { parts.append(.literal(Array(rest.utf8))) }
     self.parts = parts

@@ -88,7 +88,7 @@ import Testing
         ? parsedBySystem(text, AF_INET6)
         : parsedBySystem(text, AF_INET).map { [UInt8](repeating: 0, count: 10) + [255, 255] + $0 }
       let found = IPAddress(text).map { address in (0..<16).map { address.octet($0) } }
-      #expect(found == expected, "\(text)")
+      if found != expected { Issue.record("\(text): \(String(describing: found))") }
     }
   }
 

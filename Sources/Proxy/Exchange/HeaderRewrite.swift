@@ -18,8 +18,11 @@ enum HeaderRewrite {
   /// Dropped from every response; framing is written anew.
   static let responseDrops: FieldSet = FieldSet.hopByHop.union(FieldSet(.contentLength))
 
-  /// Fields that a `Connection` field cannot remove (rule 16).
-  private static let unremovable = FieldSet(.host, .contentLength, .transferEncoding)
+  /// Fields that a `Connection` field cannot remove (rule 16): framing, and what weir answers for
+  /// even where it passes on what a trusted peer said.
+  private static let unremovable = FieldSet(
+    .host, .contentLength, .transferEncoding, .xForwardedHost, .xForwardedPort, .xForwardedProto,
+    .xRequestId)
 
   /// The parts of a request that come from the exchange, not from its head.
   struct RequestContext {
