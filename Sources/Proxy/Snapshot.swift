@@ -255,7 +255,8 @@ struct RedirectTemplate: Sendable {
     while let dollar = rest[search...].firstIndex(of: "$") {
       search = rest.index(after: dollar)
       // A dollar that begins no variable stands for itself.
-      guard let found = variables.first(where: { rest[dollar...].hasPrefix($0.0) }) else { continue }
+      guard let found = variables.first(where: { rest[dollar...].hasPrefix($0.0) })
+      else { continue }
       if dollar > rest.startIndex { parts.append(.literal(Array(rest[..<dollar].utf8))) }
       parts.append(found.1)
       rest = rest[dollar...].dropFirst(found.0.count)
