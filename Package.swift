@@ -36,7 +36,7 @@ let package = Package(
     // Layer 1
     .target(name: "Primitives", dependencies: ["CLinux", "CXXHash"], swiftSettings: pure),
     // Layer 2
-    .target(name: "HTTP", dependencies: ["Primitives"], swiftSettings: pure),
+    .target(name: "HTTP", dependencies: ["CLinux", "Primitives"], swiftSettings: pure),
     .target(name: "Balancing", dependencies: ["Primitives"], swiftSettings: pure),
     .target(name: "Resilience", dependencies: ["Primitives"], swiftSettings: pure),
     .target(name: "Telemetry", dependencies: ["Primitives"], swiftSettings: pure),
@@ -67,8 +67,8 @@ let package = Package(
     .target(
       name: "Daemon",
       dependencies: [
-        "CLinux", "Primitives", "HTTP", "HTTP1", "Balancing", "Telemetry", "Routing",
-        "Transport", "Proxy", "Admin", "Config",
+        "CLinux", "Primitives", "HTTP", "HTTP1", "Telemetry", "Routing", "Transport", "Proxy",
+        "Admin", "Config",
       ],
       swiftSettings: edge),
     // Layer 9
@@ -108,6 +108,11 @@ let package = Package(
       name: "IntegrationTests", dependencies: ["TestSupport"], swiftSettings: testing),
     .testTarget(name: "TidyTests", swiftSettings: testing),
     .testTarget(name: "BudgetTests", dependencies: ["TestSupport"], swiftSettings: testing),
+    // Tests of the admin endpoint
+    .testTarget(
+      name: "AdminTests",
+      dependencies: ["Admin", "Primitives", "HTTP", "Balancing", "Telemetry", "Routing", "Proxy"],
+      swiftSettings: [.treatAllWarnings(as: .error)]),
     // Tests of the data plane's modules
     .testTarget(
       name: "PrimitivesTests", dependencies: ["Primitives"], swiftSettings: testing),

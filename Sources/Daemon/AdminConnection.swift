@@ -168,7 +168,9 @@ final class AdminConnection {
       return
     }
     if head.expectsContinue { output += Array("HTTP/1.1 100 Continue\r\n\r\n".utf8) }
-    phase = .content(request, ContentReader(
+    phase = .content(
+      request,
+      ContentReader(
         head.framing, limits: limits, maxBytes: AdminConnection.maxContentBytes))
     deadline = now + AdminConnection.contentTimeout
     if head.expectsContinue { _ = send(now) }

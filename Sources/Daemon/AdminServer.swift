@@ -17,7 +17,7 @@ final class AdminServer {
   }
 
   private static let maxConnections = 64
-  private static let backlog = 64
+  private static let backlog = 256
   private static let acceptsPerTurn = 16
   /// While the process has no descriptor left.
   private static let acceptPause = TimeAmount.milliseconds(100)

@@ -53,13 +53,14 @@ public final class Daemon {
     log = EventLog(level: .info)
     guard var options = Daemon.load(path, environment, log) else { return nil }
     log.setLevel(options.logLevel)
-    descriptorLimit = DescriptorLimit.raise()
+    descriptorLimit = DescriptorLimit.raise(for: options)
     DescriptorLimit.fit(&options, limit: descriptorLimit, log: log)
     self.options = options
     var random = SystemRandomNumberGenerator()
     let seed = random.next()
     shared = SharedState(seed: seed)
-    instance = options.name ?? Daemon.randomName(seed)
+    // Not from the seed: the name is sent to everybody.
+    instance = options.name ?? Daemon.randomName(random.next())
     do {
       snapshot = try Snapshot(options, generation: 1, name: instance, shared: shared)
     } catch {
@@ -105,7 +106,8 @@ public final class Daemon {
     var sockets = [[WorkerListener]](repeating: [], count: count)
     for (index, listener) in options.listeners.enumerated() {
       for address in listener.bind {
-        let endpoint = Endpoint(address)
+        let endpoint = Daemon.endpoint(address)
+        try Listener.requireFree(endpoint)
         for worker in 0..<count {
           let socket = try Listener(endpoint, backlog: listener.backlog, sharesPort: count > 1)
           sockets[worker].append(WorkerListener(socket: socket, options: index))
@@ -113,6 +115,14 @@ public final class Daemon {
       }
     }
     return sockets
+  }
+
+  /// `:port` is every address of both families, or of IPv4 where the machine has no IPv6.
+  private static func endpoint(_ address: SocketAddress) -> Endpoint {
+    guard case .ip(IPAddress(high: 0, low: 0), let port) = address, !Endpoint.hasIPv6 else {
+      return Endpoint(address)
+    }
+    return Endpoint(.ip(IPAddress(v4: 0), port: port))
   }
 
   // MARK: The control loop

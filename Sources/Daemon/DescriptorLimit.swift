@@ -8,19 +8,27 @@ enum DescriptorLimit {
   /// the admin endpoint.
   private static let reserved = 256
 
-  /// Raises the soft limit to the hard one and returns it.
-  static func raise() -> Int {
+  /// Raises the limit to what the options want, as far as the process may: always up to the hard
+  /// limit, beyond it only with CAP_SYS_RESOURCE. Returns the limit in force.
+  static func raise(for options: ProxyOptions) -> Int {
     var limit = rlimit()
-    guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return 1024 }
-    limit.rlim_cur = limit.rlim_max
-    setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+    let resource = __rlimit_resource_t(RLIMIT_NOFILE.rawValue)
+    guard getrlimit(resource, &limit) == 0 else { return 1024 }
+    let wanted = rlim_t(clamping: options.maxConnections / 2 * 3 + reserved)
+    var raised = rlimit(rlim_cur: wanted, rlim_max: wanted)
+    if limit.rlim_max >= wanted || setrlimit(resource, &raised) != 0 {
+      limit.rlim_cur = limit.rlim_max
+      setrlimit(resource, &limit)
+    }
+    getrlimit(resource, &limit)
     return Int(clamping: limit.rlim_cur)
   }
 
-  /// `max-connections` lowered to what the limit holds, each client with a backend connection of
-  /// its own; says so.
+  /// `max-connections` lowered to what the limit holds, and says so. A third is kept for backends:
+  /// most clients of a keep-alive front are idle, and when descriptors do run out the longest idle
+  /// ones give way.
   static func fit(_ options: inout ProxyOptions, limit: Int, log: EventLog) {
-    let room = max(16, (limit - reserved) / 2)
+    let room = max(16, (limit - reserved) / 3 * 2)
     guard options.maxConnections > room else { return }
     log.warning(
       "max-connections \(options.maxConnections) lowered to \(room): the descriptor limit is "

@@ -32,11 +32,18 @@ final class WorkerThreads {
           let worker = Worker(
             snapshot: snapshot, shared: shared, mailbox: seat.mailbox, listeners: sockets,
             metrics: seat.metrics, log: AccessLogBuffer(log, format),
-            seed: seed &+ UInt64(index) &* 0x9E37_79B9_7F4A_7C15)
+            seed: WorkerThreads.seed(seed, index))
           worker?.run()
           ended.signal()
         })
     }
+  }
+
+  /// Far apart in the generator's one long sequence: seeds that differ by its own step would give
+  /// the workers the same numbers one place later, and two requests the same id.
+  private static func seed(_ seed: UInt64, _ index: Int) -> UInt64 {
+    var random = SeededRandom(seed: seed ^ ~UInt64(index))
+    return random.next()
   }
 
   func post(_ message: WorkerMessage) {

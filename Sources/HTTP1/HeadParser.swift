@@ -148,7 +148,9 @@ public enum HeadParser {
     head.version = start[7] == UInt8(ascii: "1") ? .http11 : .http10
     head.status = status
     var reasonStart = 12
-    if start[12] == space { reasonStart = 13 } else if start[12] != cr {
+    if start[12] == space {
+      reasonStart = 13
+    } else if start[12] != cr {
       throw .bad("malformed status line")
     }
     let reasonEnd = bytes.endOfFieldValue(from: reasonStart)

@@ -10,6 +10,8 @@ import Transport
 final class BlockingSocket {
   private static let room = [UInt8](repeating: 0, count: 16 * 1024)
 
+  private static let queuePauseMicroseconds: UInt32 = 5000
+
   private let descriptor: Int32
 
   /// Takes over a nonblocking descriptor.
@@ -17,12 +19,17 @@ final class BlockingSocket {
 
   /// Connects, or throws the reason as a person would say it.
   init(to address: SocketAddress, within time: TimeAmount) throws(ConnectFault) {
-    let made = Endpoint(address).connect()
+    let deadline = MonotonicTime.now() + time
+    let endpoint = Endpoint(address)
+    var made = endpoint.connect()
+    // A unix socket whose queue is full says so at once, instead of letting the caller wait.
+    while made == -EAGAIN, MonotonicTime.now() < deadline {
+      usleep(BlockingSocket.queuePauseMicroseconds)
+      made = endpoint.connect()
+    }
     guard made >= 0 else { throw ConnectFault(code: -made) }
     descriptor = made
-    guard wait(POLLOUT, until: MonotonicTime.now() + time) else {
-      throw ConnectFault(code: ETIMEDOUT)
-    }
+    guard wait(POLLOUT, until: deadline) else { throw ConnectFault(code: ETIMEDOUT) }
     let error = SocketCalls.pendingError(descriptor)
     guard error == 0 else { throw ConnectFault(code: error) }
   }

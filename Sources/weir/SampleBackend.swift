@@ -136,8 +136,8 @@ private final class SampleConversation {
     head += "Server: sample-\(name)\r\nContent-Type: \(page.contentType)\r\n"
     head += "Content-Length: \(page.text.utf8.count + page.fillBytes)\r\n"
     if !request.wantsKeepAlive { head += "Connection: close\r\n" }
-    guard socket.send(Array("\(head)\r\n\(request.isHead ? "" : page.text)".utf8), until: deadline())
-    else { return false }
+    let start = "\(head)\r\n\(request.isHead ? "" : page.text)"
+    guard socket.send(Array(start.utf8), until: deadline()) else { return false }
     var left = request.isHead ? 0 : page.fillBytes
     let block = [UInt8](repeating: UInt8(ascii: "."), count: min(left, 64 * 1024))
     while left > 0 {

@@ -199,7 +199,7 @@ import Testing
     let before = try processorSeconds(daemon.pid)
     _ = held.last!.staysSilent(for: 1)
     #expect(try processorSeconds(daemon.pid) - before < 0.1, "spins while it waits")
-    held.forEach { $0.close() }
+    for client in held { client.close() }
     held = []
     let isServing = Poll.until(.after(5)) { (try? daemon.get("/bytes/4").body.count) == 4 }
     #expect(isServing)

@@ -137,7 +137,7 @@ private func spawn(
   }
   let arguments = command.map { strdup($0) } + [nil]
   let environment = variables.map { strdup("\($0.key)=\($0.value)") } + [nil]
-  defer { (arguments + environment).forEach { free($0) } }
+  defer { for text in arguments + environment { free(text) } }
   var pid: pid_t = 0
   let result = posix_spawnp(&pid, command[0], &actions, nil, arguments, environment)
   guard result == 0 else { throw WireError.system("spawn \(command[0])", result) }

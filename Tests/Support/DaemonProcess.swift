@@ -170,16 +170,19 @@ public final class DaemonProcess: Sendable {
 
 /// Starts a daemon, hands it to `body`, and stops it with every check of `DaemonProcess.stop`.
 public func withDaemon<Result>(
-  _ configuration: DaemonConfiguration, _ body: (DaemonProcess) throws -> Result
+  _ configuration: DaemonConfiguration, stopsWithin seconds: Double = 10,
+  _ body: (DaemonProcess) throws -> Result
 ) throws -> Result {
   let daemon = try DaemonProcess(configuration)
   let result: Result
   do {
     result = try body(daemon)
   } catch {
-    throw TestFailure("\(error)\n--- daemon ---\n\(daemon.process.output.suffix(4000))")
+    let ending = daemon.process.ending.map { "\($0)" } ?? "running"
+    let output = daemon.process.output.suffix(4000)
+    throw TestFailure("\(error)\n--- daemon (\(ending)) ---\n\(output)")
   }
-  try daemon.stop()
+  try daemon.stop(within: seconds)
   return result
 }
 

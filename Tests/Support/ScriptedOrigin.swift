@@ -128,7 +128,13 @@ public enum Ports {
   }
 
   static func listen(host: String, port: UInt16) throws -> (descriptor: Int32, port: UInt16) {
-    let port = port == 0 ? take() : port
+    // Another process may take a port between the look and the bind.
+    if port == 0 {
+      for _ in 0..<20 {
+        if let bound = try? listen(host: host, port: take()) { return bound }
+      }
+      throw TestFailure("no port to listen on at \(host)")
+    }
     let descriptor = socket(
       AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
     guard descriptor >= 0 else { throw WireError.system("socket", errno) }

@@ -49,12 +49,15 @@ import Testing
   }
 
   @Test func `counts below the exported bounds are exact`() {
-    let latency = WorkerMetrics().route(0)
+    // Handles to cells are good only as long as the metrics that own them.
+    let metrics = WorkerMetrics()
+    let latency = metrics.route(0)
     for value in [0, 127, 128, 129, 255, 256, 1023, 1024, 1 << 26, 1 << 40] as [UInt64] {
       latency.latency.record(microseconds: value)
     }
     let below = latency.latency.snapshot().countsBelowBounds()
     #expect(Array(below.prefix(5)) == [2, 5, 6, 7, 8])
     #expect(below.last == 8)
+    withExtendedLifetime(metrics) {}
   }
 }

@@ -26,8 +26,8 @@ public struct BufferPool: ~Copyable {
   }
 
   deinit {
-    for unsafe region in unsafe regions {
-      unsafe munmap(region, Self.blocksPerRegion * Self.blockBytes)
+    for index in unsafe regions.indices {
+      unsafe munmap(regions[index], Self.blocksPerRegion * Self.blockBytes)
     }
   }
 

@@ -104,13 +104,13 @@ struct Exchange: BitwiseCopyable {
   var keepsClient: Bool
   /// The client said itself that it would send nothing more.
   var clientAskedClose: Bool
-  /// Content of the request was left unread: the client may still be sending.
-  var leavesContent = false
   var acceptsTrailers: Bool
   var mustContinue: Bool
   var asksUpgrade = false
   /// The backend connection cannot be used again after this exchange.
   var spoilsUpstream = false
+  /// The backend takes no more of the request in this attempt; it may have answered before.
+  var requestIsStopped = false
   /// The backend connection had served other requests before.
   var isPooled = false
   /// A pooled connection turned out to be closed: the next one must be new.
@@ -141,4 +141,7 @@ struct Exchange: BitwiseCopyable {
   var requestID: (UInt64, UInt64) = (0, 0)
   var requestIDRange = ByteRange.empty
   var version: HTTPVersion
+
+  /// Some of the request is still to be moved to the backend.
+  var movesRequest: Bool { !request.isComplete && !requestIsStopped }
 }

@@ -99,6 +99,7 @@ extension Worker {
       exchange.pointee.retry = Retry(limit: plan.attempts, isReplayable: isReplayable)
       attempt(handle, exchange, plan)
     case .respond(let status, let contentType, let body):
+      if !exchange.pointee.isHead { exchange.pointee.response.octets = body.count }
       answer(handle) { sink, context in
         LocalResponse.append(
           fixed: status, contentType: contentType, body: body, edits: route.responseEdits,

@@ -45,7 +45,6 @@ extension Worker {
         closes: !exchange.pointee.keepsClient,
         clientIsHTTP10: exchange.pointee.clientIsHTTP10, isHead: exchange.pointee.isHead))
     exchange.pointee.hasAnswered = true
-    exchange.pointee.firstOctetAt = now
     let sent = !sink.overflowed && client.pointee.wire.send(sink.view, .empty, &pool)
     guard sent else { return abandon(handle, .clientLeft) }
     exchange.pointee.phase = .flushing
@@ -129,7 +128,6 @@ extension Worker {
     // other may be about to.
     let mayCloseAtOnce =
       exchange.pointee.clientAskedClose && exchange.pointee.request.isComplete
-      && !exchange.pointee.leavesContent
     forgetExchange(handle, exchange, connection)
     connection.pointee.wire.input.unpin()
     guard keepsClient else {

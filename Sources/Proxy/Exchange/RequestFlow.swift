@@ -20,7 +20,7 @@ extension Worker {
     switch exchange.pointee.phase {
     case .connecting: break
     case .awaitingHead, .relaying, .tunnel:
-      if !exchange.pointee.request.isComplete || exchange.pointee.phase == .tunnel {
+      if exchange.pointee.movesRequest || exchange.pointee.phase == .tunnel {
         guard continueRequest(handle, exchange) else { return }
       }
       // Octets of a response wait for a client that can take them again.
@@ -44,7 +44,7 @@ extension Worker {
   ) {
     let client = downstreams[exchange.pointee.downstream]
     let upstream = upstreams[exchange.pointee.upstream]
-    if !exchange.pointee.request.isComplete { noteBodyWait(exchange, endsWait: true) }
+    if !exchange.pointee.request.isComplete { noteBodyWait(exchange) }
     let outcome = relay.pump(
       from: client.pointer(to: \.wire)!, to: upstream.pointer(to: \.wire)!,
       content: &exchange.pointee.request, head: &head, limits: HeadLimits(), pool: &pool)
@@ -97,7 +97,7 @@ extension Worker {
     upstreams[exchange.pointee.upstream].pointee.deadline = .never
   }
 
-  private func noteBodyWait(_ exchange: UnsafeMutablePointer<Exchange>, endsWait: Bool) {
+  private func noteBodyWait(_ exchange: UnsafeMutablePointer<Exchange>) {
     guard exchange.pointee.bodyWaitSince > .zero else { return }
     let waited = now - exchange.pointee.bodyWaitSince
     exchange.pointee.bodyWaited.nanoseconds += max(0, waited.nanoseconds)
@@ -117,11 +117,7 @@ extension Worker {
     _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>
   ) {
     exchange.pointee.spoilsUpstream = true
-    exchange.pointee.request.isComplete = true
-    if !clientHasSentAll(exchange) {
-      exchange.pointee.leavesContent = true
-      exchange.pointee.keepsClient = false
-    }
+    exchange.pointee.requestIsStopped = true
     relay.endSplicing(&exchange.pointee.request)
     let upstream = upstreams[exchange.pointee.upstream]
     upstream.pointee.wire.mayRead = true
@@ -129,12 +125,6 @@ extension Worker {
     if exchange.pointee.phase == .awaitingHead || exchange.pointee.phase == .relaying {
       pumpResponse(handle, exchange)
     }
-  }
-
-  /// Whether nothing of the request's content is left to come.
-  private func clientHasSentAll(_ exchange: UnsafeMutablePointer<Exchange>) -> Bool {
-    exchange.pointee.request.source == .none
-      || (exchange.pointee.request.source == .length && exchange.pointee.request.remaining == 0)
   }
 
   // MARK: Backend connections
@@ -147,7 +137,7 @@ extension Worker {
     case .busy:
       let exchangeHandle = connection.pointee.exchange
       let exchange = exchanges[exchangeHandle]
-      if !exchange.pointee.request.isComplete || !connection.pointee.wire.output.isEmpty {
+      if exchange.pointee.movesRequest || !connection.pointee.wire.output.isEmpty {
         guard continueRequest(exchangeHandle, exchange) else { return }
         guard exchange.pointee.upstream == handle else { return }
       }
@@ -221,6 +211,7 @@ extension Worker {
       metrics.backend(Int(exchange.pointee.backend)).add(.retriedAway)
       releaseUpstream(exchange, isReusable: false)
       exchange.pointee.spoilsUpstream = false
+      exchange.pointee.requestIsStopped = false
       exchange.pointee.failure = failure
       exchange.pointee.wantsNewConnection = exchange.pointee.isPooled
       attempt(handle, exchange, plan)

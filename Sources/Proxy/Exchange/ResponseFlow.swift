@@ -190,7 +190,8 @@ extension Worker {
     case .yields:
       queue(exchange.pointee.downstream, client)
       queue(exchange.pointee.upstream, upstream)
-    case .sourceEnded, .sinkFailed, .malformed, .overLimit, .exhausted: return endTunnel(handle, exchange)
+    case .sourceEnded, .sinkFailed, .malformed, .overLimit, .exhausted:
+      return endTunnel(handle, exchange)
     case .needsSource, .needsSink, .complete: break
     }
     // A direction that has ended is closed behind its last octet; the other goes on.

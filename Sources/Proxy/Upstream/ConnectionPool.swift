@@ -93,9 +93,12 @@ extension Worker {
     backends[backend].idle.count -= 1
   }
 
-  /// Begins a connection; `nil` where that failed at once, with the errno in `connectError`.
+  /// Begins a connection. Where descriptors have run out, the longest idle client gives way.
   func connect(_ backend: Int) -> Result<Handle, ConnectFailure> {
-    let descriptor = backends[backend].state.endpoint.connect()
+    var descriptor = backends[backend].state.endpoint.connect()
+    if SocketCalls.isExhausted(-descriptor), closeOldestIdle(1) {
+      descriptor = backends[backend].state.endpoint.connect()
+    }
     guard descriptor >= 0 else { return .failure(ConnectFailure(code: -descriptor)) }
     let record = UpstreamConnection(descriptor: descriptor, backend: Int32(backend))
     guard let handle = upstreams.insert(record), poller.add(connection: descriptor, handle) else {
@@ -134,12 +137,13 @@ extension Worker {
   }
 }
 
-/// Why a connection could not even begin: an errno, or 0 where our own tables are full.
+/// Why a connection could not even begin: an errno, or 0 where our own tables are full. What has
+/// run out on our side is not the backend's failure.
 struct ConnectFailure: Error, BitwiseCopyable {
   let code: Int32
 
   var termination: Termination {
-    if code == 0 { return .exhausted }
+    if code == 0 || SocketCalls.isExhausted(code) { return .exhausted }
     return code == SocketCalls.refused ? .connectRefused : .connectFailed
   }
 }

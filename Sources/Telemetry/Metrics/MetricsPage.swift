@@ -77,39 +77,45 @@ extension PrometheusText {
     let used = routes.filter { sums.isUsed(route: $0.id) }
     for family in families(RouteCounter.allCases) {
       for route in used {
-        for counter in family {
-          sample(counter.metric, values: [route.name], sums.count(counter, route: route.id))
+        for (counter, metric) in family {
+          sample(metric, values: [route.name], sums.count(counter, route: route.id))
         }
       }
     }
+    let routeLatency = HistogramMetric.routeLatency.metric
     for route in used {
       histogram(
-        HistogramMetric.routeLatency.metric, values: [route.name], sums.latency(route: route.id))
+        routeLatency, values: [route.name], sums.latency(route: route.id))
     }
     for family in families(BackendCounter.allCases) {
       for backend in backends {
-        for counter in family {
+        for (counter, metric) in family {
           sample(
-            counter.metric, values: [backend.upstream, backend.name],
+            metric, values: [backend.upstream, backend.name],
             sums.count(counter, backend: backend.id))
         }
       }
     }
+    let backendLatency = HistogramMetric.backendLatency.metric
     for backend in backends {
       histogram(
-        HistogramMetric.backendLatency.metric, values: [backend.upstream, backend.name],
+        backendLatency, values: [backend.upstream, backend.name],
         sums.latency(backend: backend.id))
     }
   }
 
-  /// Counters of the same family together: their samples must not be scattered.
-  private func families<Counter: CatalogCounter>(_ counters: [Counter]) -> [[Counter]] {
-    var result: [[Counter]] = []
+  /// Counters of the same family together: their samples must not be scattered. Descriptions are
+  /// made once for a page, not for every sample of it.
+  private func families<Counter: CatalogCounter>(
+    _ counters: [Counter]
+  ) -> [[(counter: Counter, metric: MetricDescription)]] {
+    var result: [[(counter: Counter, metric: MetricDescription)]] = []
     for counter in counters {
-      if let last = result.last?.last, last.metric.name == counter.metric.name {
-        result[result.count - 1].append(counter)
+      let metric = counter.metric
+      if let last = result.last?.last, last.metric.name == metric.name {
+        result[result.count - 1].append((counter, metric))
       } else {
-        result.append([counter])
+        result.append([(counter, metric)])
       }
     }
     return result

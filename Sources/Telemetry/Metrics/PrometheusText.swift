@@ -79,6 +79,11 @@ public struct PrometheusText {
   }
 
   private mutating func appendEscaped(_ value: String, quotes: Bool) {
+    // Nearly always there is nothing to escape, and a page may have a hundred thousand labels.
+    guard value.utf8.contains(where: { $0 == 0x5C || $0 == 0x0A || $0 == 0x22 }) else {
+      text += value
+      return
+    }
     for scalar in value.unicodeScalars {
       switch scalar {
       case "\\": text += "\\\\"

@@ -66,6 +66,14 @@ public final class Endpoint: Sendable {
     return -error
   }
 
+  /// Whether the machine can make IPv6 sockets at all.
+  public static var hasIPv6: Bool {
+    let probe = socket(AF_INET6, Int32(SOCK_STREAM.rawValue), 0)
+    guard probe >= 0 else { return false }
+    SocketCalls.close(probe)
+    return true
+  }
+
   static func setNoDelay(_ descriptor: Int32) {
     var one: Int32 = 1
     setsockopt(

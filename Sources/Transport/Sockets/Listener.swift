@@ -80,7 +80,8 @@ public struct Listener: Sendable {
     var status = stat()
     guard lstat(path, &status) == 0 else { return nil }
     guard status.st_mode & S_IFMT == S_IFSOCK else {
-      return ListenError(address: endpoint.address, call: "what is there is no socket", code: EEXIST)
+      return ListenError(
+        address: endpoint.address, call: "what is there is no socket", code: EEXIST)
     }
     let probe = endpoint.connect()
     // A full backlog is a listener, too.
@@ -91,6 +92,25 @@ public struct Listener: Sendable {
     }
     unlink(path)
     return nil
+  }
+
+  /// Throws where somebody listens on the address already. Sockets that share a port would bind
+  /// beside a stranger's without a word, and the kernel would give it a part of the connections.
+  public static func requireFree(_ endpoint: Endpoint) throws(ListenError) {
+    let probe = endpoint.makeSocket()
+    guard probe >= 0 else {
+      throw ListenError(address: endpoint.address, call: "socket", code: -probe)
+    }
+    defer { SocketCalls.close(probe) }
+    set(probe, SOL_SOCKET, SO_REUSEADDR, 1)
+    if endpoint.family == AF_INET6 { set(probe, Int32(IPPROTO_IPV6), IPV6_V6ONLY, 0) }
+    let bound = endpoint.octets.withUnsafeBytes { bytes in
+      bind(
+        probe, bytes.baseAddress?.assumingMemoryBound(to: sockaddr.self), socklen_t(bytes.count))
+    }
+    if bound != 0 {
+      throw ListenError(address: endpoint.address, call: "bind", code: weir_errno())
+    }
   }
 
   private func fail(_ call: StaticString) -> ListenError {

@@ -93,6 +93,14 @@ public enum SocketCalls {
   /// The error of a port where nobody listens.
   public static var refused: Int32 { ECONNREFUSED }
 
+  /// Whether this errno says that the process or the machine has run out of something.
+  public static func isExhausted(_ error: Int32) -> Bool {
+    switch error {
+    case EMFILE, ENFILE, ENOBUFS, ENOMEM, EADDRNOTAVAIL: true
+    default: false
+    }
+  }
+
   /// Whether an idle connection is still quiet: nothing to read, not closed, not failed.
   public static func isQuiet(_ descriptor: Int32) -> Bool {
     var octet: UInt8 = 0
