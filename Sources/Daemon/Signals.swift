@@ -15,7 +15,7 @@ final class Signals {
   let descriptor: Int32
 
   /// Blocks the signals in this thread and in every thread started after it, so it must come
-  /// before any of them. SIGPIPE is ignored: every send says so itself, but libraries may not.
+  /// before any of them. SIGPIPE is ignored: sends say so themselves, but splice cannot.
   init() {
     signal(SIGPIPE, SIG_IGN)
     var set = sigset_t()

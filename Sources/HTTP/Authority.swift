@@ -48,7 +48,9 @@ public enum Authority {
       else { throw .bad("malformed address literal in host") }
       index += 1
     }
-    guard index < bytes.count, index > 2 else {
+    // Rare enough for a string: names, not literals, are what clients send.
+    let literal = index < bytes.count ? bytes.slice(1, index).string : ""
+    guard literal.contains(":"), IPAddress(literal) != nil else {
       throw .bad("malformed address literal in host")
     }
     return index + 1

@@ -4,6 +4,7 @@ import Primitives
 public struct FieldSet: OptionSet, Sendable, BitwiseCopyable {
   public let rawValue: UInt64
 
+  @inlinable
   public init(rawValue: UInt64) { self.rawValue = rawValue }
 
   public init(_ names: FieldName...) { rawValue = names.reduce(0) { $0 | $1.bit } }

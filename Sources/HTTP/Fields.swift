@@ -55,7 +55,11 @@ public struct Fields: ~Copyable {
   @usableFromInline let storage: UnsafeMutablePointer<Field>
   @usableFromInline var used = 0
   /// Bit n: a field whose `FieldName` has raw value n is present.
-  @usableFromInline var present: UInt64 = 0
+  @usableFromInline var presentBits: UInt64 = 0
+
+  /// The known names that occur.
+  @inlinable @inline(__always)
+  public var present: FieldSet { FieldSet(rawValue: presentBits) }
 
   @inlinable @inline(__always)
   public var count: Int { used }
@@ -72,7 +76,7 @@ public struct Fields: ~Copyable {
 
   public mutating func removeAll() {
     used = 0
-    present = 0
+    presentBits = 0
   }
 
   /// False where the table is full.
@@ -81,12 +85,12 @@ public struct Fields: ~Copyable {
     guard used < Fields.hardLimit else { return false }
     unsafe storage[used] = field
     used += 1
-    present |= field.name.bit
+    presentBits |= field.name.bit
     return true
   }
 
   @inlinable @inline(__always)
-  public func contains(_ name: FieldName) -> Bool { present & name.bit != 0 }
+  public func contains(_ name: FieldName) -> Bool { presentBits & name.bit != 0 }
 
   /// Index of the first line at or after `start` with this known name, or `nil`.
   @inlinable @inline(__always)

@@ -28,6 +28,8 @@ public enum HeadParser {
     _ bytes: ByteView, into head: inout RequestHead, limits: borrowing HeadLimits,
     strictPath: Bool = false
   ) throws(HeadFault) -> Int {
+    // What a head may not reach is not looked at: the answer does not depend on how it arrived.
+    let bytes = bytes.slice(0, min(bytes.count, limits.maxBytes))
     head.reset(bytes)
     var index = 0
     // RFC 9112 §2.2: one empty line before a request line is tolerated (rule 15).
@@ -37,7 +39,10 @@ public enum HeadParser {
       index = 2
     }
     index = try parseRequestLine(bytes, from: index, into: &head, limits: limits)
-    guard index > 0 else { return 0 }
+    guard index > 0 else {
+      if bytes.count == limits.maxBytes { throw HeadFault(431, "head over the limit") }
+      return 0
+    }
     let end = try parseFields(bytes, from: index, into: &head.fields, limits: limits)
     guard end > 0 else { return 0 }
     head.bytes = bytes.slice(0, end)
@@ -54,6 +59,7 @@ public enum HeadParser {
   public static func parseResponse(
     _ bytes: ByteView, into head: inout ResponseHead, limits: borrowing HeadLimits, isHead: Bool
   ) throws(HeadFault) -> Int {
+    let bytes = bytes.slice(0, min(bytes.count, limits.maxBytes))
     head.bytes = bytes
     head.fields.removeAll()
     let index: Int

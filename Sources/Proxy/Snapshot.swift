@@ -201,6 +201,8 @@ struct CompiledEdits: Sendable {
   let dropped: [[UInt8]]
   /// Finished lines, with CRLF, behind the forwarded ones.
   let added: [UInt8]
+  /// Known names that are set or removed: weir adds none of them itself then.
+  let names: FieldSet
   let isEmpty: Bool
 
   init(_ edits: [HeaderEdit]) {
@@ -217,6 +219,9 @@ struct CompiledEdits: Sendable {
     }
     self.dropped = dropped
     self.added = Array(added.utf8)
+    names = dropped.reduce(into: FieldSet()) { names, name in
+      names.formUnion(FieldSet(name.withByteView { FieldName($0) }))
+    }
     isEmpty = edits.isEmpty
   }
 

@@ -61,7 +61,7 @@ enum HeaderRewrite {
     HeadWriter.appendFields(head.fields, of: head.bytes, dropping: drops, mask: mask, to: &sink)
     if !edits.added.isEmpty { sink.append(edits.added) }
     appendFraming(head, context, to: &sink)
-    appendIdentity(head, context, to: &sink)
+    appendIdentity(head, context, edited: edits.names, to: &sink)
   }
 
   private static func appendTarget(_ head: borrowing RequestHead, to sink: inout ByteSink) {
@@ -96,42 +96,40 @@ enum HeaderRewrite {
     }
   }
 
+  /// What a trusted peer may have said already, so that weir need not.
+  private static let claims = FieldSet(.xForwardedHost, .xForwardedProto, .xRequestId)
+
+  /// Who the client is and how it came here. `edited`: names that the route's edits decide about.
   private static func appendIdentity(
-    _ head: borrowing RequestHead, _ context: RequestContext, to sink: inout ByteSink
+    _ head: borrowing RequestHead, _ context: RequestContext, edited: FieldSet,
+    to sink: inout ByteSink
   ) {
-    sink.append("X-Forwarded-For: ")
-    if context.isTrusted { appendEarlier(.xForwardedFor, head, to: &sink) }
-    let start = sink.count
-    sink.append(context.client)
-    let address = sink.view.slice(from: start)
-    if context.isTrusted {
-      appendUnlessClaimed(head, to: &sink)
-    } else {
-      sink.append("\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: ")
-      sink.append(head.authority)
+    let silent =
+      context.isTrusted ? edited.union(head.fields.present.intersection(claims)) : edited
+    if !silent.contains(.xForwardedFor) {
+      sink.append("X-Forwarded-For: ")
+      if context.isTrusted { appendEarlier(.xForwardedFor, head, to: &sink) }
+      sink.append(context.client)
+      sink.append("\r\n")
     }
-    sink.append("\r\nForwarded: ")
-    if context.isTrusted { appendEarlier(.forwarded, head, to: &sink) }
-    appendForwardedElement(head, context.client.isV4, address, to: &sink)
-    if !context.isTrusted || !head.fields.contains(.xRequestId) {
-      sink.append("\r\nX-Request-ID: ")
+    if !silent.contains(.xForwardedProto) { sink.append("X-Forwarded-Proto: http\r\n") }
+    if !silent.contains(.xForwardedHost) {
+      HeadWriter.appendField("X-Forwarded-Host", head.authority, to: &sink)
+    }
+    if !silent.contains(.forwarded) {
+      sink.append("Forwarded: ")
+      if context.isTrusted { appendEarlier(.forwarded, head, to: &sink) }
+      appendForwardedElement(head, context.client, to: &sink)
+    }
+    if !silent.contains(.xRequestId) {
+      sink.append("X-Request-ID: ")
       sink.append(hex16: context.requestID.0)
       sink.append(hex16: context.requestID.1)
+      sink.append("\r\n")
     }
-    sink.append(head.version == .http11 ? "\r\nVia: 1.1 " : "\r\nVia: 1.0 ")
+    sink.append(head.version == .http11 ? "Via: 1.1 " : "Via: 1.0 ")
     sink.append(context.instance)
     sink.append("\r\n\r\n")
-  }
-
-  /// A trusted peer's own words about the client's side stand; what it left out is added.
-  private static func appendUnlessClaimed(
-    _ head: borrowing RequestHead, to sink: inout ByteSink
-  ) {
-    if !head.fields.contains(.xForwardedProto) { sink.append("\r\nX-Forwarded-Proto: http") }
-    if !head.fields.contains(.xForwardedHost) {
-      sink.append("\r\nX-Forwarded-Host: ")
-      sink.append(head.authority)
-    }
   }
 
   /// Values of all lines of a list field, each followed by a comma.
@@ -148,14 +146,14 @@ enum HeaderRewrite {
 
   /// RFC 7239 §4; an IPv6 address is bracketed and quoted, a host quoted because of its port.
   private static func appendForwardedElement(
-    _ head: borrowing RequestHead, _ isV4: Bool, _ address: ByteView, to sink: inout ByteSink
+    _ head: borrowing RequestHead, _ client: IPAddress, to sink: inout ByteSink
   ) {
-    sink.append(isV4 ? "for=" : "for=\"[")
-    sink.append(address)
-    if !isV4 { sink.append("]\"") }
+    sink.append(client.isV4 ? "for=" : "for=\"[")
+    sink.append(client)
+    if !client.isV4 { sink.append("]\"") }
     sink.append(";host=\"")
     sink.append(head.authority)
-    sink.append("\";proto=http")
+    sink.append("\";proto=http\r\n")
   }
 
   /// Marks unknown names with an underscore, which many backends cannot tell from the same name
@@ -209,7 +207,9 @@ enum HeaderRewrite {
     HeadWriter.appendFields(
       head.fields, of: head.bytes, dropping: responseDrops, mask: mask, to: &sink)
     if !edits.added.isEmpty { sink.append(edits.added) }
-    if !head.fields.contains(.date) { HeadWriter.appendField("Date", context.date, to: &sink) }
+    if !head.fields.contains(.date), !edits.names.contains(.date) {
+      HeadWriter.appendField("Date", context.date, to: &sink)
+    }
     if context.content.source == .length {
       HeadWriter.appendContentLength(context.content.remaining, to: &sink)
     } else if context.content.sendsChunks {
