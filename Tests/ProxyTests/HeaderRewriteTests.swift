@@ -180,6 +180,18 @@ import Testing
     #expect(!lines(fields).contains { $0.hasPrefix("Upgrade") || $0.hasPrefix("TE") })
   }
 
+  /// An operator behind a TLS terminator sets the scheme; two lines would contradict each other.
+  @Test(arguments: [
+    ("X-Forwarded-Proto", "https"), ("X-Forwarded-Host", "b"), ("X-Forwarded-For", "c"),
+    ("Forwarded", "for=d"), ("X-Request-ID", "e"),
+  ])
+  func `says once what an edit sets instead of weir`(name: String, value: String) {
+    let set = lines("\(name): x\r\n", Setting(edits: [.set(name: name, value: value)]))
+    #expect(set.filter { $0.hasPrefix("\(name):") } == ["\(name): \(value)"])
+    let removed = lines("\(name): x\r\n", Setting(edits: [.remove(name: name)]))
+    #expect(!removed.contains { $0.hasPrefix("\(name):") })
+  }
+
   @Test func `has the configured edits`() {
     let edits: [HeaderEdit] = [
       .set(name: "X-Set", value: "new"), .add(name: "X-Add", value: "2"), .remove(name: "X-Remove"),
