@@ -72,15 +72,15 @@ run: release
 test: test-packages
 	$(RELEASE)
 	$(SWIFT) build --build-tests
-	$(SWIFT) test --skip-build --skip BudgetTests
+	$(SWIFT) test --disable-xctest --skip-build --skip BudgetTests
 	WEIR_RELEASE_BINARY=$$($(RELEASE) --show-bin-path)/weir \
-	  $(SWIFT) test --skip-build --no-parallel --filter BudgetTests
+	  $(SWIFT) test --disable-xctest --skip-build --no-parallel --filter BudgetTests
 
 soak: test-packages
 	$(RELEASE)
 	$(SWIFT) build --build-tests
 	WEIR_SOAK=1 WEIR_BINARY=$$($(RELEASE) --show-bin-path)/weir \
-	  $(SWIFT) test --skip-build --no-parallel --filter BudgetTests.BigBodyTests
+	  $(SWIFT) test --disable-xctest --skip-build --no-parallel --filter BudgetTests.BigBodyTests
 
 $(BENCH_BUILD)/%: Tests/Benchmarks/%.c Tests/Benchmarks/pattern.h
 	@mkdir -p $(BENCH_BUILD)

@@ -39,10 +39,11 @@ def wait_for_port(port, process, seconds=10):
 
 
 def room_for(name, connections):
-    """Under a low limit of open files weir lowers its limit of connections, and HAProxy (two
-    descriptors for each connection, a pipe for every four) refuses to start."""
+    """Under a low limit of open files weir lowers its limit of connections (a third is kept for
+    backends), and HAProxy (two descriptors for each connection, a pipe for every four) refuses to
+    start."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = {"weir": (limit - 256) // 2, "haproxy": int((limit - 200) / 2.5)}
+    most = {"weir": (limit - 256) // 3 * 2, "haproxy": int((limit - 200) / 2.5)}
     return min(connections, most.get(name, connections))
 
 
