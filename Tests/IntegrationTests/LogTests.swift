@@ -48,6 +48,27 @@ import Testing
     }
   }
 
+  /// An attempt that failed and was made good elsewhere is not how the request ended.
+  @Test func `a request that a second backend answered has completed`() throws {
+    let origin = try HTTPOrigin()
+    var configuration = DaemonConfiguration(["127.0.0.1:\(Ports.take())", origin.address])
+    configuration.top = "access-log @DIRECTORY@/access.log format=json"
+    configuration.upstream = "balance round-robin"
+    try withDaemon(configuration) { daemon in
+      let path = "\(daemon.directory)/access.log"
+      for _ in 0..<4 {
+        let response = try daemon.get("/bytes/1")
+        #expect(response.status == 200)
+      }
+      #expect(Poll.until(.after(5)) { lines(path).count >= 4 }, "\(lines(path))")
+      let written = lines(path)
+      let completed = written.filter { $0.contains("\"end\":\"completed\"") }
+      let retried = written.filter { $0.contains("\"attempts\":2") }
+      #expect(completed.count == written.count, "\(written)")
+      #expect(!retried.isEmpty, "\(written)")
+    }
+  }
+
   @Test func `SIGUSR1 opens the file again after a rotation, and no line is lost`() throws {
     let origin = try HTTPOrigin()
     var configuration = DaemonConfiguration([origin.address])

@@ -104,6 +104,8 @@ extension Worker {
     let route = route(exchange)
     exchange.pointee.firstOctetAt = now
     exchange.pointee.status = Int32(responseHead.status)
+    // What an earlier attempt failed of is counted there; this one has an answer.
+    exchange.pointee.failure = nil
     if !responseHead.wantsKeepAlive { exchange.pointee.spoilsUpstream = true }
     let toHTTP10 = exchange.pointee.clientIsHTTP10
     let hasUnknownLength =
