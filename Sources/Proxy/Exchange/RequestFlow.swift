@@ -23,8 +23,11 @@ extension Worker {
       if exchange.pointee.movesRequest || exchange.pointee.phase == .tunnel {
         guard continueRequest(handle, exchange) else { return }
       }
-      // Octets of a response wait for a client that can take them again.
-      if exchange.pointee.phase != .awaitingHead { pumpResponse(handle, exchange) }
+      // Octets of a response wait for a client that can take them again. The request may just have
+      // ended in an answer of ours, which waits to be flushed and has no backend behind it.
+      if exchange.pointee.phase == .relaying || exchange.pointee.phase == .tunnel {
+        pumpResponse(handle, exchange)
+      }
     case .flushing: flushEnd(handle, exchange)
     }
   }
