@@ -17,7 +17,7 @@ BENCH_BUILD := .build/bench
 
 # What the build links against, and what only the tests and the benchmarks start.
 BUILD_PACKAGES := pkg-config libssl-dev libnghttp2-dev libpcre2-dev libxxhash-dev
-TEST_PACKAGES := curl strace valgrind libc6-dbg binutils
+TEST_PACKAGES := curl openssl strace valgrind libc6-dbg binutils
 BENCH_PACKAGES := gcc libc6-dev python3 util-linux nginx-light haproxy $(TEST_PACKAGES)
 
 RELEASE := $(SWIFT) build -c release --static-swift-stdlib --product weir

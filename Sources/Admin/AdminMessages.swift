@@ -26,6 +26,8 @@ public enum AdminAnswer: Sendable {
   case response(AdminResponse)
   /// Reload, then answer with `AdminRoutes.reloaded(_:)`.
   case reload
+  /// Read the certificates again, then the same.
+  case reloadCertificates
 }
 
 /// A whole response; the server adds what belongs to the connection.

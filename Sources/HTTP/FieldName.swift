@@ -40,6 +40,7 @@ public enum FieldName: UInt8, Sendable, BitwiseCopyable, CaseIterable {
   case secWebsocketKey
   case server
   case setCookie
+  case strictTransportSecurity
   case surrogateControl
   case surrogateKey
   case te
@@ -51,6 +52,8 @@ public enum FieldName: UInt8, Sendable, BitwiseCopyable, CaseIterable {
   case userAgent
   case vary
   case via
+  case xClientCertFingerprint
+  case xClientCertSubject
   case xForwardedFor
   case xForwardedHost
   case xForwardedPort
@@ -105,6 +108,7 @@ public enum FieldName: UInt8, Sendable, BitwiseCopyable, CaseIterable {
     case .secWebsocketKey: "Sec-WebSocket-Key"
     case .server: "Server"
     case .setCookie: "Set-Cookie"
+    case .strictTransportSecurity: "Strict-Transport-Security"
     case .surrogateControl: "Surrogate-Control"
     case .surrogateKey: "Surrogate-Key"
     case .te: "TE"
@@ -116,6 +120,8 @@ public enum FieldName: UInt8, Sendable, BitwiseCopyable, CaseIterable {
     case .userAgent: "User-Agent"
     case .vary: "Vary"
     case .via: "Via"
+    case .xClientCertFingerprint: "X-Client-Cert-Fingerprint"
+    case .xClientCertSubject: "X-Client-Cert-Subject"
     case .xForwardedFor: "X-Forwarded-For"
     case .xForwardedHost: "X-Forwarded-Host"
     case .xForwardedPort: "X-Forwarded-Port"
@@ -245,6 +251,12 @@ public enum FieldName: UInt8, Sendable, BitwiseCopyable, CaseIterable {
       if name.equalsLowercased("proxy-authenticate") { return .proxyAuthenticate }
     case 0x13706e:
       if name.equalsLowercased("proxy-authorization") { return .proxyAuthorization }
+    case 0x157874:
+      if name.equalsLowercased("x-client-cert-subject") { return .xClientCertSubject }
+    case 0x197379:
+      if name.equalsLowercased("strict-transport-security") { return .strictTransportSecurity }
+    case 0x197874:
+      if name.equalsLowercased("x-client-cert-fingerprint") { return .xClientCertFingerprint }
     default: break
     }
     return .other

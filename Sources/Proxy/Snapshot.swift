@@ -2,6 +2,7 @@ import Balancing
 import HTTP
 import Primitives
 import Routing
+import Transport
 
 /// One compiled configuration: immutable, shared by all workers, replaced as a whole by a reload.
 ///
@@ -19,27 +20,66 @@ public final class Snapshot: Sendable {
   /// `weir-<name>`, as in Via and Proxy-Status.
   let instance: [UInt8]
 
-  /// Throws where a route's regular expression cannot be compiled.
+  /// Throws what the configuration's own checks cannot know.
   public init(
     _ options: ProxyOptions, generation: UInt64, name: String, shared: SharedState
-  ) throws(RouteTableError) {
-    table = try RouteTable(options.routes.map(\.pattern))
+  ) throws(SnapshotFault) {
+    do throws(RouteTableError) {
+      table = try RouteTable(options.routes.map(\.pattern))
+    } catch {
+      throw .routes(error)
+    }
     self.generation = generation
     self.options = options
     instance = Array("weir-\(name)".utf8)
-    listeners = options.listeners.map(ListenerPlan.init)
+    do throws(TLSFault) {
+      var listeners: [ListenerPlan] = []
+      for listener in options.listeners {
+        listeners.append(try ListenerPlan(listener, shared.tickets))
+      }
+      self.listeners = listeners
+      var upstreams: [UpstreamPlan] = []
+      for upstream in options.upstreams {
+        let tls = try Snapshot.context(upstream.tls, shared)
+        upstreams.append(UpstreamPlan(upstream, shared.upstream(upstream), tls))
+      }
+      self.upstreams = upstreams
+    } catch {
+      throw .tls(error)
+    }
     trustedProxies = options.trustedProxies
     maxConnections = options.maxConnections
     maxConnectionsPerClient = options.maxConnectionsPerClient
-    let upstreams = options.upstreams.map { UpstreamPlan($0, shared.upstream($0)) }
-    self.upstreams = upstreams
+    let upstreams = upstreams
     routes = options.routes.map { route in
       RoutePlan(route, id: shared.routeID(route.name), upstreams: upstreams)
     }
   }
 }
 
+/// Why a checked configuration cannot be run.
+public enum SnapshotFault: Error {
+  /// A regular expression that cannot be compiled.
+  case routes(RouteTableError)
+  /// Certificates or settings that OpenSSL does not take.
+  case tls(TLSFault)
+
+  public var text: String {
+    switch self {
+    case .routes(let fault): "\(fault)"
+    case .tls(let fault): fault.message
+    }
+  }
+}
+
 extension Snapshot {
+  private static func context(
+    _ options: TLSClientOptions?, _ shared: SharedState
+  ) throws(TLSFault) -> (context: TLSClientContext, number: Int32)? {
+    guard let options else { return nil }
+    return try shared.clientContext(options)
+  }
+
   /// Live state of each upstream, in the order of `options.upstreams`.
   public var upstreamStates: [UpstreamState] { upstreams.map(\.state) }
 
@@ -63,8 +103,12 @@ final class ListenerPlan: Sendable {
   let sendTimeout: TimeAmount
   let defaultHost: [UInt8]
   let strictPath: Bool
+  let tls: TLSServerContext?
+  /// A finished line, or nothing (RFC 6797).
+  let transportSecurity: [UInt8]
+  let redirectToHTTPS: RedirectTemplate?
 
-  init(_ options: ListenerOptions) {
+  init(_ options: ListenerOptions, _ tickets: SessionTickets) throws(TLSFault) {
     self.options = options
     limits = options.limits
     headerTimeout = options.headerTimeout
@@ -76,6 +120,18 @@ final class ListenerPlan: Sendable {
     sendTimeout = options.sendTimeout
     defaultHost = Array((options.defaultHost ?? "").utf8)
     strictPath = options.strictPath
+    if let tls = options.tls {
+      self.tls = try TLSServerContext(tls, name: options.name, tickets: tickets)
+    } else {
+      tls = nil
+    }
+    transportSecurity = Array(
+      (options.transportSecurity.map { "Strict-Transport-Security: \($0)\r\n" } ?? "").utf8)
+    redirectToHTTPS = options.redirectToHTTPS.map { redirect in
+      RedirectTemplate(
+        status: redirect.status,
+        location: "https://$host\(redirect.port == 443 ? "" : ":\(redirect.port)")$request-uri")
+    }
   }
 }
 
@@ -91,8 +147,16 @@ final class UpstreamPlan: Sendable {
   let attempts: Int
   let limits: HeadLimits
   let host: CompiledHost
+  let tls: TLSClientContext?
+  /// Number of the rules of TLS (`SharedState.clientContext`); 0: plain.
+  let security: Int32
 
-  init(_ options: UpstreamOptions, _ state: UpstreamState) {
+  init(
+    _ options: UpstreamOptions, _ state: UpstreamState,
+    _ tls: (context: TLSClientContext, number: Int32)?
+  ) {
+    self.tls = tls?.context
+    security = tls?.number ?? 0
     self.state = state
     connectTimeout = options.connectTimeout
     firstByteTimeout = options.firstByteTimeout

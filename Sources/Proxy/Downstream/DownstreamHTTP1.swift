@@ -21,10 +21,11 @@ extension Worker {
     case .readingHead: readHeads(handle, connection)
     case .exchanging: clientReady(connection.pointee.exchange)
     case .lingering: lingerOn(handle, connection)
+    case .handshaking: downstreamHandshake(handle, connection)
     }
   }
 
-  private func readHeads(
+  func readHeads(
     _ handle: Handle, _ connection: UnsafeMutablePointer<DownstreamConnection>
   ) {
     if connection.pointee.wire.hasFailed { return closeDownstream(handle) }
@@ -108,7 +109,7 @@ extension Worker {
   }
 
   /// A head that breaks a rule: answered, and nothing behind it is ever parsed (rule 14).
-  private func refuse(
+  func refuse(
     _ handle: Handle, _ connection: UnsafeMutablePointer<DownstreamConnection>,
     _ fault: HeadFault
   ) {
@@ -117,15 +118,17 @@ extension Worker {
     var sink = ByteSink(base: scratch, capacity: Worker.scratchBytes)
     LocalResponse.append(
       status: fault.status, error: .httpRequestError, detail: fault.reason, to: &sink,
-      context: localContext(closes: true, isHead: false))
+      context: localContext(connection, closes: true, isHead: false))
     _ = connection.pointee.wire.send(sink.view, .empty, &pool)
     linger(handle, connection)
   }
 
-  func localContext(closes: Bool, isHead: Bool) -> LocalResponse.Context {
+  private func localContext(
+    _ connection: UnsafeMutablePointer<DownstreamConnection>, closes: Bool, isHead: Bool
+  ) -> LocalResponse.Context {
     LocalResponse.Context(
       instance: currentSnapshot.instance, date: dateText.view, closes: closes,
-      clientIsHTTP10: false, isHead: isHead)
+      clientIsHTTP10: false, isHead: isHead, transportSecurity: transportSecurity(connection))
   }
 
   // MARK: Closing
@@ -150,7 +153,7 @@ extension Worker {
       return
     }
     if hadOutput || connection.pointee.lingerBudget == Worker.lingerOctets {
-      SocketCalls.closeSending(connection.pointee.wire.descriptor)
+      connection.pointee.wire.closeSending(&pool)
       connection.pointee.lingerBudget -= 1
     }
     while connection.pointee.lingerBudget > 0 {
@@ -168,7 +171,7 @@ extension Worker {
   func closeDownstream(_ handle: Handle) {
     let connection = downstreams[handle]
     release(handle, connection)
-    SocketCalls.close(connection.pointee.wire.descriptor)
+    connection.pointee.wire.close(&pool)
     downstreams.remove(handle)
   }
 
@@ -176,7 +179,7 @@ extension Worker {
   func resetDownstream(_ handle: Handle) {
     let connection = downstreams[handle]
     release(handle, connection)
-    SocketCalls.reset(connection.pointee.wire.descriptor)
+    connection.pointee.wire.reset(&pool)
     downstreams.remove(handle)
   }
 
@@ -185,7 +188,6 @@ extension Worker {
   ) {
     becameBusy(connection)
     wheel.cancel(&connection.pointee.timer)
-    connection.pointee.wire.releaseBuffers(&pool)
     metrics.add(.connectionsClosed)
     forget(connection.pointee.address, isCounted: connection.pointee.isCounted)
   }
@@ -204,6 +206,9 @@ extension Worker {
     switch connection.pointee.state {
     case .lingering: closeDownstream(handle)
     case .exchanging: clientTimedOut(connection.pointee.exchange)
+    case .handshaking:
+      metrics.add(.handshakeTimeouts)
+      closeDownstream(handle)
     case .readingHead:
       if connection.pointee.wire.input.isEmpty, connection.pointee.requests > 0 || isDraining {
         return closeDownstream(handle)

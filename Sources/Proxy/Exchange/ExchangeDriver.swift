@@ -28,6 +28,11 @@ extension Worker {
     connection.pointee.deadline = .never
     headOwner = handle
     let exchange = exchanges[handle]
+    if let redirect = listenerOptions(connection).redirectToHTTPS,
+      redirectToHTTPS(handle, exchange, connection, redirect)
+    {
+      return
+    }
     switch matcher.match(currentSnapshot.table, requestHead) {
     case .route(let index): exchange.pointee.route = Int32(index)
     case .none:
@@ -175,7 +180,7 @@ extension Worker {
     let isRepeatable = exchange.pointee.method.isSafe && exchange.pointee.request.isComplete
     exchange.pointee.isPooled = false
     if !exchange.pointee.wantsNewConnection,
-      let idle = takeIdle(backend, isRepeatable: isRepeatable)
+      let idle = takeIdle(backend, isRepeatable: isRepeatable, security: plan.security)
     {
       cells.add(.connectionsReused)
       exchange.pointee.isPooled = true
@@ -184,7 +189,7 @@ extension Worker {
       exchange.pointee.connectedAt = now
       return sendRequest(handle, exchange)
     }
-    switch connect(backend) {
+    switch connect(backend, security: plan.security) {
     case .success(let upstream):
       exchange.pointee.upstream = upstream
       let connection = upstreams[upstream]
@@ -219,14 +224,17 @@ extension Worker {
     let isTrusted = snapshot.isTrusted(client.pointee.address)
     noteRequestID(exchange, isTrusted)
     var sink = ByteSink(base: scratch, capacity: Worker.scratchBytes)
-    HeaderRewrite.appendRequest(
-      requestHead, to: &sink, host: plan.host,
-      backend: backends[Int(exchange.pointee.backend)].state, edits: route.requestEdits,
-      context: HeaderRewrite.RequestContext(
-        client: client.pointee.address, isTrusted: isTrusted,
-        requestID: exchange.pointee.requestID, instance: snapshot.instance,
-        asksUpgrade: exchange.pointee.asksUpgrade,
-        passesTrailers: exchange.pointee.request.passesTrailers))
+    withClientCertificate(client) { certificate in
+      HeaderRewrite.appendRequest(
+        requestHead, to: &sink, host: plan.host,
+        backend: backends[Int(exchange.pointee.backend)].state, edits: route.requestEdits,
+        context: HeaderRewrite.RequestContext(
+          client: client.pointee.address, isTrusted: isTrusted,
+          isSecure: client.pointee.wire.isSealed, clientCertificate: certificate,
+          requestID: exchange.pointee.requestID, instance: snapshot.instance,
+          asksUpgrade: exchange.pointee.asksUpgrade,
+          passesTrailers: exchange.pointee.request.passesTrailers))
+    }
     if sink.overflowed { return answer(handle, .headTooLarge) }
     exchange.pointee.phase = .awaitingHead
     exchange.pointee.sentBefore = upstream.pointee.wire.sentOctets

@@ -12,6 +12,8 @@ enum LocalResponse {
     let closes: Bool
     let clientIsHTTP10: Bool
     let isHead: Bool
+    /// As in `HeaderRewrite.ResponseContext`.
+    var transportSecurity: [UInt8] = []
   }
 
   /// A plain page and `Proxy-Status` (RFC 9209) with the error's type.
@@ -90,6 +92,7 @@ enum LocalResponse {
   ) {
     HeadWriter.appendStatusLine(status, reason: ByteView(StatusText.reason(status)), to: &sink)
     HeadWriter.appendField("Date", context.date, to: &sink)
+    if !context.transportSecurity.isEmpty { sink.append(context.transportSecurity) }
   }
 
   private static func appendEnd(
