@@ -34,7 +34,7 @@ public struct BackendView: Sendable {
 /// there is one step, which is what makes least connections exact. Circuit breakers live behind
 /// the same lock, because an attempt takes it twice anyway: so they are exact over all workers,
 /// and a healthy backend costs an attempt a few instructions and no further cache line
-/// (docs/decisions/0401-breakers-behind-the-upstream-lock.md).
+/// (docs/decisions/0402-breakers-behind-the-upstream-lock.md).
 public final class UpstreamState: Sendable {
   struct Live: ~Copyable {
     var balancer: Balancer
