@@ -4,7 +4,10 @@ import Testing
 
 /// A backend whose behaviour a test changes while it runs.
 final class MoodyOrigin: Sendable {
-  enum Mood: Sendable { case well, resetting, truncating, status(Int) }
+  enum Mood: Sendable {
+    case well, resetting, truncating
+    case status(Int)
+  }
 
   let scripted: ScriptedOrigin
   private let mood: Monitor<Mood>
