@@ -59,13 +59,16 @@ let package = Package(
     // Layer 6
     .target(
       name: "Admin",
-      dependencies: ["Primitives", "HTTP", "Balancing", "Telemetry", "Transport", "Proxy"],
+      dependencies: [
+        "Primitives", "HTTP", "Balancing", "Resilience", "Telemetry", "Transport", "Proxy",
+      ],
       swiftSettings: pure),
     // Layer 7
     .target(
       name: "Config",
       dependencies: [
-        "Primitives", "HTTP", "Balancing", "Telemetry", "Routing", "Transport", "Proxy",
+        "Primitives", "HTTP", "Balancing", "Resilience", "Telemetry", "Routing", "Transport",
+        "Proxy",
       ],
       swiftSettings: pure),
     // Layer 8
@@ -101,8 +104,8 @@ let package = Package(
     .testTarget(
       name: "ConfigTests",
       dependencies: [
-        "Config", "Primitives", "HTTP", "Balancing", "Telemetry", "Routing", "Transport", "Proxy",
-        "TestSupport",
+        "Config", "Primitives", "HTTP", "Balancing", "Resilience", "Telemetry", "Routing",
+        "Transport", "Proxy", "TestSupport",
       ],
       swiftSettings: [.treatAllWarnings(as: .error)]),
     // The real daemon on real sockets (docs/TESTING.md).
@@ -138,7 +141,7 @@ let package = Package(
     .testTarget(
       name: "ProxyTests",
       dependencies: [
-        "CLinux", "Proxy", "Transport", "Resilience", "HTTP1", "HTTP", "Primitives",
+        "CLinux", "Proxy", "Transport", "Balancing", "Resilience", "HTTP1", "HTTP", "Primitives",
       ],
       swiftSettings: testing),
   ]

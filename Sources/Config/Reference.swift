@@ -105,8 +105,9 @@ private enum Reference {
     The port of the request plays no part, nor does the case of its host, nor one dot at the
     host's end. The path is compared byte by byte, with percent-encoded letters, digits and
     `- . _ ~` decoded on both sides: `/%61dmin` is `/admin`, but `/a%2Fb` is not `/a/b`, and
-    `//admin` is not `/admin`. The query plays no part, but for `when query`, which compares
-    decoded names and values.
+    `//admin` is not `/admin`. Paths with dot segments are refused with 400 before any route, and
+    so is `..` beside an encoded slash or backslash, or with parameters (`..;x`). The query plays
+    no part, but for `when query`, which compares decoded names and values.
 
     Which route takes a request does not depend on the order of the file, except where said:
 

@@ -69,7 +69,7 @@ extension Directive {
         summary: "Backends speak TLS; their certificates are verified. Where that fails no octet "
           + "of a request is sent, and the answer is 502."
       ) { _, _ in },
-    ] + headLimits(.upstream)
+    ] + resilience + headLimits(.upstream)
 
   static let hashKeys = ["path", "url", "client-address", "header", "cookie", "query"]
 

@@ -4,9 +4,9 @@ extension RequestHead {
   /// Splits a checked target into authority, path and query, and finds the path that routes match
   /// on. `targetRange` and `method` are set; every target byte is printable ASCII.
   ///
-  /// Throws 400 for a form that does not fit the method, user information, dot segments (plain or
-  /// encoded), `%00`, a broken percent-encoding; with `strictPath` also for `//`, `%2F` and `%5C`
-  /// (safety rules 10, 10a and 11).
+  /// Throws 400 for a form that does not fit the method, user information, dot segments (plain,
+  /// encoded, or beside an encoded slash), `%00`, a broken percent-encoding; with `strictPath` also
+  /// for `//`, `%2F` and `%5C` (safety rules 10, 10a and 11).
   public mutating func resolveTarget(strictPath: Bool) throws(HeadFault) {
     let target = bytes.slice(targetRange)
     var pathStart = Int(targetRange.start)
@@ -114,21 +114,46 @@ extension RequestHead {
   }
 
   /// RFC 3986 §3.3: `.` and `..` as whole segments. Resolving them here would let a path match one
-  /// route and reach another's backend, so they are refused.
+  /// route and reach another's backend, so they are refused. Segments end where any backend may end
+  /// them (docs/decisions/0401): at `/`, at an encoded slash or backslash, and at the parameters
+  /// behind `;`, which servlet containers cut off first. `path` has its unreserved octets decoded.
   private func refuseDotSegments(_ path: ByteView) throws(HeadFault) {
     var index = 0
     while index < path.count {
-      guard path[index] == UInt8(ascii: "/") else {
+      let separator = path.segmentSeparatorLength(at: index)
+      guard separator > 0 else {
         index += 1
         continue
       }
-      var end = index + 1
-      while end < path.count, end < index + 3, path[end] == UInt8(ascii: ".") { end += 1 }
-      let dots = end - index - 1
-      if dots > 0, end == path.count || path[end] == UInt8(ascii: "/") {
-        throw .bad("dot segment in path")
-      }
+      let start = index + separator
+      var end = start
+      while end < path.count, end < start + 2, path[end] == UInt8(ascii: ".") { end += 1 }
+      if end > start, path.endsSegment(at: end) { throw .bad("dot segment in path") }
       index = end
     }
+  }
+}
+
+extension ByteView {
+  /// Octets of the separator that begins at `index`: `/`, `%2F` or `%5C`; 0 where there is none.
+  @inline(__always)
+  fileprivate func segmentSeparatorLength(at index: Int) -> Int {
+    let byte = self[index]
+    if byte == UInt8(ascii: "/") { return 1 }
+    guard byte == UInt8(ascii: "%"), index + 2 < count else { return 0 }
+    let high = self[index + 1]
+    let low = self[index + 2]
+    let isSlash = high == UInt8(ascii: "2") && low == UInt8(ascii: "F")
+    let isBackslash = high == UInt8(ascii: "5") && low == UInt8(ascii: "C")
+    return isSlash || isBackslash ? 3 : 0
+  }
+
+  private func isParameterMark(at index: Int) -> Bool {
+    if self[index] == UInt8(ascii: ";") { return true }
+    return index + 2 < count && slice(index, index + 3).equals("%3B")
+  }
+
+  fileprivate func endsSegment(at index: Int) -> Bool {
+    index == count || segmentSeparatorLength(at: index) > 0 || isParameterMark(at: index)
   }
 }

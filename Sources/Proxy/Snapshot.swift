@@ -145,6 +145,8 @@ final class UpstreamPlan: Sendable {
   let poolIdleTimeout: TimeAmount
   let poolSize: Int
   let attempts: Int
+  /// An answer whose head takes longer counts as slow (`circuit-breaker slow-call=`).
+  let slowCall: TimeAmount?
   let limits: HeadLimits
   let host: CompiledHost
   let tls: TLSClientContext?
@@ -164,6 +166,7 @@ final class UpstreamPlan: Sendable {
     poolIdleTimeout = options.poolIdleTimeout
     poolSize = options.poolSize
     attempts = options.attempts
+    slowCall = options.breaker.slowCall
     limits = options.limits
     host = CompiledHost(options.host)
     if case .hash(let hash) = options.balance {

@@ -27,6 +27,8 @@ import Testing
     ("/open/../secret/x", .refused), ("/open/%2e%2e/secret/x", .refused),
     ("/open/.%2E/secret/x", .refused), ("/./secret/x", .refused), ("/%2e/secret/x", .refused),
     ("/secret/../open", .refused), ("/secret%00/x", .refused), ("/open/%00/../secret", .refused),
+    ("/open/..%2Fsecret/x", .refused), ("/open%2f..%2fsecret/x", .refused),
+    ("/open/%2e%2e%5Csecret/x", .refused), ("/open/..;/secret/x", .refused),
     // Other paths by rule 10a: distinct, so never the secret route, and never a decoded one.
     ("//secret/x", .open), ("/secret//x", .secret), ("/secret%2Fx", .open),
     ("/secret%2fx", .open), ("/%2Fsecret/x", .open), ("/SECRET/x", .open), ("/secretx", .open),
