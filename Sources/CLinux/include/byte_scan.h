@@ -70,29 +70,6 @@ static inline size_t weir_find_colon(const uint8_t *p, size_t length) {
     return i + weir_find_byte(p + i, ':', length - i);
 }
 
-/* Where the parts of one field line are: offsets from `p`. `line_end` is the CR. */
-typedef struct {
-    uint32_t name_end, value_start, value_end, line_end;
-} weir_field_line;
-
-/* Finds the parts of the line at `start`; the value comes without the blanks around it. Nothing is
-   judged but where bytes stop belonging to a value: the caller looks at p[name_end] and
-   p[line_end], either of which is `length` where the line goes on beyond what is there. */
-static inline weir_field_line weir_scan_field_line(const uint8_t *p, uint32_t start,
-                                                   uint32_t length) {
-    weir_field_line line;
-    uint32_t i = start + (uint32_t)weir_find_colon(p + start, length - start);
-    line.name_end = i;
-    if (i < length) i++;
-    while (i < length && (p[i] == ' ' || p[i] == '\t')) i++;
-    line.value_start = i;
-    i += (uint32_t)weir_scan_value(p + i, length - i);
-    line.line_end = i;
-    while (i > line.value_start && (p[i - 1] == ' ' || p[i - 1] == '\t')) i--;
-    line.value_end = i;
-    return line;
-}
-
 /* Eight bytes with their ASCII capitals made small. */
 static inline uint64_t weir_lowercased_word(const uint8_t *p) {
     uint64_t a;

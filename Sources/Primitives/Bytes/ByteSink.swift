@@ -146,6 +146,19 @@ public struct ByteSink {
     return spread &+ 0x3030_3030_3030_3030 &+ letters &* 0x27
   }
 
+  /// Lets a C kernel write at the end: `body` gets the place and the room there, and returns how
+  /// much it wrote, or `nil` where it did not fit.
+  @unsafe
+  @inlinable @inline(__always)
+  public mutating func write(_ body: (UnsafeMutablePointer<UInt8>, Int) -> Int?) {
+    guard let length = unsafe body(base + written, capacity - written) else {
+      hasOverflowed = true
+      return
+    }
+    precondition(length >= 0 && length <= capacity - written)
+    written += length
+  }
+
   @inlinable @inline(__always)
   mutating func reserve(_ length: Int) -> Bool {
     if length <= capacity - written { return true }

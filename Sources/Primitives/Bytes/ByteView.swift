@@ -90,15 +90,6 @@ public struct ByteView {
     return unsafe start + weir_scan_token(base + start, count - start)
   }
 
-  /// Where the parts of the field line at `start` are; each offset is `count` where it goes on
-  /// beyond the view. Nothing is judged: see `weir_scan_field_line`.
-  @inline(__always)
-  public func fieldLine(from start: Int) -> weir_field_line {
-    precondition(start >= 0 && start <= count && count <= Int(UInt32.max))
-    return unsafe weir_scan_field_line(
-      base, UInt32(truncatingIfNeeded: start), UInt32(truncatingIfNeeded: count))
-  }
-
   /// First byte that a host name in lower case does not have, or `count`.
   @inline(__always)
   public var endOfHostName: Int { unsafe weir_scan_host(base, count) }

@@ -58,7 +58,7 @@ enum HeaderRewrite {
       drops.subtract(FieldSet(.xForwardedHost, .xForwardedPort, .xForwardedProto, .xRequestId))
     }
     if !edits.isEmpty { edits.mark(head.fields, head.bytes, in: &mask) }
-    HeadWriter.appendFields(head.fields, of: head.bytes, dropping: drops, mask: mask, to: &sink)
+    head.fields.copy(of: head.bytes, dropping: drops, mask: mask, to: &sink)
     if !edits.added.isEmpty { sink.append(edits.added) }
     appendFraming(head, context, to: &sink)
     appendIdentity(head, context, edited: edits.names, to: &sink)
@@ -161,6 +161,7 @@ enum HeaderRewrite {
   private static func markUnderscores(
     _ fields: borrowing Fields, _ head: ByteView, in mask: inout FieldMask
   ) {
+    guard fields.hasUnderscores else { return }
     for index in 0..<fields.count where fields[index].name == .other {
       let name = head.slice(fields[index].nameRange)
       if name.firstIndex(of: UInt8(ascii: "_")) != nil { mask.insert(index) }
@@ -204,8 +205,7 @@ enum HeaderRewrite {
     var mask = FieldMask()
     if head.hasNominations { markNominated(head.fields, head.bytes, in: &mask) }
     if !edits.isEmpty { edits.mark(head.fields, head.bytes, in: &mask) }
-    HeadWriter.appendFields(
-      head.fields, of: head.bytes, dropping: responseDrops, mask: mask, to: &sink)
+    head.fields.copy(of: head.bytes, dropping: responseDrops, mask: mask, to: &sink)
     if !edits.added.isEmpty { sink.append(edits.added) }
     if !head.fields.contains(.date), !edits.names.contains(.date) {
       HeadWriter.appendField("Date", context.date, to: &sink)
@@ -241,8 +241,7 @@ enum HeaderRewrite {
     var mask = FieldMask()
     markNominated(head.fields, head.bytes, in: &mask)
     if !edits.isEmpty { edits.mark(head.fields, head.bytes, in: &mask) }
-    HeadWriter.appendFields(
-      head.fields, of: head.bytes, dropping: responseDrops, mask: mask, to: &sink)
+    head.fields.copy(of: head.bytes, dropping: responseDrops, mask: mask, to: &sink)
     if !edits.added.isEmpty { sink.append(edits.added) }
     sink.append("Connection: upgrade\r\n")
     if let protocols = head.first(.upgrade) {
@@ -256,8 +255,7 @@ enum HeaderRewrite {
     HeadWriter.appendStatusLine(head.status, reason: head.bytes.slice(head.reasonRange), to: &sink)
     var mask = FieldMask()
     markNominated(head.fields, head.bytes, in: &mask)
-    HeadWriter.appendFields(
-      head.fields, of: head.bytes, dropping: responseDrops, mask: mask, to: &sink)
+    head.fields.copy(of: head.bytes, dropping: responseDrops, mask: mask, to: &sink)
     sink.append("\r\n")
   }
 
@@ -274,6 +272,6 @@ enum HeaderRewrite {
   {
     var mask = FieldMask()
     markUnderscores(fields, bytes, in: &mask)
-    HeadWriter.appendFields(fields, of: bytes, dropping: trailerDrops, mask: mask, to: &sink)
+    fields.copy(of: bytes, dropping: trailerDrops, mask: mask, to: &sink)
   }
 }
