@@ -265,16 +265,19 @@ size_t weir_copy_fields(const uint8_t *head, const weir_field *fields, uint32_t 
                         uint64_t drop, const uint64_t *mask, uint8_t *target, size_t room) {
     size_t written = 0;
     uint32_t run_start = 0, run_end = 0;
+    const weir_field *const last = fields + count;
+    uint64_t marked = 0;
     drop &= ~1ull;
-    for (uint32_t i = 0; i < count; i++) {
-        if ((drop >> fields[i].name | mask[i >> 6] >> (i & 63)) & 1) continue;
-        if (fields[i].start != run_end) {
+    for (const weir_field *field = fields; field < last; field++, marked >>= 1) {
+        if (mask && !((field - fields) & 63)) marked = mask[(field - fields) >> 6];
+        if ((drop >> field->name | marked) & 1) continue;
+        if (field->start != run_end) {
             if (run_end - run_start > room - written) return SIZE_MAX;
             memcpy(target + written, head + run_start, run_end - run_start);
             written += run_end - run_start;
-            run_start = fields[i].start;
+            run_start = field->start;
         }
-        run_end = fields[i].end;
+        run_end = field->end;
     }
     if (run_end - run_start > room - written) return SIZE_MAX;
     memcpy(target + written, head + run_start, run_end - run_start);

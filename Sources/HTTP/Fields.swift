@@ -100,12 +100,20 @@ public struct Fields: ~Copyable {
     of head: ByteView, dropping: FieldSet, mask: FieldMask, to sink: inout ByteSink
   ) {
     precondition(used == 0 || Int(self[used - 1].lineRange.end) <= head.count)
-    var words = mask.words
+    if mask.isEmpty { return unsafe copy(of: head, dropping, nil, to: &sink) }
+    unsafe mask.words.span.withUnsafeBufferPointer {
+      unsafe copy(of: head, dropping, $0.baseAddress, to: &sink)
+    }
+  }
+
+  @inline(__always)
+  private func copy(
+    of head: ByteView, _ dropping: FieldSet, _ mask: UnsafePointer<UInt64>?,
+    to sink: inout ByteSink
+  ) {
     unsafe sink.write { target, room in
-      let written = unsafe withUnsafePointer(to: &words.0) { mask in
-        unsafe weir_copy_fields(
-          head.pointer, storage, UInt32(used), dropping.rawValue, mask, target, room)
-      }
+      let written = unsafe weir_copy_fields(
+        head.pointer, storage, UInt32(used), dropping.rawValue, mask, target, room)
       return written == Int(bitPattern: UInt.max) ? nil : written
     }
   }

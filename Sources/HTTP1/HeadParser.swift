@@ -17,7 +17,7 @@ public enum HeadParser {
   /// Whether octets from `known` on can change what parsing says: they hold a line feed, or the
   /// head has become so long that a limit may be passed.
   public static func mayHaveProgressed(_ bytes: ByteView, known: Int) -> Bool {
-    known >> 10 != bytes.count >> 10 || bytes.firstIndex(of: lf, from: known) != nil
+    known == 0 || known >> 10 != bytes.count >> 10 || bytes.firstIndex(of: lf, from: known) != nil
   }
 
   /// Parses a request head from the front of `bytes`. Returns its length including the blank
@@ -118,6 +118,10 @@ public enum HeadParser {
     _ bytes: ByteView, from start: Int, into version: inout HTTPVersion
   ) throws(HeadFault) -> Int {
     let line = bytes.slice(start, min(bytes.count, start + 10))
+    if line.equals("HTTP/1.1\r\n") {
+      version = .http11
+      return start + 10
+    }
     if line.count < 10 {
       // Judged as soon as the line ends, not when ten octets have come.
       for index in 0..<line.count where line[index] == cr || line[index] == lf {
@@ -140,9 +144,11 @@ public enum HeadParser {
     _ bytes: ByteView, into head: inout ResponseHead
   ) throws(HeadFault) -> Int {
     let start = bytes.slice(0, min(bytes.count, 13))
-    let pattern = ByteView("HTTP/1.")
-    for index in 0..<min(start.count, 7) where start[index] != pattern[index] {
-      throw .bad("malformed status line")
+    if !start.hasPrefix("HTTP/1.") {
+      // Judged as soon as it differs, not when all of it has come.
+      guard start.equals(ByteView("HTTP/1.").slice(0, min(start.count, 7))) else {
+        throw .bad("malformed status line")
+      }
     }
     guard start.count == 13 else {
       if start.firstIndex(of: lf) != nil { throw .bad("malformed status line") }
@@ -179,7 +185,9 @@ public enum HeadParser {
     let section = fields.scan(
       bytes, from: start, maxFields: limits.maxFields, maxFieldBytes: limits.maxFieldBytes)
     switch section.outcome {
-    case .complete: return section.end
+    case .complete:
+      guard section.end <= limits.maxBytes else { throw HeadFault(431, "head over the limit") }
+      return section.end
     case .partial:
       if bytes.count >= limits.maxBytes { throw HeadFault(431, "head over the limit") }
       return 0

@@ -3,16 +3,18 @@ import Primitives
 
 /// Heads to bytes: the pieces of which the proxy writes HTTP/1 messages.
 public enum HeadWriter {
+  @inline(__always)
   public static func appendStatusLine(
     _ status: Int, reason: ByteView, to sink: inout ByteSink
   ) {
     sink.append("HTTP/1.1 ")
-    sink.append(decimal: UInt(status), width: 3)
+    sink.append(decimal: UInt(status))
     sink.append(byte: UInt8(ascii: " "))
     sink.append(reason)
     sink.append("\r\n")
   }
 
+  @inline(__always)
   public static func appendField(
     _ name: StaticString, _ value: StaticString, to sink: inout ByteSink
   ) {
@@ -22,6 +24,7 @@ public enum HeadWriter {
     sink.append("\r\n")
   }
 
+  @inline(__always)
   public static func appendField(
     _ name: StaticString, _ value: ByteView, to sink: inout ByteSink
   ) {
@@ -31,6 +34,7 @@ public enum HeadWriter {
     sink.append("\r\n")
   }
 
+  @inline(__always)
   public static func appendContentLength(_ length: Int, to sink: inout ByteSink) {
     sink.append("Content-Length: ")
     sink.append(decimal: UInt(length))

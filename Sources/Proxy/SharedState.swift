@@ -2,6 +2,7 @@ import Balancing
 import Primitives
 import Resilience
 import Synchronization
+import Telemetry
 import Transport
 
 /// One backend as every worker knows it: found by a number that is never used for another one.
@@ -14,16 +15,17 @@ public final class BackendState: Sendable {
   public let name: String
   public let endpoint: Endpoint
   /// Host field for `host backend`.
-  let authority: [UInt8]
-  let nameOctets: [UInt8]
+  let authority: FixedOctets
+  /// Upstream and backend as the access log names them.
+  let logNames: FixedOctets
 
   init(id: Int, upstreamName: String, name: String, address: SocketAddress) {
     self.id = id
     self.upstreamName = upstreamName
     self.name = name
     endpoint = Endpoint(address)
-    authority = Array(address.description.utf8)
-    nameOctets = Array(name.utf8)
+    authority = FixedOctets(address.description)
+    logNames = FixedOctets(AccessRecord.preparedDestination(upstream: upstreamName, backend: name))
   }
 }
 
@@ -52,12 +54,10 @@ public final class UpstreamState: Sendable {
   static let connectFailureHold = TimeAmount.milliseconds(200)
 
   public let name: String
-  let nameOctets: [UInt8]
   private let live: Mutex<Live>
 
   init(name: String, seed: UInt64) {
     self.name = name
-    nameOctets = Array(name.utf8)
     live = Mutex(Live(balancer: Balancer(policy: .roundRobin, backends: [], seed: seed)))
   }
 

@@ -45,9 +45,9 @@ weir_field_section weir_scan_fields(const uint8_t *head, uint32_t start, uint32_
 /* The number of a name in any case; 0 where it is not in the list. */
 uint8_t weir_field_name(const uint8_t *name, size_t length);
 
-/* Copies the lines whose name's bit is not in `drop` and whose index is not in `mask` (four words);
-   bit 0 of `drop` is not looked at. Neighbours go in one copy. Returns the bytes written, or
-   SIZE_MAX where they do not fit into `room`. */
+/* Copies the lines whose name's bit is not in `drop` and whose index is not in `mask` (four words,
+   or none at all); bit 0 of `drop` is not looked at. Neighbours go in one copy. Returns the bytes
+   written, or SIZE_MAX where they do not fit into `room`. */
 size_t weir_copy_fields(const uint8_t *head, const weir_field *fields, uint32_t count,
                         uint64_t drop, const uint64_t *mask, uint8_t *target, size_t room);
 
