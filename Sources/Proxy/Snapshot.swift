@@ -100,6 +100,8 @@ struct UpstreamPlan: ~Copyable, Sendable {
   let poolIdleTimeout: TimeAmount
   let poolSize: Int
   let attempts: Int
+  /// An answer whose head takes longer counts as slow (`circuit-breaker slow-call=`).
+  let slowCall: TimeAmount?
   let limits: HeadLimits
   let host: CompiledHost
 
@@ -111,6 +113,7 @@ struct UpstreamPlan: ~Copyable, Sendable {
     poolIdleTimeout = options.poolIdleTimeout
     poolSize = options.poolSize
     attempts = options.attempts
+    slowCall = options.breaker.slowCall
     limits = options.limits
     host = CompiledHost(options.host)
     if case .hash(let hash) = options.balance {

@@ -177,6 +177,8 @@ extension Worker {
     learnBackends(upTo: backend)
     exchange.pointee.slot = reserved.slot
     exchange.pointee.backend = reserved.backend
+    exchange.pointee.ticket = reserved.ticket
+    exchange.pointee.isJudged = false
     exchange.pointee.isReserved = true
     exchange.pointee.tried.insert(Int(reserved.slot))
     exchange.pointee.retry.attemptStarted()
@@ -214,9 +216,12 @@ extension Worker {
     _ exchange: UnsafeMutablePointer<Exchange>, _ plan: UnsafePointer<UpstreamPlan>
   ) -> ReservedBackend? {
     let hash = exchange.pointee.hash
-    let found = plan.pointee.state.reserve(hash: hash, tried: exchange.pointee.tried, now: now)
+    let isIdempotent = exchange.pointee.method.isIdempotent
+    let found = plan.pointee.state.reserve(
+      hash: hash, tried: exchange.pointee.tried, isIdempotent: isIdempotent, now: now)
     guard found == nil, exchange.pointee.wantsNewConnection else { return found }
-    return plan.pointee.state.reserve(hash: hash, tried: TriedBackends(), now: now)
+    return plan.pointee.state.reserve(
+      hash: hash, tried: TriedBackends(), isIdempotent: isIdempotent, now: now)
   }
 
   // MARK: Rewrite and send

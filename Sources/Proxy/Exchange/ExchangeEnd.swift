@@ -105,7 +105,8 @@ extension Worker {
   func releaseUpstream(_ exchange: UnsafeMutablePointer<Exchange>, isReusable: Bool) {
     if exchange.pointee.isReserved, let plan = route(exchange).pointee.upstream {
       exchange.pointee.isReserved = false
-      plan.pointee.state.release(exchange.pointee.slot)
+      plan.pointee.state.release(
+        exchange.pointee.slot, exchange.pointee.ticket, outcome(exchange, plan), now: now)
     }
     relay.endSplicing(&exchange.pointee.request)
     relay.endSplicing(&exchange.pointee.response)
