@@ -29,7 +29,7 @@ extension Directive {
         ],
         fallback: "off",
         summary: "Whether clients show a certificate. What they proved goes to backends in "
-          + "`X-Client-Cert-Subject` and `X-Client-Cert-Fingerprint` (SHA-256), which no client "
+          + "`X-Client-Cert-Subject` and `X-Client-Cert-SHA256` (SHA-256), which no client "
           + "can send itself."
       ) { draft, reading in draft.setClientCertificates(reading) },
       .toggle(

@@ -2,6 +2,7 @@ import Balancing
 import HTTP
 import Primitives
 import Routing
+import Telemetry
 import Transport
 
 /// One compiled configuration: immutable, shared by all workers, replaced as a whole by a reload.
@@ -11,14 +12,16 @@ public final class Snapshot: Sendable {
   public let generation: UInt64
   public let options: ProxyOptions
   let table: RouteTable
-  let routes: [RoutePlan]
-  let upstreams: [UpstreamPlan]
-  let listeners: [ListenerPlan]
+  let routes: FixedStorage<RoutePlan>
+  let upstreams: FixedStorage<UpstreamPlan>
+  let listeners: FixedStorage<ListenerPlan>
+  /// Live state of each upstream, in the order of `options.upstreams`.
+  public let upstreamStates: [UpstreamState]
   let trustedProxies: [IPNetwork]
   let maxConnections: Int
   let maxConnectionsPerClient: Int
   /// `weir-<name>`, as in Via and Proxy-Status.
-  let instance: [UInt8]
+  let instance: FixedOctets
 
   /// Throws what the configuration's own checks cannot know.
   public init(
@@ -31,29 +34,31 @@ public final class Snapshot: Sendable {
     }
     self.generation = generation
     self.options = options
-    instance = Array("weir-\(name)".utf8)
+    instance = FixedOctets("weir-\(name)")
+    let servers: [TLSServerContext?]
+    let clients: [(context: TLSClientContext, number: Int32)?]
     do throws(TLSFault) {
-      var listeners: [ListenerPlan] = []
-      for listener in options.listeners {
-        listeners.append(try ListenerPlan(listener, shared.tickets))
-      }
-      self.listeners = listeners
-      var upstreams: [UpstreamPlan] = []
-      for upstream in options.upstreams {
-        let tls = try Snapshot.context(upstream.tls, shared)
-        upstreams.append(UpstreamPlan(upstream, shared.upstream(upstream), tls))
-      }
-      self.upstreams = upstreams
+      servers = try Snapshot.servers(options, shared)
+      clients = try Snapshot.clients(options, shared)
     } catch {
       throw .tls(error)
+    }
+    listeners = FixedStorage(count: options.listeners.count) {
+      ListenerPlan(options.listeners[$0], servers[$0])
     }
     trustedProxies = options.trustedProxies
     maxConnections = options.maxConnections
     maxConnectionsPerClient = options.maxConnectionsPerClient
-    let upstreams = upstreams
-    routes = options.routes.map { route in
-      RoutePlan(route, id: shared.routeID(route.name), upstreams: upstreams)
+    let states = options.upstreams.map(shared.upstream)
+    upstreamStates = states
+    let upstreams = FixedStorage(count: states.count) {
+      UpstreamPlan(options.upstreams[$0], states[$0], clients[$0])
     }
+    routes = FixedStorage(count: options.routes.count) { index in
+      let route = options.routes[index]
+      return RoutePlan(route, id: shared.routeID(route.name)) { upstreams[$0] }
+    }
+    self.upstreams = upstreams
   }
 }
 
@@ -73,15 +78,33 @@ public enum SnapshotFault: Error {
 }
 
 extension Snapshot {
-  private static func context(
-    _ options: TLSClientOptions?, _ shared: SharedState
-  ) throws(TLSFault) -> (context: TLSClientContext, number: Int32)? {
-    guard let options else { return nil }
-    return try shared.clientContext(options)
+  private static func servers(
+    _ options: ProxyOptions, _ shared: SharedState
+  ) throws(TLSFault) -> [TLSServerContext?] {
+    var made: [TLSServerContext?] = []
+    for listener in options.listeners {
+      guard let tls = listener.tls else {
+        made.append(nil)
+        continue
+      }
+      made.append(try TLSServerContext(tls, name: listener.name, tickets: shared.tickets))
+    }
+    return made
   }
 
-  /// Live state of each upstream, in the order of `options.upstreams`.
-  public var upstreamStates: [UpstreamState] { upstreams.map(\.state) }
+  private static func clients(
+    _ options: ProxyOptions, _ shared: SharedState
+  ) throws(TLSFault) -> [(context: TLSClientContext, number: Int32)?] {
+    var made: [(context: TLSClientContext, number: Int32)?] = []
+    for upstream in options.upstreams {
+      guard let tls = upstream.tls else {
+        made.append(nil)
+        continue
+      }
+      made.append(try shared.clientContext(tls))
+    }
+    return made
+  }
 
   /// Whether forwarding fields from this peer are believed.
   func isTrusted(_ address: IPAddress) -> Bool {
@@ -90,8 +113,11 @@ extension Snapshot {
   }
 }
 
-/// A listener's options as one object: looked at for every request without copying them.
-final class ListenerPlan: Sendable {
+/// A listener's options in the form that requests need.
+///
+/// The plans of a snapshot are noncopyable and reached by address: looking at one counts no
+/// reference, and whoever holds the address holds the snapshot too.
+struct ListenerPlan: ~Copyable, Sendable {
   let options: ListenerOptions
   let limits: HeadLimits
   let headerTimeout: TimeAmount
@@ -105,10 +131,13 @@ final class ListenerPlan: Sendable {
   let strictPath: Bool
   let tls: TLSServerContext?
   /// A finished line, or nothing (RFC 6797).
-  let transportSecurity: [UInt8]
+  let transportSecurity: FixedOctets
   let redirectToHTTPS: RedirectTemplate?
+  /// Looked at for every request.
+  let redirectsToHTTPS: Bool
 
-  init(_ options: ListenerOptions, _ tickets: SessionTickets) throws(TLSFault) {
+  init(_ options: ListenerOptions, _ tls: TLSServerContext?) {
+    self.tls = tls
     self.options = options
     limits = options.limits
     headerTimeout = options.headerTimeout
@@ -120,13 +149,9 @@ final class ListenerPlan: Sendable {
     sendTimeout = options.sendTimeout
     defaultHost = Array((options.defaultHost ?? "").utf8)
     strictPath = options.strictPath
-    if let tls = options.tls {
-      self.tls = try TLSServerContext(tls, name: options.name, tickets: tickets)
-    } else {
-      tls = nil
-    }
-    transportSecurity = Array(
-      (options.transportSecurity.map { "Strict-Transport-Security: \($0)\r\n" } ?? "").utf8)
+    transportSecurity = FixedOctets(
+      options.transportSecurity.map { "Strict-Transport-Security: \($0)\r\n" } ?? "")
+    redirectsToHTTPS = options.redirectToHTTPS != nil
     redirectToHTTPS = options.redirectToHTTPS.map { redirect in
       RedirectTemplate(
         status: redirect.status,
@@ -136,7 +161,8 @@ final class ListenerPlan: Sendable {
 }
 
 /// An upstream of one snapshot: its options, and the way to its live state.
-final class UpstreamPlan: Sendable {
+struct UpstreamPlan: ~Copyable, Sendable {
+  /// `SharedState` and the snapshot keep it.
   let state: UpstreamState
   let hashKey: CompiledHashKey
   let connectTimeout: TimeAmount
@@ -178,15 +204,15 @@ final class UpstreamPlan: Sendable {
 }
 
 /// `host` with its name as octets.
-enum CompiledHost: Sendable {
+enum CompiledHost: ~Copyable, Sendable {
   case preserve, backend
-  case literal([UInt8])
+  case literal(FixedOctets)
 
   init(_ policy: HostPolicy) {
     switch policy {
     case .preserve: self = .preserve
     case .backend: self = .backend
-    case .literal(let name): self = .literal(Array(name.utf8))
+    case .literal(let name): self = .literal(FixedOctets(name))
     }
   }
 }
@@ -211,17 +237,23 @@ enum CompiledHashKey: Sendable {
 }
 
 /// A route of one snapshot, with every inherited value resolved.
-final class RoutePlan: Sendable {
-  enum Action: Sendable {
-    case upstream(UpstreamPlan)
+///
+/// `@unchecked Sendable` is sound because the one address in it is of a plan of the same snapshot,
+/// which is never written after it was made.
+struct RoutePlan: ~Copyable, @unchecked Sendable {
+  /// What weir answers by itself.
+  enum LocalAction: Sendable {
     case redirect(RedirectTemplate)
     case respond(status: Int, contentType: [UInt8], body: [UInt8])
   }
 
   /// Of the route's counters.
   let id: Int
-  let name: [UInt8]
-  let action: Action
+  /// As the access log writes it.
+  let logName: FixedOctets
+  /// `nil` where weir answers by itself.
+  let upstream: UnsafePointer<UpstreamPlan>?
+  let localAction: LocalAction?
   let requestTimeout: TimeAmount?
   let connectTimeout: TimeAmount
   let firstByteTimeout: TimeAmount
@@ -234,24 +266,26 @@ final class RoutePlan: Sendable {
   let earlyHints: Bool
   let trailers: Bool
 
-  init(_ options: RouteOptions, id: Int, upstreams: [UpstreamPlan]) {
+  /// `plan`: the address of the snapshot's upstream with this index.
+  init(_ options: RouteOptions, id: Int, plan: (Int) -> UnsafePointer<UpstreamPlan>) {
     self.id = id
-    name = Array(options.name.utf8)
-    var upstream: UpstreamPlan?
+    logName = FixedOctets(AccessRecord.preparedText(options.name))
+    var upstream: UnsafePointer<UpstreamPlan>?
+    var localAction: LocalAction?
     switch options.action {
-    case .upstream(let index):
-      upstream = upstreams[index]
-      action = .upstream(upstreams[index])
+    case .upstream(let index): upstream = plan(index)
     case .redirect(let status, let location):
-      action = .redirect(RedirectTemplate(status: status, location: location))
+      localAction = .redirect(RedirectTemplate(status: status, location: location))
     case .respond(let status, let contentType, let body):
-      action = .respond(
+      localAction = .respond(
         status: status, contentType: Array(contentType.utf8), body: Array(body.utf8))
     }
+    self.upstream = upstream
+    self.localAction = localAction
     requestTimeout = options.requestTimeout
-    connectTimeout = options.connectTimeout ?? upstream?.connectTimeout ?? .zero
-    firstByteTimeout = options.firstByteTimeout ?? upstream?.firstByteTimeout ?? .zero
-    idleTimeout = options.idleTimeout ?? upstream?.idleTimeout ?? .zero
+    connectTimeout = options.connectTimeout ?? upstream?.pointee.connectTimeout ?? .zero
+    firstByteTimeout = options.firstByteTimeout ?? upstream?.pointee.firstByteTimeout ?? .zero
+    idleTimeout = options.idleTimeout ?? upstream?.pointee.idleTimeout ?? .zero
     tunnelTimeout = options.tunnelTimeout
     maxBodyBytes = options.maxBodyBytes
     requestEdits = CompiledEdits(options.requestHeaderEdits)
@@ -263,11 +297,11 @@ final class RoutePlan: Sendable {
 }
 
 /// Header edits as the octets that a forwarded head needs.
-struct CompiledEdits: Sendable {
+struct CompiledEdits: ~Copyable, Sendable {
   /// Lower-case names whose lines are left out.
   let dropped: [[UInt8]]
   /// Finished lines, with CRLF, behind the forwarded ones.
-  let added: [UInt8]
+  let added: FixedOctets
   /// Known names that are set or removed: weir adds none of them itself then.
   let names: FieldSet
   let isEmpty: Bool
@@ -285,11 +319,16 @@ struct CompiledEdits: Sendable {
       }
     }
     self.dropped = dropped
-    self.added = Array(added.utf8)
+    self.added = FixedOctets(added)
     names = dropped.reduce(into: FieldSet()) { names, name in
       names.formUnion(FieldSet(name.withByteView { FieldName($0) }))
     }
     isEmpty = edits.isEmpty
+  }
+
+  /// Whether the edits set or remove fields of this lower-case name.
+  func decide(_ name: StaticString) -> Bool {
+    dropped.contains { $0.withByteView { $0.equals(name) } }
   }
 
   /// Marks the lines that the edits drop.

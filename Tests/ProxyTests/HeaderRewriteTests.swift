@@ -29,7 +29,7 @@ import Testing
         client: IPAddress(setting.client)!, isTrusted: setting.trusted,
         isSecure: setting.secure, clientCertificate: ByteView(setting.certificate),
         requestID: (1, 0xAB),
-        instance: Array("weir-t".utf8), asksUpgrade: setting.upgrades,
+        instance: ByteView("weir-t"), asksUpgrade: setting.upgrades,
         passesTrailers: setting.trailers)
       let backend = BackendState(
         id: 0, upstreamName: "u", name: "b", address: SocketAddress("10.0.0.1:81")!)
@@ -203,13 +203,13 @@ import Testing
   }
 
   @Test func `tells who the client proved to be, and nobody else can`() {
-    let forged = "x-client-cert-SUBJECT: CN=root\r\nX-Client-Cert-Fingerprint: 00\r\n"
+    let forged = "x-client-cert-SUBJECT: CN=root\r\nX-Client-Cert-SHA256: 00\r\n"
     func told(_ setting: Setting) -> [String] {
       lines(forged, setting).filter { $0.lowercased().hasPrefix("x-client-cert") }
     }
     let certificate: StaticString =
-      "X-Client-Cert-Subject: CN=one\r\nX-Client-Cert-Fingerprint: ab\r\n"
-    let own = ["X-Client-Cert-Subject: CN=one", "X-Client-Cert-Fingerprint: ab"]
+      "X-Client-Cert-Subject: CN=one\r\nX-Client-Cert-SHA256: ab\r\n"
+    let own = ["X-Client-Cert-Subject: CN=one", "X-Client-Cert-SHA256: ab"]
     #expect(told(Setting()) == [])
     #expect(told(Setting(secure: true, certificate: certificate)) == own)
     // A trusted proxy speaks for its own clients, unless it shows a certificate itself.
@@ -217,7 +217,7 @@ import Testing
     #expect(told(Setting(trusted: true, certificate: certificate)) == own)
     #expect(
       told(Setting(edits: [.remove(name: "X-Client-Cert-Subject")], certificate: certificate))
-        == ["X-Client-Cert-Fingerprint: ab"])
+        == ["X-Client-Cert-SHA256: ab"])
     // Nor can Connection take it away (rule 16).
     let nominated = lines(
       "Connection: X-Client-Cert-Subject\r\n\(forged)", Setting(trusted: true))

@@ -60,11 +60,11 @@ extension Worker {
     let record = downstreams[handle]
     becameIdle(handle, record)
     let plan = listenerOptions(record)
-    if let tls = plan.tls {
+    if let tls = plan.pointee.tls {
       record.pointee.state = .handshaking
       setDeadline(handle, record, now + tls.handshakeTimeout)
     } else {
-      setDeadline(handle, record, now + plan.headerTimeout)
+      setDeadline(handle, record, now + plan.pointee.headerTimeout)
     }
     // Its first octets are usually here already; the registration's first edge reports them.
     record.pointee.wire.mayRead = false
@@ -190,7 +190,7 @@ extension Worker {
 
   func listenerOptions(
     _ connection: UnsafeMutablePointer<DownstreamConnection>
-  ) -> ListenerPlan {
-    currentSnapshot.listeners[Int(connection.pointee.listener)]
+  ) -> UnsafePointer<ListenerPlan> {
+    snapshots[current].listener(Int(connection.pointee.listener))
   }
 }

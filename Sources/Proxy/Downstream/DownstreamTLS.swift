@@ -14,7 +14,7 @@ extension Worker {
     // Memory for TLS is taken when octets have arrived: connections that only wait cost none.
     if !connection.pointee.wire.isSealed {
       guard connection.pointee.wire.mayRead else { return }
-      guard let tls = listenerOptions(connection).tls, connection.pointee.wire.beginTLS(tls)
+      guard let tls = listenerOptions(connection).pointee.tls, connection.pointee.wire.beginTLS(tls)
       else { return handshakeFailed(handle, .exhausted) }
       becameBusy(connection)
     }
@@ -33,7 +33,7 @@ extension Worker {
     metrics.add(wasResumed ? .handshakesResumed : .handshakesFull)
     connection.pointee.state = .readingHead
     becameIdle(handle, connection)
-    setDeadline(handle, connection, now + listenerOptions(connection).headerTimeout)
+    setDeadline(handle, connection, now + listenerOptions(connection).pointee.headerTimeout)
     // The first request often comes in the same segment as the end of the handshake.
     readHeads(handle, connection)
   }
@@ -59,8 +59,9 @@ extension Worker {
   // MARK: What follows from it
 
   /// The line that keeps browsers on HTTPS (RFC 6797 §7.2: never over plain HTTP).
-  func transportSecurity(_ connection: UnsafeMutablePointer<DownstreamConnection>) -> [UInt8] {
-    connection.pointee.wire.isSealed ? listenerOptions(connection).transportSecurity : []
+  func transportSecurity(_ connection: UnsafeMutablePointer<DownstreamConnection>) -> ByteView {
+    connection.pointee.wire.isSealed
+      ? listenerOptions(connection).pointee.transportSecurity.view : .empty
   }
 
   /// Calls with the header lines about the client's certificate; mostly there are none.
@@ -82,11 +83,21 @@ extension Worker {
   ///
   /// Not redirected: the challenges by which certificates are renewed, whose asker may not have a
   /// certificate to trust yet (RFC 8555 §8.3); and what came to a trusted proxy over TLS.
-  func redirectToHTTPS(
+  @inline(__always)
+  func redirectsToHTTPS(
     _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>,
-    _ connection: UnsafeMutablePointer<DownstreamConnection>, _ redirect: RedirectTemplate
+    _ connection: UnsafeMutablePointer<DownstreamConnection>
   ) -> Bool {
-    guard !connection.pointee.wire.isSealed, !isCertificateChallenge else { return false }
+    guard listenerOptions(connection).pointee.redirectsToHTTPS else { return false }
+    return redirectToHTTPS(handle, exchange, connection)
+  }
+
+  private func redirectToHTTPS(
+    _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>,
+    _ connection: UnsafeMutablePointer<DownstreamConnection>
+  ) -> Bool {
+    guard let redirect = listenerOptions(connection).pointee.redirectToHTTPS,
+      !connection.pointee.wire.isSealed, !isCertificateChallenge else { return false }
     if currentSnapshot.isTrusted(connection.pointee.address),
       let scheme = requestHead.first(.xForwardedProto), scheme.equalsLowercased("https")
     {
@@ -97,9 +108,10 @@ extension Worker {
       return true
     }
     exchange.pointee.status = Int32(redirect.status)
+    let nothing = CompiledEdits([])
     answer(handle) { sink, context in
       LocalResponse.append(
-        redirect: redirect, of: self.requestHead, edits: CompiledEdits([]), to: &sink,
+        redirect: redirect, of: self.requestHead, edits: nothing, to: &sink,
         context: context)
     }
     return true

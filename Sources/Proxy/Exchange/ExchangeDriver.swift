@@ -28,13 +28,9 @@ extension Worker {
     connection.pointee.deadline = .never
     headOwner = handle
     let exchange = exchanges[handle]
-    if let redirect = listenerOptions(connection).redirectToHTTPS,
-      redirectToHTTPS(handle, exchange, connection, redirect)
-    {
-      return
-    }
+    if redirectsToHTTPS(handle, exchange, connection) { return }
     switch matcher.match(currentSnapshot.table, requestHead) {
-    case .route(let index): exchange.pointee.route = Int32(index)
+    case .route(let index): exchange.pointee.route = snapshots[current].route(index)
     case .none:
       metrics.add(.unroutedRequests)
       return answer(handle, .noRoute)
@@ -50,10 +46,10 @@ extension Worker {
   ) -> Exchange {
     let options = listenerOptions(connection)
     let keeps =
-      requestHead.wantsKeepAlive && connection.pointee.requests < options.keepAliveRequests
-      && now - connection.pointee.acceptedAt < options.keepAliveTime && !isDraining
+      requestHead.wantsKeepAlive && connection.pointee.requests < options.pointee.keepAliveRequests
+      && now - connection.pointee.acceptedAt < options.pointee.keepAliveTime && !isDraining
     var exchange = Exchange(
-      downstream: client, snapshot: Int32(current), route: -1, method: requestHead.method,
+      downstream: client, snapshot: Int32(current), method: requestHead.method,
       isHead: requestHead.method == .head, clientIsHTTP10: requestHead.version == .http10,
       keepsClient: keeps, clientAskedClose: !requestHead.wantsKeepAlive,
       acceptsTrailers: requestHead.acceptsTrailers,
@@ -86,36 +82,48 @@ extension Worker {
       metrics.add(.loopsDetected)
       return answer(handle, .loop)
     }
-    if route.maxBodyBytes > 0, case .length(let length) = requestHead.framing,
-      length > route.maxBodyBytes
+    if route.pointee.maxBodyBytes > 0, case .length(let length) = requestHead.framing,
+      length > route.pointee.maxBodyBytes
     {
       return answer(handle, .requestTooLarge)
     }
-    if let limit = route.requestTimeout {
+    if let limit = route.pointee.requestTimeout {
       exchange.pointee.totalDeadline = now + limit
       setDeadline(exchange.pointee.downstream, connection, exchange.pointee.totalDeadline)
     }
-    if route.maxBodyBytes > 0 { exchange.pointee.request.limit = route.maxBodyBytes }
-    exchange.pointee.request.passesTrailers = route.trailers && requestHead.acceptsTrailers
-    switch route.action {
-    case .upstream(let plan):
+    if route.pointee.maxBodyBytes > 0 {
+      exchange.pointee.request.limit = route.pointee.maxBodyBytes
+    }
+    exchange.pointee.request.passesTrailers = route.pointee.trailers && requestHead.acceptsTrailers
+    if let plan = route.pointee.upstream {
       exchange.pointee.asksUpgrade = mayUpgrade(route)
-      exchange.pointee.hash = hash(plan.hashKey, connection)
-      exchange.pointee.retry = Retry(limit: plan.attempts, isReplayable: isReplayable)
+      exchange.pointee.hash = hash(plan.pointee.hashKey, connection)
+      exchange.pointee.retry = Retry(limit: plan.pointee.attempts, isReplayable: isReplayable)
       attempt(handle, exchange, plan)
+    } else {
+      answerLocally(handle, exchange, route)
+    }
+  }
+
+  private func answerLocally(
+    _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>,
+    _ route: UnsafePointer<RoutePlan>
+  ) {
+    switch route.pointee.localAction {
     case .respond(let status, let contentType, let body):
       if !exchange.pointee.isHead { exchange.pointee.response.octets = body.count }
       answer(handle) { sink, context in
         LocalResponse.append(
-          fixed: status, contentType: contentType, body: body, edits: route.responseEdits,
+          fixed: status, contentType: contentType, body: body, edits: route.pointee.responseEdits,
           to: &sink, context: context)
       }
     case .redirect(let template):
       answer(handle) { sink, context in
         LocalResponse.append(
-          redirect: template, of: self.requestHead, edits: route.responseEdits, to: &sink,
+          redirect: template, of: self.requestHead, edits: route.pointee.responseEdits, to: &sink,
           context: context)
       }
+    case nil: preconditionFailure("a route without an action")
     }
   }
 
@@ -130,7 +138,7 @@ extension Worker {
 
   /// Our own name in a Via field: the request has been here before (semantics.md 22).
   private func isLoop() -> Bool {
-    let instance = currentSnapshot.instance
+    let instance = currentSnapshot.instance.view
     var line = requestHead.fields.firstIndex(of: .via)
     while let index = line {
       var members = ListMembers(requestHead.value(index))
@@ -139,7 +147,7 @@ extension Worker {
         guard let space = member.firstIndex(of: UInt8(ascii: " ")) else { continue }
         let rest = member.slice(from: space + 1).trimmed()
         let end = rest.firstIndex(of: UInt8(ascii: " ")) ?? rest.count
-        if instance.withByteView({ rest.slice(0, end).equalsIgnoringCase($0) }) { return true }
+        if rest.slice(0, end).equalsIgnoringCase(instance) { return true }
       }
       line = requestHead.fields.firstIndex(of: .via, from: index + 1)
     }
@@ -147,18 +155,19 @@ extension Worker {
   }
 
   /// Rule 17: a configured protocol, asked for by a GET without content.
-  private func mayUpgrade(_ route: RoutePlan) -> Bool {
+  private func mayUpgrade(_ route: UnsafePointer<RoutePlan>) -> Bool {
     guard requestHead.wantsUpgrade, requestHead.method == .get, requestHead.framing == .none,
       let wanted = requestHead.first(.upgrade)
     else { return false }
-    return route.upgrades.contains { $0.withByteView { wanted.equalsIgnoringCase($0) } }
+    return route.pointee.upgrades.contains { $0.withByteView { wanted.equalsIgnoringCase($0) } }
   }
 
   // MARK: Select and acquire
 
   /// One attempt at a backend that has not been tried.
   func attempt(
-    _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>, _ plan: UpstreamPlan
+    _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>,
+    _ plan: UnsafePointer<UpstreamPlan>
   ) {
     guard let reserved = reserve(exchange, plan) else {
       metrics.add(.noBackendAvailable)
@@ -182,7 +191,7 @@ extension Worker {
     let isRepeatable = exchange.pointee.method.isSafe && exchange.pointee.request.isComplete
     exchange.pointee.isPooled = false
     if !exchange.pointee.wantsNewConnection,
-      let idle = takeIdle(backend, isRepeatable: isRepeatable, security: plan.security)
+      let idle = takeIdle(backend, isRepeatable: isRepeatable, security: plan.pointee.security)
     {
       cells.add(.connectionsReused)
       exchange.pointee.isPooled = true
@@ -191,12 +200,12 @@ extension Worker {
       exchange.pointee.connectedAt = now
       return sendRequest(handle, exchange)
     }
-    switch connect(backend, security: plan.security) {
+    switch connect(backend, security: plan.pointee.security) {
     case .success(let upstream):
       exchange.pointee.upstream = upstream
       let connection = upstreams[upstream]
       connection.pointee.exchange = handle
-      setDeadline(upstream, connection, now + route(exchange).connectTimeout)
+      setDeadline(upstream, connection, now + route(exchange).pointee.connectTimeout)
     case .failure(let failure):
       attemptFailed(handle, exchange, failure.termination)
     }
@@ -205,14 +214,14 @@ extension Worker {
   /// A place on a backend that has not failed this request. Where there is none but the last
   /// failure was only a pooled connection's end, the same backend is as good as new.
   private func reserve(
-    _ exchange: UnsafeMutablePointer<Exchange>, _ plan: UpstreamPlan
+    _ exchange: UnsafeMutablePointer<Exchange>, _ plan: UnsafePointer<UpstreamPlan>
   ) -> ReservedBackend? {
     let hash = exchange.pointee.hash
     let isIdempotent = exchange.pointee.method.isIdempotent
-    let found = plan.state.reserve(
+    let found = plan.pointee.state.reserve(
       hash: hash, tried: exchange.pointee.tried, isIdempotent: isIdempotent, now: now)
     guard found == nil, exchange.pointee.wantsNewConnection else { return found }
-    return plan.state.reserve(
+    return plan.pointee.state.reserve(
       hash: hash, tried: TriedBackends(), isIdempotent: isIdempotent, now: now)
   }
 
@@ -224,19 +233,19 @@ extension Worker {
     let upstream = upstreams[exchange.pointee.upstream]
     restoreHead(handle, exchange, client)
     let route = route(exchange)
-    guard case .upstream(let plan) = route.action else { preconditionFailure("no upstream") }
+    guard let plan = route.pointee.upstream else { preconditionFailure("no upstream") }
     let snapshot = snapshot(exchange)
     let isTrusted = snapshot.isTrusted(client.pointee.address)
     noteRequestID(exchange, isTrusted)
     var sink = ByteSink(base: scratch, capacity: Worker.scratchBytes)
     withClientCertificate(client) { certificate in
       HeaderRewrite.appendRequest(
-        requestHead, to: &sink, host: plan.host,
-        backend: backends[Int(exchange.pointee.backend)].state, edits: route.requestEdits,
+        requestHead, to: &sink, host: plan.pointee.host,
+        backend: backends[Int(exchange.pointee.backend)].state, edits: route.pointee.requestEdits,
         context: HeaderRewrite.RequestContext(
           client: client.pointee.address, isTrusted: isTrusted,
           isSecure: client.pointee.wire.isSealed, clientCertificate: certificate,
-          requestID: exchange.pointee.requestID, instance: snapshot.instance,
+          requestID: exchange.pointee.requestID, instance: snapshot.instance.view,
           asksUpgrade: exchange.pointee.asksUpgrade,
           passesTrailers: exchange.pointee.request.passesTrailers))
     }
@@ -264,7 +273,9 @@ extension Worker {
       _ = try HeadParser.parseRequest(
         client.pointee.wire.input.pinnedView, into: &requestHead, limits: limits)
     } catch { preconditionFailure("an accepted head is no longer accepted") }
-    if requestHead.host.isEmpty { requestHead.assumeHost(listenerOptions(client).defaultHost) }
+    if requestHead.host.isEmpty {
+      requestHead.assumeHost(listenerOptions(client).pointee.defaultHost)
+    }
     headOwner = handle
   }
 

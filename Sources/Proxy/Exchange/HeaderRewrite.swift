@@ -14,7 +14,7 @@ enum HeaderRewrite {
     FieldSet(
       .host, .contentLength, .expect, .proxy, .xForwardedFor, .xForwardedHost, .xForwardedPort,
       .xForwardedProto, .forwarded, .xOriginalHost, .xOriginalUrl, .xRewriteUrl, .xRequestId,
-      .xClientCertFingerprint, .xClientCertSubject))
+      .xClientCertSha256, .xClientCertSubject))
 
   /// Dropped from every response; framing is written anew.
   static let responseDrops: FieldSet = FieldSet.hopByHop.union(FieldSet(.contentLength))
@@ -23,7 +23,7 @@ enum HeaderRewrite {
   /// even where it passes on what a trusted peer said.
   private static let unremovable = FieldSet(
     .host, .contentLength, .transferEncoding, .xForwardedHost, .xForwardedPort, .xForwardedProto,
-    .xRequestId, .xClientCertFingerprint, .xClientCertSubject)
+    .xRequestId, .xClientCertSha256, .xClientCertSubject)
 
   /// The parts of a request that come from the exchange, not from its head.
   struct RequestContext {
@@ -35,24 +35,24 @@ enum HeaderRewrite {
     /// Finished lines about the certificate that the client showed; mostly none.
     let clientCertificate: ByteView
     let requestID: (UInt64, UInt64)
-    let instance: [UInt8]
+    let instance: ByteView
     let asksUpgrade: Bool
     let passesTrailers: Bool
   }
 
   static func appendRequest(
-    _ head: borrowing RequestHead, to sink: inout ByteSink, host: CompiledHost,
-    backend: BackendState, edits: CompiledEdits, context: RequestContext
+    _ head: borrowing RequestHead, to sink: inout ByteSink, host: borrowing CompiledHost,
+    backend: BackendState, edits: borrowing CompiledEdits, context: RequestContext
   ) {
     sink.append(head.methodName)
     sink.append(byte: UInt8(ascii: " "))
     appendTarget(head, to: &sink)
     sink.append(" HTTP/1.1\r\nHost: ")
     switch host {
-    case .preserve where head.authority.isEmpty: sink.append(backend.authority)
+    case .preserve where head.authority.isEmpty: sink.append(backend.authority.view)
     case .preserve: sink.append(head.authority)
-    case .backend: sink.append(backend.authority)
-    case .literal(let name): sink.append(name)
+    case .backend: sink.append(backend.authority.view)
+    case .literal(let name): sink.append(name.view)
     }
     sink.append("\r\n")
     var mask = FieldMask()
@@ -62,12 +62,12 @@ enum HeaderRewrite {
     if context.isTrusted {
       drops.subtract(FieldSet(.xForwardedHost, .xForwardedPort, .xForwardedProto, .xRequestId))
       if context.clientCertificate.isEmpty {
-        drops.subtract(FieldSet(.xClientCertFingerprint, .xClientCertSubject))
+        drops.subtract(FieldSet(.xClientCertSha256, .xClientCertSubject))
       }
     }
     if !edits.isEmpty { edits.mark(head.fields, head.bytes, in: &mask) }
-    HeadWriter.appendFields(head.fields, of: head.bytes, dropping: drops, mask: mask, to: &sink)
-    if !edits.added.isEmpty { sink.append(edits.added) }
+    head.fields.copy(of: head.bytes, dropping: drops, mask: mask, to: &sink)
+    if !edits.added.isEmpty { sink.append(edits.added.view) }
     appendFraming(head, context, to: &sink)
     appendIdentity(head, context, edited: edits.names, to: &sink)
   }
@@ -163,10 +163,15 @@ enum HeaderRewrite {
     _ head: borrowing RequestHead, _ context: RequestContext, to sink: inout ByteSink
   ) {
     let client = context.client
-    sink.append(client.isV4 ? "for=" : "for=\"[")
-    sink.append(client)
-    if !client.isV4 { sink.append("]\"") }
-    sink.append(";host=\"")
+    if client.isV4 {
+      sink.append("for=")
+      sink.append(client)
+      sink.append(";host=\"")
+    } else {
+      sink.append("for=\"[")
+      sink.append(client)
+      sink.append("]\";host=\"")
+    }
     sink.append(head.authority)
     sink.append(context.isSecure ? "\";proto=https\r\n" : "\";proto=http\r\n")
   }
@@ -190,6 +195,7 @@ enum HeaderRewrite {
   private static func markUnderscores(
     _ fields: borrowing Fields, _ head: ByteView, in mask: inout FieldMask
   ) {
+    guard fields.hasUnderscores else { return }
     for index in 0..<fields.count where fields[index].name == .other {
       let name = head.slice(fields[index].nameRange)
       if name.firstIndex(of: UInt8(ascii: "_")) != nil { mask.insert(index) }
@@ -222,27 +228,26 @@ enum HeaderRewrite {
     let closes: Bool
     let clientIsHTTP10: Bool
     /// A finished line for clients that came over TLS (RFC 6797), or nothing.
-    let transportSecurity: [UInt8]
+    let transportSecurity: ByteView
     /// The Date to add where the backend sent none (RFC 9110 §6.6.1).
     let date: ByteView
   }
 
   static func appendResponse(
-    _ head: borrowing ResponseHead, to sink: inout ByteSink, edits: CompiledEdits,
+    _ head: borrowing ResponseHead, to sink: inout ByteSink, edits: borrowing CompiledEdits,
     context: ResponseContext
   ) {
     HeadWriter.appendStatusLine(head.status, reason: head.bytes.slice(head.reasonRange), to: &sink)
     var mask = FieldMask()
     if head.hasNominations { markNominated(head.fields, head.bytes, in: &mask) }
     if !edits.isEmpty { edits.mark(head.fields, head.bytes, in: &mask) }
-    HeadWriter.appendFields(
-      head.fields, of: head.bytes, dropping: responseDrops, mask: mask, to: &sink)
-    if !edits.added.isEmpty { sink.append(edits.added) }
+    head.fields.copy(of: head.bytes, dropping: responseDrops, mask: mask, to: &sink)
+    if !edits.added.isEmpty { sink.append(edits.added.view) }
     if !head.fields.contains(.date), !edits.names.contains(.date) {
       HeadWriter.appendField("Date", context.date, to: &sink)
     }
-    if !context.transportSecurity.isEmpty, !head.fields.contains(.strictTransportSecurity),
-      !edits.names.contains(.strictTransportSecurity)
+    if !context.transportSecurity.isEmpty, !edits.decide("strict-transport-security"),
+      head.fields.firstIndex(named: ByteView("strict-transport-security"), in: head.bytes) == nil
     {
       sink.append(context.transportSecurity)
     }
@@ -271,15 +276,14 @@ enum HeaderRewrite {
 
   /// A 101, with the protocol that both sides now speak.
   static func appendSwitchingProtocols(
-    _ head: borrowing ResponseHead, to sink: inout ByteSink, edits: CompiledEdits
+    _ head: borrowing ResponseHead, to sink: inout ByteSink, edits: borrowing CompiledEdits
   ) {
     HeadWriter.appendStatusLine(101, reason: ByteView("Switching Protocols"), to: &sink)
     var mask = FieldMask()
     markNominated(head.fields, head.bytes, in: &mask)
     if !edits.isEmpty { edits.mark(head.fields, head.bytes, in: &mask) }
-    HeadWriter.appendFields(
-      head.fields, of: head.bytes, dropping: responseDrops, mask: mask, to: &sink)
-    if !edits.added.isEmpty { sink.append(edits.added) }
+    head.fields.copy(of: head.bytes, dropping: responseDrops, mask: mask, to: &sink)
+    if !edits.added.isEmpty { sink.append(edits.added.view) }
     sink.append("Connection: upgrade\r\n")
     if let protocols = head.first(.upgrade) {
       HeadWriter.appendField("Upgrade", protocols, to: &sink)
@@ -292,8 +296,7 @@ enum HeaderRewrite {
     HeadWriter.appendStatusLine(head.status, reason: head.bytes.slice(head.reasonRange), to: &sink)
     var mask = FieldMask()
     markNominated(head.fields, head.bytes, in: &mask)
-    HeadWriter.appendFields(
-      head.fields, of: head.bytes, dropping: responseDrops, mask: mask, to: &sink)
+    head.fields.copy(of: head.bytes, dropping: responseDrops, mask: mask, to: &sink)
     sink.append("\r\n")
   }
 
@@ -310,6 +313,6 @@ enum HeaderRewrite {
   {
     var mask = FieldMask()
     markUnderscores(fields, bytes, in: &mask)
-    HeadWriter.appendFields(fields, of: bytes, dropping: trailerDrops, mask: mask, to: &sink)
+    fields.copy(of: bytes, dropping: trailerDrops, mask: mask, to: &sink)
   }
 }

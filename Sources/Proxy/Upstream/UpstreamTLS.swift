@@ -13,7 +13,7 @@ extension Worker {
   ) {
     let exchangeHandle = connection.pointee.exchange
     let exchange = exchanges[exchangeHandle]
-    guard case .upstream(let plan) = route(exchange).action, let tls = plan.tls else {
+    guard let tls = route(exchange).pointee.upstream?.pointee.tls else {
       preconditionFailure("a secured connection of a plain upstream")
     }
     let backend = Int(connection.pointee.backend)

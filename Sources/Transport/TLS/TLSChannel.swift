@@ -303,7 +303,7 @@ public struct TLSChannel: BitwiseCopyable {
     if length > 0, isClean {
       lines += Array("X-Client-Cert-Subject: ".utf8) + subject[..<length] + Array("\r\n".utf8)
     }
-    lines += Array("X-Client-Cert-Fingerprint: \(PEM.hex(PEM.sha256(shown)))\r\n".utf8)
+    lines += Array("X-Client-Cert-SHA256: \(PEM.hex(PEM.sha256(shown)))\r\n".utf8)
     state.pointee.identity = lines
   }
 }
