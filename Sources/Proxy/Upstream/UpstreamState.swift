@@ -60,14 +60,12 @@ public final class UpstreamState: Sendable {
   static let idempotentProbeTime = TimeAmount.seconds(1)
 
   public let name: String
-  let nameOctets: [UInt8]
   let live: Mutex<Live>
   private let watch: Mailbox<WatchMessage>
 
   init(name: String, seed: UInt64, watch: Mailbox<WatchMessage>) {
     self.name = name
     self.watch = watch
-    nameOctets = Array(name.utf8)
     live = Mutex(
       Live(
         balancer: Balancer(policy: .roundRobin, backends: [], seed: seed),
