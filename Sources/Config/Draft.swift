@@ -1,5 +1,6 @@
 import Primitives
 import Proxy
+import Resilience
 import Routing
 import Transport
 
@@ -59,6 +60,7 @@ struct Draft: Sendable {
   // Of the open block.
   var blockLocation: Location?
   var backends: [Named<String>] = []
+  var checkFields: [(field: HTTPCheck.Field, name: Token)] = []
   var backlog: (value: Int, token: Token)?
   var action: (draft: ActionDraft, location: Location)?
   var pathCondition: Location?

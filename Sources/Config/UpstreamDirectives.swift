@@ -69,7 +69,7 @@ extension Directive {
         summary: "Backends speak TLS; their certificates are verified. Where that fails no octet "
           + "of a request is sent, and the answer is 502."
       ) { _, _ in },
-    ] + resilience + headLimits(.upstream)
+    ] + health + resilience + headLimits(.upstream)
 
   static let hashKeys = ["path", "url", "client-address", "header", "cookie", "query"]
 
@@ -186,6 +186,7 @@ extension Draft {
   }
 
   mutating func endUpstream(_ isSound: Bool) {
+    finishHealthCheck()
     if upstream.backends.isEmpty, !hasFaultyMember {
       report.error(
         "the upstream has no backend", at: blockLocation,

@@ -8,7 +8,8 @@ import Testing
     _ backends: [String], _ directive: String
   ) -> DaemonConfiguration {
     var configuration = DaemonConfiguration(backends)
-    configuration.listener = "tls {\n\(directive)\n}"
+    // A machine under load may take long between a handshake and the request behind it.
+    configuration.listener = "header-timeout 5m\ntls {\n\(directive)\n}"
     configuration.workers = 2
     return configuration
   }

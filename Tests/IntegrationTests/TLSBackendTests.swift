@@ -119,6 +119,28 @@ import Testing
     #expect(bad.receivedCount == 0)
   }
 
+  @Test func `health checks go through the same TLS, and see what requests would see`() throws {
+    let certificates = try Self.certificates.get()
+    let bad = try origin(certificates.issue(["api.internal"], days: -1))
+    let good = try origin(certificates.issue(["api.internal"]))
+    let tls = "ca \(certificates.authority)\nserver-name api.internal"
+    let check = "health-check GET /healthz interval=100ms timeout=2s"
+    try withDaemon(configuration([bad.address, good.address], tls, upstream: check)) { daemon in
+      let isDown = daemon.process.waitForOutput {
+        $0.contains("backend app/\(bad.address): health check failed, down reason=\"TLS: ")
+          && $0.contains("certificate has expired")
+      }
+      #expect(isDown, "\(daemon.process.output)")
+      #expect(good.wait { $0.contains { $0.text.hasPrefix("GET /healthz HTTP/1.1\r\n") } })
+      for _ in 0..<4 {
+        let response = try daemon.get("/a")
+        #expect(response.status == 200)
+      }
+      #expect(!daemon.process.output.contains("app/\(good.address): health check failed"))
+    }
+    #expect(bad.receivedCount == 0)
+  }
+
   @Test func `with verification off anybody is believed, and each start says so`() throws {
     let certificates = try Self.certificates.get()
     let origin = try origin(certificates.issue(["other.internal"], days: -1))

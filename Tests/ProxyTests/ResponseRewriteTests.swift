@@ -101,7 +101,8 @@ import Testing
     let line: StaticString = "Strict-Transport-Security: max-age=1\r\n"
     #expect(forward("HTTP/1.1 204 x", security: line).contains("\r\n\(line)"))
     let own = forward("HTTP/1.1 204 x\r\nstrict-transport-security: max-age=0", security: line)
-    #expect(!own.contains("\(line)") && own.contains("\r\nstrict-transport-security: max-age=0\r\n"))
+    #expect(!own.contains("\(line)"))
+    #expect(own.contains("\r\nstrict-transport-security: max-age=0\r\n"))
     let removed = forward(
       "HTTP/1.1 204 x", edits: [.remove(name: "Strict-Transport-Security")], security: line)
     #expect(!removed.contains("Strict"))

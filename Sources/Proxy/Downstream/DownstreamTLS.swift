@@ -97,7 +97,8 @@ extension Worker {
     _ connection: UnsafeMutablePointer<DownstreamConnection>
   ) -> Bool {
     guard let redirect = listenerOptions(connection).pointee.redirectToHTTPS,
-      !connection.pointee.wire.isSealed, !isCertificateChallenge else { return false }
+      !connection.pointee.wire.isSealed, !isCertificateChallenge
+    else { return false }
     if currentSnapshot.isTrusted(connection.pointee.address),
       let scheme = requestHead.first(.xForwardedProto), scheme.equalsLowercased("https")
     {

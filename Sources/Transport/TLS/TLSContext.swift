@@ -191,7 +191,7 @@ public final class TLSServerContext: @unchecked Sendable {
 ///
 /// One object for equal options, across reloads: connections and sessions that were made under
 /// other rules are never used under these. Immutable after init, as above (Sendable).
-public final class TLSClientContext: @unchecked Sendable {
+public final class TLSClientContext: @unchecked Sendable, Hashable {
   public let options: TLSClientOptions
   let context: OpaquePointer
   let protocols: [UInt8]
@@ -220,4 +220,8 @@ public final class TLSClientContext: @unchecked Sendable {
   }
 
   deinit { SSL_CTX_free(context) }
+
+  /// Equal options have one object (`SharedState.clientContext`).
+  public static func == (a: TLSClientContext, b: TLSClientContext) -> Bool { a === b }
+  public func hash(into hasher: inout Hasher) { hasher.combine(ObjectIdentifier(self)) }
 }
