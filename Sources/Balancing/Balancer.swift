@@ -179,8 +179,6 @@ public struct Balancer: ~Copyable {
   public func isAvailable(_ slot: Int) -> Bool { slots[slot].isAvailable }
   /// Slot of a configured or retired backend. A dictionary look-up: control plane.
   public func slot(named name: String) -> Int? { slotsByName[name] }
-  /// Whether any backend at all can be chosen.
-  public var canServe: Bool { primaries.candidates > 0 || backups.candidates > 0 }
 
   /// Traps where the structures contradict each other. O(backends · log backends).
   public func checkInvariants() {

@@ -53,12 +53,12 @@ public final class UpstreamState: Sendable {
 
   public let name: String
   let nameOctets: [UInt8]
-  private let live: Mutex<Live>
+  private let live: Lock<Live>
 
   init(name: String, seed: UInt64) {
     self.name = name
     nameOctets = Array(name.utf8)
-    live = Mutex(Live(balancer: Balancer(policy: .roundRobin, backends: [], seed: seed)))
+    live = Lock(Live(balancer: Balancer(policy: .roundRobin, backends: [], seed: seed)))
   }
 
   /// Takes over a configuration. The plan (sorting a ring) is made before the lock is taken.
@@ -130,7 +130,7 @@ public final class SharedState: Sendable {
     var routeIDs: [String: Int] = [:]
   }
 
-  private let registry = Mutex(Registry())
+  private let registry = Lock(Registry())
   /// Client connections open in all workers.
   public let connections = Atomic<Int>(0)
   public let clients: ClientCounter
@@ -192,7 +192,7 @@ public final class SharedState: Sendable {
 /// that workers accepting at once seldom meet at a lock; allocated when a limit first applies.
 public final class ClientCounter: Sendable {
   private final class Shard: Sendable {
-    let table = Mutex<ClientConnectionTable?>(nil)
+    let table = Lock<ClientConnectionTable?>(nil)
   }
 
   private static let shardCount = 16

@@ -18,6 +18,7 @@ enum AllowList {
     "Sources/Primitives/Bytes/ByteView.swift",
     "Sources/Primitives/Bytes/OutputQueue.swift",
     "Sources/Primitives/Collections/Slab.swift",
+    "Sources/Primitives/Sharing/Lock.swift",
     "Sources/Primitives/Time/TimerWheel.swift",
     "Sources/Proxy/Downstream/Acceptor.swift",
     "Sources/Proxy/Downstream/DownstreamHTTP1.swift",
@@ -49,6 +50,7 @@ enum AllowList {
 
   /// Files whose `@unchecked Sendable` or `nonisolated(unsafe)` is proven in a comment above it.
   static let uncheckedSendableFiles: Set<String> = [
+    "Sources/Primitives/Sharing/Lock.swift",
     "Sources/Routing/Frozen.swift",
     "Sources/Telemetry/Logs/LogQueue.swift",
     "Sources/Telemetry/Metrics/WorkerMetrics.swift",
