@@ -56,12 +56,14 @@ let package = Package(
     // Layer 6
     .target(
       name: "Admin",
-      dependencies: ["Primitives", "HTTP", "Balancing", "Telemetry", "Proxy"],
+      dependencies: ["Primitives", "HTTP", "Balancing", "Resilience", "Telemetry", "Proxy"],
       swiftSettings: pure),
     // Layer 7
     .target(
       name: "Config",
-      dependencies: ["Primitives", "HTTP", "Balancing", "Telemetry", "Routing", "Proxy"],
+      dependencies: [
+        "Primitives", "HTTP", "Balancing", "Resilience", "Telemetry", "Routing", "Proxy",
+      ],
       swiftSettings: pure),
     // Layer 8
     .target(
@@ -99,7 +101,9 @@ let package = Package(
       swiftSettings: [.treatAllWarnings(as: .error)]),
     .testTarget(
       name: "ConfigTests",
-      dependencies: ["Config", "Primitives", "HTTP", "Balancing", "Telemetry", "Routing", "Proxy"],
+      dependencies: [
+        "Config", "Primitives", "HTTP", "Balancing", "Resilience", "Telemetry", "Routing", "Proxy",
+      ],
       swiftSettings: [.treatAllWarnings(as: .error)]),
     // The real daemon on real sockets (docs/TESTING.md).
     .target(
@@ -132,7 +136,7 @@ let package = Package(
     .testTarget(
       name: "ProxyTests",
       dependencies: [
-        "CLinux", "Proxy", "Transport", "Resilience", "HTTP1", "HTTP", "Primitives",
+        "CLinux", "Proxy", "Transport", "Balancing", "Resilience", "HTTP1", "HTTP", "Primitives",
         "TestUnitSupport",
       ],
       swiftSettings: testing),

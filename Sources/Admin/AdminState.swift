@@ -1,5 +1,6 @@
 import Primitives
 import Proxy
+import Resilience
 import Telemetry
 
 /// What the admin endpoint can be asked about, as of one moment: references to what counts while
@@ -83,11 +84,14 @@ struct LiveBackend {
   var options: BackendOptions
   /// `BackendState.id`: of its counters.
   var id: Int
-  var inFlight: Int
-  /// Steered around for a moment after a failed connect.
-  var isHeld: Bool
+  /// `nil` where the data plane has not met it.
+  var view: BackendView?
+  var tally: BackendTally
 
-  var isAvailable: Bool { options.weight > 0 && !isHeld }
+  var inFlight: Int { max(0, view?.inFlight ?? 0) }
+  var isHeld: Bool { view?.isHeld ?? false }
+  var breaker: CircuitBreaker.State { view?.breaker ?? .closed }
+  var isAvailable: Bool { options.weight > 0 && view?.isAvailable ?? true }
 }
 
 extension AdminState {
@@ -100,27 +104,21 @@ extension AdminState {
   /// Backends by upstream, both in the order of the file. Those that a reload removed are not
   /// among them: the same name may come back with another address, and a name must be one series.
   func liveBackends() -> [[LiveBackend]] {
-    var ids: [BackendKey: Int] = [:]
+    var known: [BackendKey: BackendState] = [:]
     for state in shared.backends() {
       let key = BackendKey(
         upstream: state.upstreamName, name: state.name, address: state.endpoint.address)
-      ids[key] = state.id
+      known[key] = state
     }
     return zip(snapshot.options.upstreams, snapshot.upstreamStates).map { upstream, state in
-      var live: [Int: (inFlight: Int, isHeld: Bool)] = [:]
-      for backend in state.backendsInFlight(now: now) {
-        let known = live[backend.backend]
-        live[backend.backend] = (
-          backend.inFlight + (known?.inFlight ?? 0), backend.isHeld || known?.isHeld == true
-        )
-      }
+      let views = Dictionary(
+        state.views(now: now).map { ($0.backend, $0) }, uniquingKeysWith: { _, last in last })
       return upstream.backends.compactMap { options in
         let key = BackendKey(
           upstream: upstream.name, name: options.name, address: options.address)
-        guard let id = ids[key] else { return nil }
+        guard let state = known[key] else { return nil }
         return LiveBackend(
-          options: options, id: id, inFlight: live[id]?.inFlight ?? 0,
-          isHeld: live[id]?.isHeld ?? false)
+          options: options, id: state.id, view: views[state.id], tally: state.tally)
       }
     }
   }

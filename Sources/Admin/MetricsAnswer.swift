@@ -1,3 +1,4 @@
+import Resilience
 import Telemetry
 
 /// `GET /metrics`: everything of the catalogue that has a value.
@@ -16,7 +17,7 @@ enum MetricsAnswer {
     appendProcess(state, to: &page)
     for (labels, backend) in backends {
       page.sample(
-        GaugeMetric.backendInFlight.metric, values: labels, UInt64(max(0, backend.inFlight)))
+        GaugeMetric.backendInFlight.metric, values: labels, UInt64(backend.inFlight))
     }
     for (labels, backend) in backends {
       page.sample(
@@ -26,8 +27,25 @@ enum MetricsAnswer {
       page.sample(
         GaugeMetric.backendWeight.metric, values: labels, UInt64(backend.options.weight))
     }
+    appendBreakers(backends, to: &page)
     return AdminResponse(
       status: 200, contentType: PrometheusText.contentType, body: Array(page.text.utf8))
+  }
+
+  private static func appendBreakers(
+    _ backends: [(label: [String], backend: LiveBackend)], to page: inout PrometheusText
+  ) {
+    for (labels, backend) in backends {
+      page.sample(
+        GaugeMetric.backendBreaker.metric, values: labels, UInt64(backend.breaker.rawValue))
+    }
+    for (labels, backend) in backends {
+      for reason in CircuitBreaker.Reason.allCases {
+        page.sample(
+          GaugeMetric.backendBreakerOpenings.metric, values: labels + ["\(reason.text)"],
+          backend.tally.openings(reason))
+      }
+    }
   }
 
   private static func appendProcess(_ state: AdminState, to page: inout PrometheusText) {

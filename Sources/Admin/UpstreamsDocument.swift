@@ -1,5 +1,6 @@
 import Balancing
 import Proxy
+import Resilience
 import Telemetry
 
 /// `GET /v1/upstreams`: each backend of the running configuration and what became of the requests
@@ -18,8 +19,16 @@ public struct UpstreamsDocument: Codable, Sendable {
     public var weight: Int
     public var backup: Bool
     public var inFlight: Int
+    /// May get new requests.
+    public var available: Bool
     /// Steered around for a moment after a failed connect.
     public var held: Bool
+    /// `closed`, `open` or `half_open`.
+    public var breaker: String
+    /// Until an open breaker lets a request through to try the backend out.
+    public var breakerOpensInMs: Int64?
+    /// How often the breaker has opened.
+    public var breakerOpenings: UInt64
     public var attempts: UInt64
     public var responses: StatusClasses
     /// Failed attempts by the error type that RFC 9209 gives them; those that happened.
@@ -55,7 +64,13 @@ extension UpstreamsDocument.Backend {
     weight = backend.options.weight
     backup = backend.options.isBackup
     inFlight = backend.inFlight
+    available = backend.isAvailable
     held = backend.isHeld
+    breaker = backend.breaker.text
+    breakerOpensInMs = backend.view?.opensFor?.milliseconds
+    breakerOpenings = CircuitBreaker.Reason.allCases.reduce(0) {
+      $0 + backend.tally.openings($1)
+    }
     attempts = sums.count(.attempts, backend: id)
     responses = StatusClasses { sums.count(.responses(status: $0), backend: id) }
     failures = [:]
@@ -71,6 +86,16 @@ extension UpstreamsDocument.Backend {
     requestBytes = sums.count(.requestOctets, backend: id)
     responseBytes = sums.count(.responseOctets, backend: id)
     latencyMs = Quantiles(sums.latency(backend: id))
+  }
+}
+
+extension CircuitBreaker.State {
+  fileprivate var text: String {
+    switch self {
+    case .closed: "closed"
+    case .halfOpen: "half_open"
+    case .open: "open"
+    }
   }
 }
 

@@ -179,6 +179,8 @@ public struct Balancer: ~Copyable {
   public func isAvailable(_ slot: Int) -> Bool { slots[slot].isAvailable }
   /// Slot of a configured or retired backend. A dictionary look-up: control plane.
   public func slot(named name: String) -> Int? { slotsByName[name] }
+  /// Backends that can be chosen, backups included.
+  public var candidateCount: Int { primaries.candidates + backups.candidates }
 
   /// Traps where the structures contradict each other. O(backends · log backends).
   public func checkInvariants() {

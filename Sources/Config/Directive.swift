@@ -96,6 +96,11 @@ struct Reading: Sendable {
     return text
   }
 
+  func optionDuration(_ key: String) -> TimeAmount? {
+    guard case .duration(let value)? = options[key]?.value else { return nil }
+    return value
+  }
+
   func optionInteger(_ key: String) -> Int? {
     guard case .integer(let value)? = options[key]?.value else { return nil }
     return value

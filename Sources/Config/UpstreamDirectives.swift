@@ -63,7 +63,7 @@ extension Directive {
         default: draft.upstream.host = .literal(reading.text(0))
         }
       },
-    ] + headLimits(.upstream)
+    ] + resilience + headLimits(.upstream)
 
   static let hashKeys = ["path", "url", "client-address", "header", "cookie", "query"]
 

@@ -46,6 +46,18 @@ enum ValueReader {
     return .number(value)
   }
 
+  static func percentage(_ word: String, _ range: ClosedRange<Int>) throws(ValueFault) -> Value {
+    let expected = "expected \(range.lowerBound)% to \(range.upperBound)%"
+    let (digits, unit) = split(word)
+    guard unit == "%", let value = Int(digits) else {
+      throw ValueFault(message: "'\(word)' is not a percentage", notes: [expected])
+    }
+    guard range.contains(value) else {
+      throw ValueFault(message: "\(word) is out of range", notes: [expected])
+    }
+    return .integer(value)
+  }
+
   /// The digits a word begins with, and what follows them.
   private static func split(_ word: String) -> (digits: String, unit: String) {
     let digits = word.utf8.prefix { ASCII.isDigit($0) }.count

@@ -25,6 +25,8 @@ indirect enum ValueKind: Sendable {
   case word([String], noun: String)
   case integer(ClosedRange<Int>)
   case number(ClosedRange<Double>)
+  /// Whole per cent.
+  case percentage(ClosedRange<Int>)
   case duration(ClosedRange<TimeAmount>)
   /// Octets.
   case size(ClosedRange<Int>)
@@ -57,6 +59,7 @@ indirect enum ValueKind: Sendable {
     case .word(let words, let noun): try ValueReader.word(word, words, noun)
     case .integer(let range): try ValueReader.integer(word, range)
     case .number(let range): try ValueReader.number(word, range)
+    case .percentage(let range): try ValueReader.percentage(word, range)
     case .duration(let range): try ValueReader.duration(word, range)
     case .size(let range): try ValueReader.size(word, range)
     case .either(let special, let kind):
@@ -85,6 +88,7 @@ indirect enum ValueKind: Sendable {
     case .word(let words, _): words.map { "`\($0)`" }.joined(separator: ", ")
     case .integer(let range): "\(range.lowerBound) to \(range.upperBound)"
     case .number(let range): "\(written(range.lowerBound)) to \(written(range.upperBound))"
+    case .percentage(let range): "\(range.lowerBound)% to \(range.upperBound)%"
     case .duration(let range): "\(written(range.lowerBound)) to \(written(range.upperBound))"
     case .size(let range):
       "\(written(bytes: range.lowerBound)) to \(written(bytes: range.upperBound))"

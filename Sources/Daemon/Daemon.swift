@@ -42,6 +42,7 @@ public final class Daemon {
   let accessLog: LogWriter?
   let workers: WorkerThreads
   private let admin: AdminServer
+  private let watch: WatchThread
   private var drainStarted = MonotonicTime.never
 
   /// Loads, checks, listens and starts the workers. Every reason not to start is said on standard
@@ -78,6 +79,7 @@ public final class Daemon {
     accessLog = LogWriter(options.accessLog.target, eventLog: log)
     workers = WorkerThreads(
       snapshot: snapshot, shared: shared, listeners: sockets, seed: seed, log: accessLog)
+    watch = WatchThread(shared: shared, log: log)
     let addresses = options.listeners.flatMap { $0.bind.map(\.description) }
     log.info(
       "weir \(Version.text) ready: \(sockets.count) workers on "
@@ -167,6 +169,7 @@ public final class Daemon {
 
   private func end() -> Int32 {
     workers.join()
+    watch.stop()
     _ = accessLog?.close(deadline: MonotonicTime.now() + Daemon.logFlushTime)
     admin.close()
     log.info("stopped")

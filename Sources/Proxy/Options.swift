@@ -1,6 +1,7 @@
 import Balancing
 import HTTP
 import Primitives
+import Resilience
 import Routing
 import Telemetry
 
@@ -82,6 +83,7 @@ public struct UpstreamOptions: Sendable, Equatable {
   public var poolSize = 256
   /// Attempts of one request in all, the first included.
   public var attempts = 3
+  public var breaker = BreakerOptions()
   public var host = HostPolicy.preserve
   public var limits = HeadLimits()
 

@@ -1,4 +1,3 @@
-import Balancing
 import Primitives
 import Resilience
 import Synchronization
@@ -13,6 +12,8 @@ public final class BackendState: Sendable {
   public let upstreamName: String
   public let name: String
   public let endpoint: Endpoint
+  /// What happened to its breaker.
+  public let tally = BackendTally()
   /// Host field for `host backend`.
   let authority: [UInt8]
   let nameOctets: [UInt8]
@@ -27,96 +28,28 @@ public final class BackendState: Sendable {
   }
 }
 
-/// A place taken on a backend for one attempt.
-struct ReservedBackend: BitwiseCopyable {
-  var slot: Int32
-  /// `BackendState.id`
-  var backend: Int32
-  var isSpill: Bool
-}
+/// How often a backend's condition changed, since the process began.
+public final class BackendTally: Sendable {
+  /// By `CircuitBreaker.Reason`.
+  private let opened = CircuitBreaker.Reason.allCases.map { _ in Counter() }
+  private let closed = Counter()
 
-/// The live state of one upstream, shared by all workers and kept across reloads.
-///
-/// One lock, held for a few hundred instructions: choosing a backend and counting the request
-/// there is one step, which is what makes least connections exact.
-public final class UpstreamState: Sendable {
-  struct Live: ~Copyable {
-    var balancer: Balancer
-    /// `BackendState.id` by slot.
-    var backends: [Int32] = []
-    /// Backends steered around after a failed connect, soonest end first (rule 45).
-    var held: [(slot: Int, until: MonotonicTime)] = []
+  private final class Counter: Sendable {
+    let value = Atomic<UInt64>(0)
   }
 
-  /// How long a backend that refused a connection gets no new requests, where others can serve.
-  static let connectFailureHold = TimeAmount.milliseconds(200)
-
-  public let name: String
-  let nameOctets: [UInt8]
-  private let live: Lock<Live>
-
-  init(name: String, seed: UInt64) {
-    self.name = name
-    nameOctets = Array(name.utf8)
-    live = Lock(Live(balancer: Balancer(policy: .roundRobin, backends: [], seed: seed)))
+  public func openings(_ reason: CircuitBreaker.Reason) -> UInt64 {
+    opened[Int(reason.rawValue)].value.load(ordering: .relaxed)
   }
 
-  /// Takes over a configuration. The plan (sorting a ring) is made before the lock is taken.
-  func update(policy: BalancePolicy, backends: [(spec: BackendSpec, id: Int)]) {
-    let plan = BalancerPlan(policy: policy, backends: backends.map(\.spec))
-    live.withLock { live in
-      let slots = live.balancer.update(plan)
-      let missing = live.balancer.slotCount - live.backends.count
-      if missing > 0 { live.backends += [Int32](repeating: -1, count: missing) }
-      for (index, slot) in slots.enumerated() { live.backends[slot] = Int32(backends[index].id) }
-    }
-  }
+  public var closings: UInt64 { closed.value.load(ordering: .relaxed) }
 
-  /// Chooses a backend and counts the request there; `nil` where there is none to try.
-  func reserve(hash: UInt64, tried: TriedBackends, now: MonotonicTime) -> ReservedBackend? {
-    live.withLock { live in
-      if !live.held.isEmpty { UpstreamState.endHolds(&live, now) }
-      var found = live.balancer.reserve(hash: hash, tried: tried)
-      if found == nil, !live.held.isEmpty {
-        // Steering around is for when there is another way: never at the price of an answer.
-        UpstreamState.endHolds(&live, .never)
-        found = live.balancer.reserve(hash: hash, tried: tried)
-      }
-      guard let found else { return nil }
-      return ReservedBackend(
-        slot: Int32(found.slot), backend: live.backends[found.slot], isSpill: found.isSpill)
-    }
-  }
-
-  func release(_ slot: Int32) { live.withLock { $0.balancer.release(Int(slot)) } }
-
-  /// A connect to this backend failed: others are preferred for a moment.
-  func connectFailed(_ slot: Int32, now: MonotonicTime) {
-    live.withLock { live in
-      guard live.balancer.isAvailable(Int(slot)) else { return }
-      live.balancer.setAvailable(Int(slot), false)
-      live.held.append((Int(slot), now + UpstreamState.connectFailureHold))
-    }
-  }
-
-  private static func endHolds(_ live: inout Live, _ now: MonotonicTime) {
-    while let first = live.held.first, first.until <= now || now == .never {
-      live.held.removeFirst()
-      live.balancer.setAvailable(first.slot, true)
-    }
-  }
-
-  /// What the admin endpoint shows of each backend: its number, requests in flight and whether it
-  /// is steered around. A hold that is over counts as over, though the next request ends it.
-  public func backendsInFlight(
-    now: MonotonicTime
-  ) -> [(backend: Int, inFlight: Int, isHeld: Bool)] {
-    live.withLock { live in
-      let held = Set(live.held.lazy.filter { $0.until > now }.map(\.slot))
-      return (0..<live.balancer.slotCount).compactMap { slot in
-        guard slot < live.backends.count, live.backends[slot] >= 0 else { return nil }
-        return (Int(live.backends[slot]), live.balancer.inFlight(slot), held.contains(slot))
-      }
+  func count(_ transition: CircuitBreaker.Transition) {
+    switch transition {
+    case .opened(let reason, _):
+      opened[Int(reason.rawValue)].value.add(1, ordering: .relaxed)
+    case .closed: closed.value.add(1, ordering: .relaxed)
+    case .halfOpened: break
     }
   }
 }
@@ -131,6 +64,8 @@ public final class SharedState: Sendable {
   }
 
   private let registry = Lock(Registry())
+  /// Of the watch thread, which hears of every change of a backend's condition.
+  public let watch = Mailbox<WatchMessage>()
   /// Client connections open in all workers.
   public let connections = Atomic<Int>(0)
   public let clients: ClientCounter
@@ -146,12 +81,11 @@ public final class SharedState: Sendable {
     let state = registry.withLock { registry in
       if let known = registry.upstreams[options.name] { return known }
       let made = UpstreamState(
-        name: options.name, seed: seed ^ StableHash.of(options.name))
+        name: options.name, seed: seed ^ StableHash.of(options.name), watch: watch)
       registry.upstreams[options.name] = made
       return made
     }
-    let ids = options.backends.map { (spec: $0.spec, id: backend($0, of: options.name)) }
-    state.update(policy: options.balance, backends: ids)
+    state.update(options, ids: options.backends.map { backend($0, of: options.name) })
     return state
   }
 
@@ -171,6 +105,11 @@ public final class SharedState: Sendable {
   /// Backends with numbers from `known` on, for a worker that met one it does not know.
   public func backends(from known: Int = 0) -> [BackendState] {
     registry.withLock { Array($0.backends[known...]) }
+  }
+
+  /// `nil` where no backend has this number.
+  func backend(_ id: Int) -> BackendState? {
+    registry.withLock { $0.backends.indices.contains(id) ? $0.backends[id] : nil }
   }
 
   /// A number for the route's counters, the same as long as it is written the same.

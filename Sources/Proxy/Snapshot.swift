@@ -89,6 +89,8 @@ final class UpstreamPlan: Sendable {
   let poolIdleTimeout: TimeAmount
   let poolSize: Int
   let attempts: Int
+  /// An answer whose head takes longer counts as slow (`circuit-breaker slow-call=`).
+  let slowCall: TimeAmount?
   let limits: HeadLimits
   let host: CompiledHost
 
@@ -100,6 +102,7 @@ final class UpstreamPlan: Sendable {
     poolIdleTimeout = options.poolIdleTimeout
     poolSize = options.poolSize
     attempts = options.attempts
+    slowCall = options.breaker.slowCall
     limits = options.limits
     host = CompiledHost(options.host)
     if case .hash(let hash) = options.balance {

@@ -61,6 +61,8 @@ enum StatusReport {
 
   private static func state(_ backend: UpstreamsDocument.Backend) -> String {
     if backend.weight == 0 { return "weight 0" }
+    if backend.breaker == "open" { return "broken" }
+    if backend.breaker == "half_open" { return "trying" }
     if backend.held { return "held" }
     return backend.backup ? "backup" : "ready"
   }

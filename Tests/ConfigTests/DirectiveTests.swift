@@ -120,6 +120,28 @@ import Testing
     Case(.upstream, "pool-idle-timeout 7s") { $0.upstreams[0].poolIdleTimeout == .seconds(7) },
     Case(.upstream, "pool-size 0") { $0.upstreams[0].poolSize == 0 },
     Case(.upstream, "attempts 8") { $0.upstreams[0].attempts == 8 },
+    Case(.upstream, "circuit-breaker off") { options in
+      let breaker = options.upstreams[0].breaker
+      return breaker.failures == 0 && breaker.errorRate == 0 && breaker.slowCall == nil
+    },
+    Case(.upstream, "circuit-breaker failures=9 error-rate=off max-out=10%") { options in
+      let breaker = options.upstreams[0].breaker
+      return breaker.failures == 9 && breaker.errorRate == 0 && breaker.maxOut == 10
+    },
+    Case(.upstream, "circuit-breaker failures=off error-rate=7% window=20s min-requests=9") {
+      let breaker = $0.upstreams[0].breaker
+      return breaker.failures == 0 && breaker.errorRate == 7 && breaker.window == .seconds(20)
+        && breaker.minRequests == 9
+    },
+    Case(.upstream, "circuit-breaker open=2s max-open=9s probes=2 successes=4 count=5xx") {
+      let breaker = $0.upstreams[0].breaker
+      return breaker.open == .seconds(2) && breaker.maxOpen == .seconds(9) && breaker.probes == 2
+        && breaker.successes == 4 && breaker.countsServerErrors
+    },
+    Case(.upstream, "circuit-breaker slow-call=300ms slow-rate=60%") {
+      let breaker = $0.upstreams[0].breaker
+      return breaker.slowCall == .milliseconds(300) && breaker.slowRate == 60
+    },
     Case(.upstream, "host preserve") { $0.upstreams[0].host == .preserve },
     Case(.upstream, "host backend") { $0.upstreams[0].host == .backend },
     Case(.upstream, "host API.example:8443") {

@@ -109,6 +109,14 @@ import Testing
     Case(
       fileWith(upstream: "backend 10.0.0.2:80 weight=256\nbalance hash path points=4096"),
       "6:1: the hash ring has 1052672 points"),
+    Case(
+      fileWith(upstream: "circuit-breaker off failures=1"), "8:17: 'off' stands alone"),
+    Case(
+      fileWith(upstream: "circuit-breaker slow-rate=1%"),
+      "8:17: 'slow-rate=' needs 'slow-call='"),
+    Case(
+      fileWith(upstream: "circuit-breaker count=4xx"),
+      "8:23: unknown class of failures '4xx'"),
     Case(fileWith(upstream: "host a:b"), "8:6: 'b' is not a port"),
     Case(
       fileWith(top: "upstream b {\n}\nroute /b {\nupstream b\n}"),

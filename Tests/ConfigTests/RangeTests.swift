@@ -41,6 +41,12 @@ import Testing
         ("\(range.lowerBound)", true), ("\(range.upperBound)", true), ("1", false),
         ("\(range.upperBound)1", false), ("nan", false), ("1e0", false), ("inf", false),
       ]
+    case .percentage(let range):
+      return [
+        ("\(range.lowerBound)%", true), ("\(range.upperBound)%", true),
+        ("\(range.upperBound + 1)%", false), ("\(range.lowerBound - 1)%", false),
+        ("99999999999999999999%", false), ("50", false), ("0.5%", false), ("%", false),
+      ]
     case .either(_, let inner): return words(inner)
     default: return []
     }
@@ -60,6 +66,9 @@ import Testing
           case "bind": "bind :81"
           case "backend": "backend 10.0.0.9:80"
           case "balance": "balance hash path"
+          case "circuit-breaker" where option.key == "slow-rate":
+            "circuit-breaker slow-call=1s"
+          case "circuit-breaker": "circuit-breaker"
           default: nil
           }
         guard let start else { continue }

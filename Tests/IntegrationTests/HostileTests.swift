@@ -102,7 +102,9 @@ import Testing
       }
     }
     var configuration = DaemonConfiguration([origin.address])
-    configuration.upstream = "first-byte-timeout 200ms\n  idle-timeout 200ms"
+    // No breaker: what is wanted is that every one of them comes through to the parser.
+    configuration.upstream =
+      "first-byte-timeout 200ms\n  idle-timeout 200ms\n  circuit-breaker off"
     configuration.route = "early-hints on"
     try withDaemon(configuration) { daemon in
       for number in 0..<3000 {

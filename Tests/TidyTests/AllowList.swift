@@ -22,6 +22,7 @@ enum AllowList {
     "Sources/Primitives/Time/TimerWheel.swift",
     "Sources/Proxy/Downstream/Acceptor.swift",
     "Sources/Proxy/Downstream/DownstreamHTTP1.swift",
+    "Sources/Proxy/Exchange/Attempts.swift",
     "Sources/Proxy/Exchange/ExchangeDriver.swift",
     "Sources/Proxy/Exchange/ExchangeEnd.swift",
     "Sources/Proxy/Exchange/ExchangeRecord.swift",

@@ -86,6 +86,8 @@ struct Exchange: BitwiseCopyable {
   var slot: Int32 = -1
   var backend: Int32 = -1
   var tried = TriedBackends()
+  /// Of the attempt, for its backend's breaker.
+  var ticket = CircuitBreaker.Ticket()
   var retry = Retry(limit: 1, isReplayable: false)
   var hash: UInt64 = 0
   // How far
@@ -117,6 +119,8 @@ struct Exchange: BitwiseCopyable {
   var wantsNewConnection = false
   /// The place on the backend (`slot`) has not been given back.
   var isReserved = false
+  /// The breaker has been told of this attempt's outcome before its end.
+  var isJudged = false
   /// A response octet has gone to the client: nothing may be retried or replaced any more.
   var hasAnswered = false
   /// Why it ended otherwise than complete; `nil` while all is well.

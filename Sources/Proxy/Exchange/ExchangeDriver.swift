@@ -164,6 +164,8 @@ extension Worker {
     learnBackends(upTo: backend)
     exchange.pointee.slot = reserved.slot
     exchange.pointee.backend = reserved.backend
+    exchange.pointee.ticket = reserved.ticket
+    exchange.pointee.isJudged = false
     exchange.pointee.isReserved = true
     exchange.pointee.tried.insert(Int(reserved.slot))
     exchange.pointee.retry.attemptStarted()
@@ -201,9 +203,12 @@ extension Worker {
     _ exchange: UnsafeMutablePointer<Exchange>, _ plan: UpstreamPlan
   ) -> ReservedBackend? {
     let hash = exchange.pointee.hash
-    let found = plan.state.reserve(hash: hash, tried: exchange.pointee.tried, now: now)
+    let isIdempotent = exchange.pointee.method.isIdempotent
+    let found = plan.state.reserve(
+      hash: hash, tried: exchange.pointee.tried, isIdempotent: isIdempotent, now: now)
     guard found == nil, exchange.pointee.wantsNewConnection else { return found }
-    return plan.state.reserve(hash: hash, tried: TriedBackends(), now: now)
+    return plan.state.reserve(
+      hash: hash, tried: TriedBackends(), isIdempotent: isIdempotent, now: now)
   }
 
   // MARK: Rewrite and send

@@ -104,7 +104,8 @@ extension Worker {
   func releaseUpstream(_ exchange: UnsafeMutablePointer<Exchange>, isReusable: Bool) {
     if exchange.pointee.isReserved, case .upstream(let plan) = route(exchange).action {
       exchange.pointee.isReserved = false
-      plan.state.release(exchange.pointee.slot)
+      plan.state.release(
+        exchange.pointee.slot, exchange.pointee.ticket, outcome(exchange, plan), now: now)
     }
     relay.endSplicing(&exchange.pointee.request)
     relay.endSplicing(&exchange.pointee.response)

@@ -212,10 +212,10 @@ extension Worker {
     case .retry(let kind):
       metrics.add(kind == .unsent ? .unsentRetries : .replays)
       metrics.backend(Int(exchange.pointee.backend)).add(.retriedAway)
+      exchange.pointee.failure = failure
       releaseUpstream(exchange, isReusable: false)
       exchange.pointee.spoilsUpstream = false
       exchange.pointee.requestIsStopped = false
-      exchange.pointee.failure = failure
       exchange.pointee.wantsNewConnection = exchange.pointee.isPooled
       attempt(handle, exchange, plan)
     case .answer: answer(handle, failure)

@@ -129,6 +129,7 @@ extension Worker {
     }
     exchange.pointee.phase = .relaying
     exchange.pointee.hasAnswered = true
+    if exchange.pointee.ticket.isProbe { judgeProbe(exchange) }
     return true
   }
 
@@ -177,6 +178,7 @@ extension Worker {
     exchange.pointee.spoilsUpstream = true
     exchange.pointee.request = .tunnel
     exchange.pointee.response = .tunnel
+    judgeProbe(exchange)
     // Octets that the client sent behind its request are the tunnel's first.
     queue(exchange.pointee.downstream, downstreams[exchange.pointee.downstream])
     return true

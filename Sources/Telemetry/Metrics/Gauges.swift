@@ -5,6 +5,7 @@ public enum GaugeMetric: CaseIterable, Sendable {
   case clientConnections
   case residentMemory, openDescriptors, maxDescriptors, processorTime
   case backendInFlight, backendAvailable, backendWeight
+  case backendBreaker, backendBreakerOpenings
 
   public var metric: MetricDescription {
     switch self {
@@ -54,6 +55,16 @@ public enum GaugeMetric: CaseIterable, Sendable {
       .init(
         "weir_backend_weight", .gauge, "Configured weight, 0 to 256.",
         labels: BackendCounter.labels)
+    case .backendBreaker:
+      .init(
+        "weir_backend_breaker_state", .gauge, "Circuit breaker: 0 closed, 1 half open, 2 open.",
+        labels: BackendCounter.labels)
+    case .backendBreakerOpenings:
+      .init(
+        "weir_backend_breaker_openings_total", .counter,
+        "How often the circuit breaker opened, by why: `failures_in_a_row`, `error_rate`, "
+          + "`slow_rate`, `probe_failed`.",
+        labels: BackendCounter.labels + ["reason"])
     }
   }
 }

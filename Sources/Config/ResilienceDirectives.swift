@@ -1,0 +1,98 @@
+import Primitives
+import Proxy
+import Resilience
+
+/// Directives of an `upstream` block about backends that fail.
+extension Directive {
+  private static let millisecond = TimeAmount.milliseconds(1)
+  private static let hour = TimeAmount.seconds(3600)
+  private static let breaker = BreakerOptions()
+
+  static let resilience: [Directive] = [circuitBreaker]
+
+  private static let circuitBreaker = Directive(
+    name: "circuit-breaker", context: .upstream,
+    arguments: [
+      Argument(label: "off", kind: .word(["off"], noun: "setting"), presence: .optional)
+    ],
+    options: [
+      OptionRow(
+        key: "failures", kind: .either("off", .integer(1...1000)),
+        fallback: String(breaker.failures), summary: "Failures in a row that open it."),
+      OptionRow(
+        key: "error-rate", kind: .either("off", .percentage(1...100)),
+        fallback: "\(breaker.errorRate)%",
+        summary: "Share of failures within `window` that opens it."),
+      OptionRow(
+        key: "slow-call", kind: .duration(millisecond...hour), fallback: "none",
+        summary: "An answer whose head takes longer counts as slow."),
+      OptionRow(
+        key: "slow-rate", kind: .percentage(1...100), fallback: "\(breaker.slowRate)%",
+        summary: "With `slow-call`: share of slow answers within `window` that opens it."),
+      OptionRow(
+        key: "window", kind: .duration(TimeAmount.seconds(1)...hour),
+        fallback: written(breaker.window), summary: "Time that shares are computed over."),
+      OptionRow(
+        key: "min-requests", kind: .integer(1...1_000_000),
+        fallback: String(breaker.minRequests),
+        summary: "Answers within `window` below which no share is computed."),
+      OptionRow(
+        key: "open", kind: .duration(millisecond...hour), fallback: written(breaker.open),
+        summary: "How long it stays open the first time, ±25 %; doubled each further time, until "
+          + "it was closed for 5 minutes."),
+      OptionRow(
+        key: "max-open", kind: .duration(millisecond...hour), fallback: written(breaker.maxOpen),
+        summary: "The longest it stays open."),
+      OptionRow(
+        key: "probes", kind: .integer(1...1000), fallback: String(breaker.probes),
+        summary: "Requests let through at once to try the backend out, while half open."),
+      OptionRow(
+        key: "successes", kind: .integer(1...1000), fallback: String(breaker.successes),
+        summary: "Of these, how many must succeed before it closes."),
+      OptionRow(
+        key: "count", kind: .word(["gateway", "5xx"], noun: "class of failures"),
+        fallback: "gateway",
+        summary: "`gateway`: failed connects, resets, timeouts, malformed or truncated responses, "
+          + "502, 503 and 504. `5xx`: other answers of that class too, but for 501 and 505."),
+      OptionRow(
+        key: "max-out", kind: .percentage(0...100), fallback: "\(breaker.maxOut)%",
+        summary: "Share of the backends that `error-rate` and `slow-rate` may keep out at once; "
+          + "never the last one. `failures` has no such limit."),
+    ],
+    fallback: "on, with these defaults",
+    summary: "When a backend gets no more requests, and how it comes back: after a while single "
+      + "requests try it out, first those that may be sent twice."
+  ) { draft, reading in draft.setBreaker(reading) }
+}
+
+extension Draft {
+  fileprivate mutating func setBreaker(_ reading: Reading) {
+    var options = BreakerOptions()
+    if let off = reading.tokens.first {
+      if !reading.options.isEmpty { report.error("'off' stands alone", at: off.location) }
+      options.failures = 0
+      options.errorRate = 0
+      upstream.breaker = options
+      return
+    }
+    func count(_ key: String, _ known: Int) -> Int {
+      reading.optionText(key) == "off" ? 0 : reading.optionInteger(key) ?? known
+    }
+    options.failures = count("failures", options.failures)
+    options.errorRate = count("error-rate", options.errorRate)
+    options.slowCall = reading.optionDuration("slow-call")
+    options.slowRate = count("slow-rate", options.slowRate)
+    options.window = reading.optionDuration("window") ?? options.window
+    options.minRequests = count("min-requests", options.minRequests)
+    options.open = reading.optionDuration("open") ?? options.open
+    options.maxOpen = reading.optionDuration("max-open") ?? max(options.maxOpen, options.open)
+    options.probes = count("probes", options.probes)
+    options.successes = count("successes", options.successes)
+    options.countsServerErrors = reading.optionText("count") == "5xx"
+    options.maxOut = count("max-out", options.maxOut)
+    if let slow = reading.options["slow-rate"], options.slowCall == nil {
+      report.error("'slow-rate=' needs 'slow-call='", at: slow.token.location)
+    }
+    upstream.breaker = options
+  }
+}

@@ -1,0 +1,79 @@
+import Balancing
+import HTTP
+import Primitives
+import Resilience
+import Telemetry
+
+/// What attempts tell the circuit breaker of their backend.
+extension Worker {
+  /// A probe's response that is longer, or of unknown length, is judged by its head: it must not
+  /// keep the probe's place for as long as somebody listens.
+  private static let longProbeBytes = 1 << 20
+
+  /// What this attempt, which has ended, says about its backend (semantics.md 7).
+  func outcome(
+    _ exchange: UnsafeMutablePointer<Exchange>, _ plan: UpstreamPlan
+  ) -> CircuitBreaker.Outcome {
+    if exchange.pointee.isJudged { return .abandoned }
+    if let failure = exchange.pointee.failure { return outcome(exchange, failure) }
+    return answered(exchange, plan)
+  }
+
+  /// A backend that answers like this is well, or not.
+  @inline(__always)
+  private func answered(
+    _ exchange: UnsafeMutablePointer<Exchange>, _ plan: UpstreamPlan
+  ) -> CircuitBreaker.Outcome {
+    let status = exchange.pointee.status
+    if status >= 500 {
+      switch status {
+      case 502, 503, 504: return .gatewayFailed
+      // What the backend does not support says nothing about its health.
+      case 501, 505: break
+      default: return .serverError
+      }
+    }
+    if let slowCall = plan.slowCall,
+      exchange.pointee.firstOctetAt - exchange.pointee.attemptAt > slowCall
+    {
+      return .slow
+    }
+    return .succeeded
+  }
+
+  private func outcome(
+    _ exchange: UnsafeMutablePointer<Exchange>, _ failure: Termination
+  ) -> CircuitBreaker.Outcome {
+    switch failure.side {
+    case .client: return .abandoned
+    case .backend:
+      // A kept connection may be closed at any moment (semantics.md 14): no sign of illness. If it
+      // is one, the new connection that follows will tell.
+      let isRace = failure.reason == .closed || failure.reason == .reset
+      if exchange.pointee.isPooled, isRace, failure.phase < .responseHead { return .abandoned }
+      return .gatewayFailed
+    case .weir:
+      // The request's own time is up: the backend's fault where it had most of it and was silent.
+      guard failure.reason == .timedOut, exchange.pointee.phase == .awaitingHead,
+        exchange.pointee.request.isComplete
+      else { return .abandoned }
+      let attempt = now - exchange.pointee.attemptAt
+      let whole = now - exchange.pointee.startedAt
+      return attempt.nanoseconds * 2 >= whole.nanoseconds ? .gatewayFailed : .abandoned
+    }
+  }
+
+  /// The head of a response has come whose end may be far: its backend's breaker is told now.
+  func judgeProbe(_ exchange: UnsafeMutablePointer<Exchange>) {
+    guard case .upstream(let plan) = route(exchange).action, !exchange.pointee.isJudged else {
+      return
+    }
+    let content = exchange.pointee.response
+    let isLong = content.source != .length || content.remaining > Worker.longProbeBytes
+    guard !content.isComplete, isLong else { return }
+    exchange.pointee.failure = nil
+    plan.state.judge(
+      exchange.pointee.slot, exchange.pointee.ticket, answered(exchange, plan), now: now)
+    exchange.pointee.isJudged = true
+  }
+}

@@ -1,0 +1,301 @@
+import Balancing
+import Primitives
+import Resilience
+import Transport
+
+/// A place taken on a backend for one attempt.
+struct ReservedBackend: BitwiseCopyable {
+  var slot: Int32
+  /// `BackendState.id`
+  var backend: Int32
+  var isSpill: Bool
+  /// To be recorded with the attempt's outcome, exactly once.
+  var ticket: CircuitBreaker.Ticket
+}
+
+/// What the admin endpoint shows of one backend.
+public struct BackendView: Sendable {
+  /// `BackendState.id`
+  public var backend: Int
+  public var inFlight: Int
+  /// Steered around for a moment after a failed connect.
+  public var isHeld: Bool
+  public var breaker: CircuitBreaker.State
+  /// Of an open breaker: when it will let probes through.
+  public var opensFor: TimeAmount?
+  /// New requests may go there, its weight apart.
+  public var isAvailable: Bool
+}
+
+/// The live state of one upstream, shared by all workers and kept across reloads.
+///
+/// One lock, held for a few hundred instructions: choosing a backend and counting the request
+/// there is one step, which is what makes least connections exact. Circuit breakers live behind
+/// the same lock, because an attempt takes it twice anyway: so they are exact over all workers,
+/// and a healthy backend costs an attempt a few instructions and no further cache line
+/// (docs/decisions/0402-breakers-behind-the-upstream-lock.md).
+public final class UpstreamState: Sendable {
+  struct Live: ~Copyable {
+    var balancer: Balancer
+    /// What `balancer` was made of: it shares the rings.
+    var plan: BalancerPlan?
+    /// By slot.
+    var conditions: [BackendCondition] = []
+    var breakerOptions = BreakerOptions()
+    /// The earliest time at which some condition changes by itself.
+    var wakeAt = MonotonicTime.never
+    /// Breakers that a rate keeps from being closed, and backends configured.
+    var outByRate = 0
+    var configured = 0
+    var random: SeededRandom
+  }
+
+  /// How long a backend that refused a connection gets no new requests, where others can serve.
+  static let connectFailureHold = TimeAmount.milliseconds(200)
+  /// A breaker just half open waits this long for requests that may be sent twice (semantics.md 8).
+  static let idempotentProbeTime = TimeAmount.seconds(1)
+
+  public let name: String
+  let nameOctets: [UInt8]
+  private let live: Lock<Live>
+  private let watch: Mailbox<WatchMessage>
+
+  init(name: String, seed: UInt64, watch: Mailbox<WatchMessage>) {
+    self.name = name
+    self.watch = watch
+    nameOctets = Array(name.utf8)
+    live = Lock(
+      Live(
+        balancer: Balancer(policy: .roundRobin, backends: [], seed: seed),
+        random: SeededRandom(seed: ~seed)))
+  }
+
+  /// Takes over a configuration. The plan (sorting a ring) is made before the lock is taken, and
+  /// the rings it replaces, which may be of a million points, are freed after it is given back.
+  /// `ids` are `BackendState.id`, in the order of the options.
+  func update(_ options: UpstreamOptions, ids: [Int]) {
+    let plan = BalancerPlan(policy: options.balance, backends: options.backends.map(\.spec))
+    let replaced = live.withLock { live in
+      let replaced = live.plan
+      live.plan = plan
+      let slots = live.balancer.update(plan)
+      live.breakerOptions = options.breaker
+      live.configured = slots.count
+      while live.conditions.count < live.balancer.slotCount {
+        live.conditions.append(BackendCondition(options.breaker))
+      }
+      for (slot, id) in zip(slots, ids) { live.adopt(slot, Int32(id), options.breaker) }
+      live.recountOutByRate(slots)
+      live.settle()
+      return replaced
+    }
+    withExtendedLifetime(replaced) {}
+  }
+
+  // MARK: Requests
+
+  /// Chooses a backend and counts the request there; `nil` where there is none to try.
+  /// `isIdempotent`: it may be sent twice, and so may try out a backend that failed before.
+  func reserve(
+    hash: UInt64, tried: TriedBackends, isIdempotent: Bool, now: MonotonicTime
+  ) -> ReservedBackend? {
+    live.withLock { live in
+      if live.wakeAt <= now { wake(&live, now) }
+      var found = live.balancer.reserve(hash: hash, tried: tried)
+      if found == nil, live.endHolds() {
+        // Steering around is for when there is another way: never at the price of an answer.
+        found = live.balancer.reserve(hash: hash, tried: tried)
+      }
+      guard let found else { return nil }
+      let slot = found.slot
+      if live.conditions[slot].breaker.state == .closed {
+        return live.admitted(found, now)
+      }
+      return live.probing(found, hash: hash, tried: tried, isIdempotent: isIdempotent, now)
+    }
+  }
+
+  /// The attempt has ended.
+  func release(
+    _ slot: Int32, _ ticket: CircuitBreaker.Ticket, _ outcome: CircuitBreaker.Outcome,
+    now: MonotonicTime
+  ) {
+    live.withLock { live in
+      let slot = Int(slot)
+      live.balancer.release(slot)
+      guard !live.conditions[slot].breaker.recordHealthy(ticket, outcome, now: now) else { return }
+      record(&live, slot, ticket, outcome, now)
+    }
+  }
+
+  /// Judges an attempt before it ends: one that may go on for hours must not keep a probe's place.
+  /// Its ticket is used up; it is released with `CircuitBreaker.Outcome.abandoned` and a new one.
+  func judge(
+    _ slot: Int32, _ ticket: CircuitBreaker.Ticket, _ outcome: CircuitBreaker.Outcome,
+    now: MonotonicTime
+  ) {
+    live.withLock { record(&$0, Int(slot), ticket, outcome, now) }
+  }
+
+  /// A connect to this backend failed: others are preferred for a moment.
+  func connectFailed(_ slot: Int32, now: MonotonicTime) {
+    live.withLock { live in
+      let slot = Int(slot)
+      guard !live.conditions[slot].isHeld else { return }
+      live.conditions[slot].heldUntil = now + UpstreamState.connectFailureHold
+      live.settle(slot)
+    }
+  }
+
+  // MARK: Transitions
+
+  private func record(
+    _ live: inout Live, _ slot: Int, _ ticket: CircuitBreaker.Ticket,
+    _ outcome: CircuitBreaker.Outcome, _ now: MonotonicTime
+  ) {
+    let mayOpenByRate = live.mayOpenByRate
+    let transition = live.conditions[slot].breaker.record(
+      ticket, outcome, now: now, mayOpenByRate: mayOpenByRate, random: &live.random)
+    if let transition {
+      if case .opened(let reason, _) = transition, reason.isRate { live.outByRate += 1 }
+      if transition == .closed, live.conditions[slot].breaker.reason.isRate {
+        live.outByRate = max(0, live.outByRate - 1)
+      }
+      report(.breaker(transition), live.conditions[slot].backend, now)
+    }
+    if transition != nil || ticket.isProbe { live.settle(slot) }
+  }
+
+  /// Ends what was to end by now.
+  private func wake(_ live: inout Live, _ now: MonotonicTime) {
+    for slot in live.conditions.indices {
+      guard live.conditions[slot].wakeAt <= now else { continue }
+      if live.conditions[slot].heldUntil <= now { live.conditions[slot].heldUntil = .zero }
+      if let transition = live.conditions[slot].breaker.coolDownEnded(now: now) {
+        report(.breaker(transition), live.conditions[slot].backend, now)
+      }
+      live.settle(slot)
+    }
+    live.settle()
+  }
+
+  private func report(_ kind: BackendChange.Kind, _ backend: Int32, _ now: MonotonicTime) {
+    watch.post(
+      .changed(BackendChange(upstream: name, backend: Int(backend), kind: kind, at: now)))
+  }
+
+  // MARK: Looking
+
+  /// Of every backend that is configured or has requests in flight. What is over by `now` counts
+  /// as over, though only the next request ends it.
+  public func views(now: MonotonicTime) -> [BackendView] {
+    live.withLock { live in
+      live.conditions.indices.compactMap { slot in
+        var condition = live.conditions[slot]
+        guard condition.backend >= 0 else { return nil }
+        if condition.heldUntil <= now { condition.heldUntil = .zero }
+        let opensFor =
+          condition.breaker.state == .open ? condition.breaker.openUntil - now : nil
+        return BackendView(
+          backend: Int(condition.backend), inFlight: live.balancer.inFlight(slot),
+          isHeld: condition.isHeld, breaker: condition.breaker.state,
+          opensFor: opensFor.map { max($0, .zero) }, isAvailable: condition.isAvailable)
+      }
+    }
+  }
+}
+
+extension UpstreamState.Live {
+  /// A backend takes its slot. One that was there before keeps what is known of it.
+  fileprivate mutating func adopt(_ slot: Int, _ id: Int32, _ options: BreakerOptions) {
+    guard conditions[slot].backend != id else {
+      return conditions[slot].breaker.update(options)
+    }
+    conditions[slot].backend = id
+    conditions[slot].heldUntil = .zero
+    conditions[slot].breaker.reset(options)
+  }
+
+  fileprivate mutating func recountOutByRate(_ slots: [Int]) {
+    outByRate = slots.count { slot in
+      conditions[slot].breaker.state != .closed && conditions[slot].breaker.reason.isRate
+    }
+  }
+
+  /// Rates may keep out `maxOut` of the backends, and never the last that can serve.
+  fileprivate var mayOpenByRate: Bool {
+    (outByRate + 1) * 100 <= breakerOptions.maxOut * configured && balancer.candidateCount > 1
+  }
+
+  /// Brings the balancer and the alarm up to date with one backend's condition.
+  fileprivate mutating func settle(_ slot: Int) {
+    balancer.setAvailable(slot, conditions[slot].isAvailable)
+    wakeAt = min(wakeAt, conditions[slot].wakeAt)
+  }
+
+  fileprivate mutating func settle() {
+    wakeAt = .never
+    for slot in conditions.indices { settle(slot) }
+  }
+
+  /// False where no backend was steered around.
+  fileprivate mutating func endHolds() -> Bool {
+    guard wakeAt != .never, conditions.contains(where: \.isHeld) else { return false }
+    for slot in conditions.indices { conditions[slot].heldUntil = .zero }
+    settle()
+    return true
+  }
+
+  @inline(__always)
+  fileprivate mutating func admitted(
+    _ found: Reservation, _ now: MonotonicTime
+  ) -> ReservedBackend {
+    let slot = found.slot
+    var ticket = CircuitBreaker.Ticket()
+    switch conditions[slot].breaker.admit(now: now) {
+    case .allow(let given), .probe(let given): ticket = given
+    case .reject: preconditionFailure("the balancer offers a backend that may not be used")
+    }
+    return ReservedBackend(
+      slot: Int32(slot), backend: conditions[slot].backend, isSpill: found.isSpill,
+      ticket: ticket)
+  }
+
+  /// The choice fell on a backend whose breaker is half open: the request becomes a probe, unless
+  /// it must not be sent twice and somebody else can take it.
+  @inline(never)
+  fileprivate mutating func probing(
+    _ found: Reservation, hash: UInt64, tried: TriedBackends, isIdempotent: Bool,
+    _ now: MonotonicTime
+  ) -> ReservedBackend {
+    var found = found
+    if !isIdempotent {
+      var avoided = tried
+      let first = found
+      while conditions[found.slot].breaker.state == .halfOpen,
+        now - conditions[found.slot].breaker.changedAt < UpstreamState.idempotentProbeTime
+      {
+        balancer.release(found.slot)
+        avoided.insert(found.slot)
+        guard avoided.count < TriedBackends.capacity,
+          let other = balancer.reserve(hash: hash, tried: avoided)
+        else {
+          // Nobody else: better to try it out than to refuse the request.
+          guard let again = balancer.reserve(hash: hash, tried: tried) else {
+            preconditionFailure("\(first.slot) was offered a moment ago")
+          }
+          found = again
+          break
+        }
+        found = other
+      }
+    }
+    let reserved = admitted(found, now)
+    if reserved.ticket.isProbe { settle(found.slot) }
+    return reserved
+  }
+}
+
+extension CircuitBreaker.Reason {
+  var isRate: Bool { self == .failureRate || self == .slowRate }
+}
