@@ -10,6 +10,12 @@ public enum Authority {
   /// Throws 400 for an empty host, user information, a port outside 1–65535, or any byte that no
   /// host name or address literal has.
   public static func normalize(_ bytes: ByteView) throws(HeadFault) -> ByteRange {
+    // Nearly all are in their normal form already.
+    let normal = bytes.normalHostLength
+    if normal > 0 {
+      if normal < bytes.count { try checkPort(bytes.slice(from: normal + 1)) }
+      return ByteRange(0, normal)
+    }
     bytes.lowercaseInPlace()
     var end: Int
     if bytes.count > 0, bytes[0] == UInt8(ascii: "[") {
@@ -20,13 +26,17 @@ public enum Authority {
     guard end > 0 else { throw .bad("empty or malformed host") }
     if end < bytes.count {
       guard bytes[end] == UInt8(ascii: ":") else { throw .bad("malformed host") }
-      guard bytes.count - end <= 6, let port = bytes.slice(from: end + 1).decimal,
-        (1...65535).contains(port)
-      else { throw .bad("port outside 1-65535") }
+      try checkPort(bytes.slice(from: end + 1))
     }
     if end > 1, bytes[end - 1] == UInt8(ascii: ".") { end -= 1 }
     try refuseEmptyLabels(bytes.slice(0, end))
     return ByteRange(0, end)
+  }
+
+  private static func checkPort(_ text: ByteView) throws(HeadFault) {
+    guard text.count <= 5, let port = text.decimal, (1...65535).contains(port) else {
+      throw .bad("port outside 1-65535")
+    }
   }
 
   /// RFC 1035 §2.3.1: what is left between dots is a label, and no label is empty.

@@ -1,8 +1,10 @@
+import CLinux
 import Primitives
 
 /// Field names that weir acts upon; every other name is `.other` and keeps its bytes.
 ///
-/// At most 63 names, so that the presence of all of them fits one word (`Fields`).
+/// At most 63 names, so that the presence of all of them fits one word (`Fields`). The scanner
+/// (`field_section.c`) holds the same list in the same order.
 public enum FieldName: UInt8, Sendable, BitwiseCopyable, CaseIterable {
   case other
   case acceptEncoding
@@ -60,10 +62,16 @@ public enum FieldName: UInt8, Sendable, BitwiseCopyable, CaseIterable {
   case xRequestId
   case xRewriteUrl
 
-  /// Finds a name by its length, first and last letter, which differ for nearly all of them, and
-  /// compares once; ASCII case is ignored (RFC 9110 §5.1).
+  /// The name in any case (RFC 9110 §5.1); `.other` where weir does not act upon it.
   public init(_ name: ByteView) {
-    self = name.isEmpty ? .other : FieldName.identify(name)
+    self = unsafe FieldName(number: weir_field_name(name.pointer, name.count))
+  }
+
+  /// From the number that the scanner found; its list of names is this one (`FieldNameTests`).
+  @inlinable @inline(__always)
+  init(number: UInt8) {
+    assert(number < 63)
+    self = unsafe unsafeBitCast(number, to: FieldName.self)
   }
 
   /// The name as weir writes it.
@@ -129,124 +137,4 @@ public enum FieldName: UInt8, Sendable, BitwiseCopyable, CaseIterable {
 
   @inlinable @inline(__always)
   public var bit: UInt64 { UInt64(1) &<< UInt64(rawValue) & ~1 }
-
-  @inline(__always)
-  private static func key(_ length: Int, _ first: UInt8, _ last: UInt8) -> Int {
-    length << 16 | Int(first | 0x20) << 8 | Int(last | 0x20)
-  }
-
-  private static func identify(_ name: ByteView) -> FieldName {
-    // Setting bit 5 folds the case of letters; what else it folds fails the comparison.
-    switch key(name.count, name[0], name[name.count - 1]) {
-    case 0x027465:
-      if name.equalsLowercased("te") { return .te }
-    case 0x036165:
-      if name.equalsLowercased("age") { return .age }
-    case 0x037661:
-      if name.equalsLowercased("via") { return .via }
-    case 0x046465:
-      if name.equalsLowercased("date") { return .date }
-    case 0x046567:
-      if name.equalsLowercased("etag") { return .etag }
-    case 0x046874:
-      if name.equalsLowercased("host") { return .host }
-    case 0x047679:
-      if name.equalsLowercased("vary") { return .vary }
-    case 0x057079:
-      if name.equalsLowercased("proxy") { return .proxy }
-    case 0x057265:
-      if name.equalsLowercased("range") { return .range }
-    case 0x066365:
-      if name.equalsLowercased("cookie") { return .cookie }
-    case 0x066574:
-      if name.equalsLowercased("expect") { return .expect }
-    case 0x067372:
-      if name.equalsLowercased("server") { return .server }
-    case 0x076573:
-      if name.equalsLowercased("expires") { return .expires }
-    case 0x077272:
-      if name.equalsLowercased("referer") { return .referer }
-    case 0x077472:
-      if name.equalsLowercased("trailer") { return .trailer }
-    case 0x077565:
-      if name.equalsLowercased("upgrade") { return .upgrade }
-    case 0x086965:
-      if name.equalsLowercased("if-range") { return .ifRange }
-    case 0x086968:
-      if name.equalsLowercased("if-match") { return .ifMatch }
-    case 0x086c6e:
-      if name.equalsLowercased("location") { return .location }
-    case 0x096664:
-      if name.equalsLowercased("forwarded") { return .forwarded }
-    case 0x0a636e:
-      if name.equalsLowercased("connection") { return .connection }
-    case 0x0a6b65:
-      if name.equalsLowercased("keep-alive") { return .keepAlive }
-    case 0x0a7365:
-      if name.equalsLowercased("set-cookie") { return .setCookie }
-    case 0x0a7465:
-      if name.equalsLowercased("tracestate") { return .tracestate }
-    case 0x0a7574:
-      if name.equalsLowercased("user-agent") { return .userAgent }
-    case 0x0b7272:
-      if name.equalsLowercased("retry-after") { return .retryAfter }
-    case 0x0b7474:
-      if name.equalsLowercased("traceparent") { return .traceparent }
-    case 0x0c6365:
-      if name.equalsLowercased("content-type") { return .contentType }
-    case 0x0c7073:
-      if name.equalsLowercased("proxy-status") { return .proxyStatus }
-    case 0x0c7864:
-      if name.equalsLowercased("x-request-id") { return .xRequestId }
-    case 0x0d616e:
-      if name.equalsLowercased("authorization") { return .authorization }
-    case 0x0d636c:
-      if name.equalsLowercased("cache-control") { return .cacheControl }
-    case 0x0d6968:
-      if name.equalsLowercased("if-none-match") { return .ifNoneMatch }
-    case 0x0d6c64:
-      if name.equalsLowercased("last-modified") { return .lastModified }
-    case 0x0d7379:
-      if name.equalsLowercased("surrogate-key") { return .surrogateKey }
-    case 0x0d786c:
-      if name.equalsLowercased("x-rewrite-url") { return .xRewriteUrl }
-    case 0x0e6368:
-      if name.equalsLowercased("content-length") { return .contentLength }
-    case 0x0e6873:
-      if name.equalsLowercased("http2-settings") { return .http2Settings }
-    case 0x0e786c:
-      if name.equalsLowercased("x-original-url") { return .xOriginalUrl }
-    case 0x0f6167:
-      if name.equalsLowercased("accept-encoding") { return .acceptEncoding }
-    case 0x0f6979:
-      if name.equalsLowercased("idempotency-key") { return .idempotencyKey }
-    case 0x0f7872:
-      if name.equalsLowercased("x-forwarded-for") { return .xForwardedFor }
-    case 0x0f7874:
-      if name.equalsLowercased("x-original-host") { return .xOriginalHost }
-    case 0x106367:
-      if name.equalsLowercased("content-encoding") { return .contentEncoding }
-    case 0x10706e:
-      if name.equalsLowercased("proxy-connection") { return .proxyConnection }
-    case 0x107874:
-      if name.equalsLowercased("x-forwarded-host") { return .xForwardedHost }
-      if name.equalsLowercased("x-forwarded-port") { return .xForwardedPort }
-    case 0x116965:
-      if name.equalsLowercased("if-modified-since") { return .ifModifiedSince }
-    case 0x11736c:
-      if name.equalsLowercased("surrogate-control") { return .surrogateControl }
-    case 0x117379:
-      if name.equalsLowercased("sec-websocket-key") { return .secWebsocketKey }
-    case 0x117467:
-      if name.equalsLowercased("transfer-encoding") { return .transferEncoding }
-    case 0x11786f:
-      if name.equalsLowercased("x-forwarded-proto") { return .xForwardedProto }
-    case 0x127065:
-      if name.equalsLowercased("proxy-authenticate") { return .proxyAuthenticate }
-    case 0x13706e:
-      if name.equalsLowercased("proxy-authorization") { return .proxyAuthorization }
-    default: break
-    }
-    return .other
-  }
 }

@@ -21,33 +21,21 @@ public struct FieldSet: OptionSet, Sendable, BitwiseCopyable {
 
 /// Lines of one head that are left out when it is forwarded: a bit for each index.
 public struct FieldMask: BitwiseCopyable, Sendable {
-  @usableFromInline var words: (UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0)
+  @usableFromInline var words = InlineArray<4, UInt64>(repeating: 0)
 
   public init() {}
 
   public mutating func insert(_ index: Int) {
-    let bit = UInt64(1) << UInt64(index & 63)
-    switch index >> 6 {
-    case 0: words.0 |= bit
-    case 1: words.1 |= bit
-    case 2: words.2 |= bit
-    default: words.3 |= bit
-    }
+    words[index >> 6] |= UInt64(1) << UInt64(index & 63)
   }
 
   @inlinable @inline(__always)
   public func contains(_ index: Int) -> Bool {
-    let word =
-      switch index >> 6 {
-      case 0: words.0
-      case 1: words.1
-      case 2: words.2
-      default: words.3
-      }
-    return word >> UInt64(index & 63) & 1 == 1
+    words[index >> 6] >> UInt64(index & 63) & 1 == 1
   }
 
-  public var isEmpty: Bool { words.0 | words.1 | words.2 | words.3 == 0 }
+  @inlinable @inline(__always)
+  public var isEmpty: Bool { words[0] | words[1] | words[2] | words[3] == 0 }
 }
 
 /// Walks the members of a comma-separated list (RFC 9110 §5.6.1); empty members are skipped.

@@ -3,44 +3,30 @@ import Primitives
 
 /// One field line: offsets into the head it was parsed from.
 public struct Field: BitwiseCopyable, Sendable {
-  public var name: FieldName
-  /// The line begins with its name.
-  let start: UInt32
-  let nameEnd: UInt32
-  let valueStart: UInt32
-  let valueEnd: UInt32
-  let end: UInt32
+  @usableFromInline let line: weir_field
 
   public init(
     name: FieldName, nameRange: ByteRange, valueRange: ByteRange, lineRange: ByteRange
   ) {
-    self.name = name
-    start = nameRange.start
-    nameEnd = nameRange.end
-    valueStart = valueRange.start
-    valueEnd = valueRange.end
-    end = lineRange.end
+    line = weir_field(
+      start: nameRange.start, name_end: nameRange.end, value_start: valueRange.start,
+      value_end: valueRange.end, end: lineRange.end, name: name.rawValue)
   }
 
-  /// From a scanned line that ends with CRLF.
-  @inline(__always)
-  public init(_ name: FieldName, start: Int, _ line: weir_field_line) {
-    self.name = name
-    self.start = UInt32(truncatingIfNeeded: start)
-    nameEnd = line.name_end
-    valueStart = line.value_start
-    valueEnd = line.value_end
-    end = line.line_end &+ 2
-  }
+  @inlinable @inline(__always)
+  init(_ line: weir_field) { self.line = line }
 
-  @inline(__always)
-  public var nameRange: ByteRange { ByteRange(Int(start), Int(nameEnd)) }
+  @inlinable @inline(__always)
+  public var name: FieldName { FieldName(number: line.name) }
+  /// The line begins with its name.
+  @inlinable @inline(__always)
+  public var nameRange: ByteRange { ByteRange(Int(line.start), Int(line.name_end)) }
   /// Without the white space around it.
-  @inline(__always)
-  public var valueRange: ByteRange { ByteRange(Int(valueStart), Int(valueEnd)) }
+  @inlinable @inline(__always)
+  public var valueRange: ByteRange { ByteRange(Int(line.value_start), Int(line.value_end)) }
   /// The whole line with its CRLF, so that runs of untouched lines are forwarded by one copy.
-  @inline(__always)
-  public var lineRange: ByteRange { ByteRange(Int(start), Int(end)) }
+  @inlinable @inline(__always)
+  public var lineRange: ByteRange { ByteRange(Int(line.start), Int(line.end)) }
 }
 
 /// The field lines of one head, in the order received.
@@ -52,10 +38,12 @@ public struct Fields: ~Copyable {
   /// The most lines any configuration may allow (`max-header-fields`).
   public static let hardLimit = 256
 
-  @usableFromInline let storage: UnsafeMutablePointer<Field>
+  @usableFromInline let storage: UnsafeMutablePointer<weir_field>
   @usableFromInline var used = 0
   /// Bit n: a field whose `FieldName` has raw value n is present.
   @usableFromInline var presentBits: UInt64 = 0
+  /// An unknown name has an underscore in it.
+  public private(set) var hasUnderscores = false
 
   /// The known names that occur.
   @inlinable @inline(__always)
@@ -71,19 +59,70 @@ public struct Fields: ~Copyable {
   @inlinable @inline(__always)
   public subscript(_ index: Int) -> Field {
     precondition(UInt(bitPattern: index) < UInt(bitPattern: count), "field index out of bounds")
-    return unsafe storage[index]
+    return unsafe Field(storage[index])
   }
 
   public mutating func removeAll() {
     used = 0
     presentBits = 0
+    hasUnderscores = false
+  }
+
+  /// What `scan` found out about a section.
+  public enum ScanOutcome: UInt32, Sendable {
+    case complete, partial, bareCR, badName, badValue, longLine, tooMany
+  }
+
+  /// Fills the table with the lines of the section that begins at `start`, up to and including
+  /// its blank line; `end` is behind that where the outcome is `.complete`.
+  ///
+  /// At most `maxFields` lines (and never more than `hardLimit`) of at most `maxFieldBytes` octets
+  /// without their CRLF. Nothing is accepted that RFC 9112 §5 does not allow.
+  public mutating func scan(
+    _ bytes: ByteView, from start: Int, maxFields: Int, maxFieldBytes: Int
+  ) -> (outcome: ScanOutcome, end: Int) {
+    precondition(start >= 0 && start <= bytes.count && bytes.count < Int(UInt32.max))
+    let section = unsafe weir_scan_fields(
+      bytes.pointer, UInt32(truncatingIfNeeded: start), UInt32(truncatingIfNeeded: bytes.count),
+      storage, UInt32(min(maxFields, Fields.hardLimit)), UInt32(clamping: maxFieldBytes))
+    used = Int(section.count)
+    presentBits = section.present & ~1
+    hasUnderscores = section.present & 1 != 0
+    guard let outcome = ScanOutcome(rawValue: section.outcome) else {
+      preconditionFailure("an outcome of the scanner is not known here")
+    }
+    return (outcome, Int(section.end))
+  }
+
+  /// Copies the lines except those named by `dropping` or marked in `mask` into `sink`; runs of
+  /// untouched lines go in one copy each. `head`: the bytes the table was parsed from.
+  public func copy(
+    of head: ByteView, dropping: FieldSet, mask: FieldMask, to sink: inout ByteSink
+  ) {
+    precondition(used == 0 || Int(self[used - 1].lineRange.end) <= head.count)
+    if mask.isEmpty { return unsafe copy(of: head, dropping, nil, to: &sink) }
+    unsafe mask.words.span.withUnsafeBufferPointer {
+      unsafe copy(of: head, dropping, $0.baseAddress, to: &sink)
+    }
+  }
+
+  @inline(__always)
+  private func copy(
+    of head: ByteView, _ dropping: FieldSet, _ mask: UnsafePointer<UInt64>?,
+    to sink: inout ByteSink
+  ) {
+    unsafe sink.write { target, room in
+      let written = unsafe weir_copy_fields(
+        head.pointer, storage, UInt32(used), dropping.rawValue, mask, target, room)
+      return written == Int(bitPattern: UInt.max) ? nil : written
+    }
   }
 
   /// False where the table is full.
   @inlinable @inline(__always)
   public mutating func append(_ field: Field) -> Bool {
     guard used < Fields.hardLimit else { return false }
-    unsafe storage[used] = field
+    unsafe storage[used] = field.line
     used += 1
     presentBits |= field.name.bit
     return true
@@ -98,7 +137,7 @@ public struct Fields: ~Copyable {
     guard contains(name) else { return nil }
     var index = start
     while index < count {
-      if unsafe storage[index].name == name { return index }
+      if unsafe storage[index].name == name.rawValue { return index }
       index += 1
     }
     return nil

@@ -61,18 +61,17 @@ extension RequestHead {
       routingPath = ByteView("/")
       return
     }
-    var needsDecoding = false
-    var previous: UInt8 = 0
-    for index in 0..<path.count {
-      let byte = path[index]
-      if byte == UInt8(ascii: "%") { needsDecoding = true }
-      if byte == UInt8(ascii: "/"), previous == byte, strictPath {
-        throw .bad("empty path segment refused by strict-path")
-      }
-      previous = byte
+    let traits = path.pathTraits
+    if strictPath, traits.contains(.emptySegment) {
+      throw .bad("empty path segment refused by strict-path")
     }
-    routingPath = needsDecoding ? try decodeUnreserved(path, strictPath: strictPath) : path
-    try refuseDotSegments(routingPath)
+    if traits.contains(.encoded) {
+      routingPath = try decodeUnreserved(path, strictPath: strictPath)
+      try refuseDotSegments(routingPath)
+    } else {
+      routingPath = path
+      if traits.contains(.leadingDot) { try refuseDotSegments(path) }
+    }
   }
 
   /// RFC 3986 §6.2.2.2: only octets that never need encoding are decoded; the rest keep their

@@ -17,7 +17,7 @@ public enum HeadParser {
   /// Whether octets from `known` on can change what parsing says: they hold a line feed, or the
   /// head has become so long that a limit may be passed.
   public static func mayHaveProgressed(_ bytes: ByteView, known: Int) -> Bool {
-    known >> 10 != bytes.count >> 10 || bytes.firstIndex(of: lf, from: known) != nil
+    known == 0 || known >> 10 != bytes.count >> 10 || bytes.firstIndex(of: lf, from: known) != nil
   }
 
   /// Parses a request head from the front of `bytes`. Returns its length including the blank
@@ -118,6 +118,10 @@ public enum HeadParser {
     _ bytes: ByteView, from start: Int, into version: inout HTTPVersion
   ) throws(HeadFault) -> Int {
     let line = bytes.slice(start, min(bytes.count, start + 10))
+    if line.equals("HTTP/1.1\r\n") {
+      version = .http11
+      return start + 10
+    }
     if line.count < 10 {
       // Judged as soon as the line ends, not when ten octets have come.
       for index in 0..<line.count where line[index] == cr || line[index] == lf {
@@ -140,9 +144,11 @@ public enum HeadParser {
     _ bytes: ByteView, into head: inout ResponseHead
   ) throws(HeadFault) -> Int {
     let start = bytes.slice(0, min(bytes.count, 13))
-    let pattern = ByteView("HTTP/1.")
-    for index in 0..<min(start.count, 7) where start[index] != pattern[index] {
-      throw .bad("malformed status line")
+    if !start.hasPrefix("HTTP/1.") {
+      // Judged as soon as it differs, not when all of it has come.
+      guard start.equals(ByteView("HTTP/1.").slice(0, min(start.count, 7))) else {
+        throw .bad("malformed status line")
+      }
     }
     guard start.count == 13 else {
       if start.firstIndex(of: lf) != nil { throw .bad("malformed status line") }
@@ -176,49 +182,20 @@ public enum HeadParser {
   private static func parseFields(
     _ bytes: ByteView, from start: Int, into fields: inout Fields, limits: borrowing HeadLimits
   ) throws(HeadFault) -> Int {
-    var index = start
-    while index < bytes.count {
-      if bytes[index] == cr {
-        guard index + 1 < bytes.count else { break }
-        guard bytes[index + 1] == lf else { throw .bad("bare CR") }
-        guard index + 2 <= limits.maxBytes else { throw HeadFault(431, "head over the limit") }
-        return index + 2
-      }
-      let end = try parseField(bytes, from: index, into: &fields, limits: limits)
-      guard end > 0 else {
-        // The CR of a line as long as its limit may have come without its LF.
-        if bytes.count - index > limits.maxFieldBytes + 1 {
-          throw HeadFault(431, "field line over the limit")
-        }
-        break
-      }
-      index = end
-      guard fields.count <= limits.maxFields else { throw HeadFault(431, "too many field lines") }
+    let section = fields.scan(
+      bytes, from: start, maxFields: limits.maxFields, maxFieldBytes: limits.maxFieldBytes)
+    switch section.outcome {
+    case .complete:
+      guard section.end <= limits.maxBytes else { throw HeadFault(431, "head over the limit") }
+      return section.end
+    case .partial:
+      if bytes.count >= limits.maxBytes { throw HeadFault(431, "head over the limit") }
+      return 0
+    case .bareCR: throw .bad("bare CR")
+    case .badName: throw .bad("malformed field name")
+    case .badValue: throw .bad("control byte in field value")
+    case .longLine: throw HeadFault(431, "field line over the limit")
+    case .tooMany: throw HeadFault(431, "too many field lines")
     }
-    if bytes.count >= limits.maxBytes { throw HeadFault(431, "head over the limit") }
-    return 0
-  }
-
-  @inline(__always)
-  private static func parseField(
-    _ bytes: ByteView, from start: Int, into fields: inout Fields, limits: borrowing HeadLimits
-  ) throws(HeadFault) -> Int {
-    let line = bytes.fieldLine(from: start)
-    let nameEnd = Int(line.name_end)
-    let name = FieldName(bytes.slice(start, nameEnd))
-    // A known name is a token; any other has to prove it.
-    if name == .other {
-      let tokenEnd = bytes.endOfToken(from: start)
-      if tokenEnd == bytes.count { return 0 }
-      guard tokenEnd == nameEnd, nameEnd > start else { throw .bad("malformed field name") }
-    }
-    let lineEnd = Int(line.line_end)
-    guard lineEnd < bytes.count else { return 0 }
-    guard bytes[lineEnd] == cr else { throw .bad("control byte in field value") }
-    guard lineEnd &+ 1 < bytes.count else { return 0 }
-    guard bytes[lineEnd &+ 1] == lf else { throw .bad("bare CR") }
-    guard lineEnd &- start <= limits.maxFieldBytes, fields.append(Field(name, start: start, line))
-    else { throw HeadFault(431, "field line over the limit") }
-    return lineEnd &+ 2
   }
 }

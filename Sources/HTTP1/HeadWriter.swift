@@ -3,38 +3,18 @@ import Primitives
 
 /// Heads to bytes: the pieces of which the proxy writes HTTP/1 messages.
 public enum HeadWriter {
-  /// Copies a head's field lines except those named by `dropping` or marked in `mask`; runs of
-  /// untouched lines go in one copy each.
-  public static func appendFields(
-    _ fields: borrowing Fields, of bytes: ByteView, dropping: FieldSet, mask: FieldMask,
-    to sink: inout ByteSink
-  ) {
-    var runStart = -1
-    var runEnd = -1
-    for index in 0..<fields.count {
-      let field = fields[index]
-      if dropping.contains(field.name) || mask.contains(index) { continue }
-      if runEnd == Int(field.lineRange.start) {
-        runEnd = Int(field.lineRange.end)
-        continue
-      }
-      if runStart >= 0 { sink.append(bytes.slice(runStart, runEnd)) }
-      runStart = Int(field.lineRange.start)
-      runEnd = Int(field.lineRange.end)
-    }
-    if runStart >= 0 { sink.append(bytes.slice(runStart, runEnd)) }
-  }
-
+  @inline(__always)
   public static func appendStatusLine(
     _ status: Int, reason: ByteView, to sink: inout ByteSink
   ) {
     sink.append("HTTP/1.1 ")
-    sink.append(decimal: UInt(status), width: 3)
+    sink.append(decimal: UInt(status))
     sink.append(byte: UInt8(ascii: " "))
     sink.append(reason)
     sink.append("\r\n")
   }
 
+  @inline(__always)
   public static func appendField(
     _ name: StaticString, _ value: StaticString, to sink: inout ByteSink
   ) {
@@ -44,6 +24,7 @@ public enum HeadWriter {
     sink.append("\r\n")
   }
 
+  @inline(__always)
   public static func appendField(
     _ name: StaticString, _ value: ByteView, to sink: inout ByteSink
   ) {
@@ -53,6 +34,7 @@ public enum HeadWriter {
     sink.append("\r\n")
   }
 
+  @inline(__always)
   public static func appendContentLength(_ length: Int, to sink: inout ByteSink) {
     sink.append("Content-Length: ")
     sink.append(decimal: UInt(length))

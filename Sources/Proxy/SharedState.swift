@@ -1,6 +1,7 @@
 import Primitives
 import Resilience
 import Synchronization
+import Telemetry
 import Transport
 
 /// One backend as every worker knows it: found by a number that is never used for another one.
@@ -15,16 +16,17 @@ public final class BackendState: Sendable {
   /// What happened to its breaker.
   public let tally = BackendTally()
   /// Host field for `host backend`.
-  let authority: [UInt8]
-  let nameOctets: [UInt8]
+  let authority: FixedOctets
+  /// Upstream and backend as the access log names them.
+  let logNames: FixedOctets
 
   init(id: Int, upstreamName: String, name: String, address: SocketAddress) {
     self.id = id
     self.upstreamName = upstreamName
     self.name = name
     endpoint = Endpoint(address)
-    authority = Array(address.description.utf8)
-    nameOctets = Array(name.utf8)
+    authority = FixedOctets(address.description)
+    logNames = FixedOctets(AccessRecord.preparedDestination(upstream: upstreamName, backend: name))
   }
 }
 

@@ -2,6 +2,7 @@ import Balancing
 import HTTP
 import Primitives
 import Routing
+import Telemetry
 
 /// One compiled configuration: immutable, shared by all workers, replaced as a whole by a reload.
 ///
@@ -10,14 +11,16 @@ public final class Snapshot: Sendable {
   public let generation: UInt64
   public let options: ProxyOptions
   let table: RouteTable
-  let routes: [RoutePlan]
-  let upstreams: [UpstreamPlan]
-  let listeners: [ListenerPlan]
+  let routes: FixedStorage<RoutePlan>
+  let upstreams: FixedStorage<UpstreamPlan>
+  let listeners: FixedStorage<ListenerPlan>
+  /// Live state of each upstream, in the order of `options.upstreams`.
+  public let upstreamStates: [UpstreamState]
   let trustedProxies: [IPNetwork]
   let maxConnections: Int
   let maxConnectionsPerClient: Int
   /// `weir-<name>`, as in Via and Proxy-Status.
-  let instance: [UInt8]
+  let instance: FixedOctets
 
   /// Throws where a route's regular expression cannot be compiled.
   public init(
@@ -26,23 +29,27 @@ public final class Snapshot: Sendable {
     table = try RouteTable(options.routes.map(\.pattern))
     self.generation = generation
     self.options = options
-    instance = Array("weir-\(name)".utf8)
-    listeners = options.listeners.map(ListenerPlan.init)
+    instance = FixedOctets("weir-\(name)")
+    listeners = FixedStorage(count: options.listeners.count) {
+      ListenerPlan(options.listeners[$0])
+    }
     trustedProxies = options.trustedProxies
     maxConnections = options.maxConnections
     maxConnectionsPerClient = options.maxConnectionsPerClient
-    let upstreams = options.upstreams.map { UpstreamPlan($0, shared.upstream($0)) }
-    self.upstreams = upstreams
-    routes = options.routes.map { route in
-      RoutePlan(route, id: shared.routeID(route.name), upstreams: upstreams)
+    let states = options.upstreams.map(shared.upstream)
+    upstreamStates = states
+    let upstreams = FixedStorage(count: states.count) {
+      UpstreamPlan(options.upstreams[$0], states[$0])
     }
+    routes = FixedStorage(count: options.routes.count) { index in
+      let route = options.routes[index]
+      return RoutePlan(route, id: shared.routeID(route.name)) { upstreams[$0] }
+    }
+    self.upstreams = upstreams
   }
 }
 
 extension Snapshot {
-  /// Live state of each upstream, in the order of `options.upstreams`.
-  public var upstreamStates: [UpstreamState] { upstreams.map(\.state) }
-
   /// Whether forwarding fields from this peer are believed.
   func isTrusted(_ address: IPAddress) -> Bool {
     for network in trustedProxies where network.contains(address) { return true }
@@ -50,8 +57,11 @@ extension Snapshot {
   }
 }
 
-/// A listener's options as one object: looked at for every request without copying them.
-final class ListenerPlan: Sendable {
+/// A listener's options in the form that requests need.
+///
+/// The plans of a snapshot are noncopyable and reached by address: looking at one counts no
+/// reference, and whoever holds the address holds the snapshot too.
+struct ListenerPlan: ~Copyable, Sendable {
   let options: ListenerOptions
   let limits: HeadLimits
   let headerTimeout: TimeAmount
@@ -80,7 +90,8 @@ final class ListenerPlan: Sendable {
 }
 
 /// An upstream of one snapshot: its options, and the way to its live state.
-final class UpstreamPlan: Sendable {
+struct UpstreamPlan: ~Copyable, Sendable {
+  /// `SharedState` and the snapshot keep it.
   let state: UpstreamState
   let hashKey: CompiledHashKey
   let connectTimeout: TimeAmount
@@ -114,15 +125,15 @@ final class UpstreamPlan: Sendable {
 }
 
 /// `host` with its name as octets.
-enum CompiledHost: Sendable {
+enum CompiledHost: ~Copyable, Sendable {
   case preserve, backend
-  case literal([UInt8])
+  case literal(FixedOctets)
 
   init(_ policy: HostPolicy) {
     switch policy {
     case .preserve: self = .preserve
     case .backend: self = .backend
-    case .literal(let name): self = .literal(Array(name.utf8))
+    case .literal(let name): self = .literal(FixedOctets(name))
     }
   }
 }
@@ -147,17 +158,23 @@ enum CompiledHashKey: Sendable {
 }
 
 /// A route of one snapshot, with every inherited value resolved.
-final class RoutePlan: Sendable {
-  enum Action: Sendable {
-    case upstream(UpstreamPlan)
+///
+/// `@unchecked Sendable` is sound because the one address in it is of a plan of the same snapshot,
+/// which is never written after it was made.
+struct RoutePlan: ~Copyable, @unchecked Sendable {
+  /// What weir answers by itself.
+  enum LocalAction: Sendable {
     case redirect(RedirectTemplate)
     case respond(status: Int, contentType: [UInt8], body: [UInt8])
   }
 
   /// Of the route's counters.
   let id: Int
-  let name: [UInt8]
-  let action: Action
+  /// As the access log writes it.
+  let logName: FixedOctets
+  /// `nil` where weir answers by itself.
+  let upstream: UnsafePointer<UpstreamPlan>?
+  let localAction: LocalAction?
   let requestTimeout: TimeAmount?
   let connectTimeout: TimeAmount
   let firstByteTimeout: TimeAmount
@@ -170,24 +187,26 @@ final class RoutePlan: Sendable {
   let earlyHints: Bool
   let trailers: Bool
 
-  init(_ options: RouteOptions, id: Int, upstreams: [UpstreamPlan]) {
+  /// `plan`: the address of the snapshot's upstream with this index.
+  init(_ options: RouteOptions, id: Int, plan: (Int) -> UnsafePointer<UpstreamPlan>) {
     self.id = id
-    name = Array(options.name.utf8)
-    var upstream: UpstreamPlan?
+    logName = FixedOctets(AccessRecord.preparedText(options.name))
+    var upstream: UnsafePointer<UpstreamPlan>?
+    var localAction: LocalAction?
     switch options.action {
-    case .upstream(let index):
-      upstream = upstreams[index]
-      action = .upstream(upstreams[index])
+    case .upstream(let index): upstream = plan(index)
     case .redirect(let status, let location):
-      action = .redirect(RedirectTemplate(status: status, location: location))
+      localAction = .redirect(RedirectTemplate(status: status, location: location))
     case .respond(let status, let contentType, let body):
-      action = .respond(
+      localAction = .respond(
         status: status, contentType: Array(contentType.utf8), body: Array(body.utf8))
     }
+    self.upstream = upstream
+    self.localAction = localAction
     requestTimeout = options.requestTimeout
-    connectTimeout = options.connectTimeout ?? upstream?.connectTimeout ?? .zero
-    firstByteTimeout = options.firstByteTimeout ?? upstream?.firstByteTimeout ?? .zero
-    idleTimeout = options.idleTimeout ?? upstream?.idleTimeout ?? .zero
+    connectTimeout = options.connectTimeout ?? upstream?.pointee.connectTimeout ?? .zero
+    firstByteTimeout = options.firstByteTimeout ?? upstream?.pointee.firstByteTimeout ?? .zero
+    idleTimeout = options.idleTimeout ?? upstream?.pointee.idleTimeout ?? .zero
     tunnelTimeout = options.tunnelTimeout
     maxBodyBytes = options.maxBodyBytes
     requestEdits = CompiledEdits(options.requestHeaderEdits)
@@ -199,11 +218,11 @@ final class RoutePlan: Sendable {
 }
 
 /// Header edits as the octets that a forwarded head needs.
-struct CompiledEdits: Sendable {
+struct CompiledEdits: ~Copyable, Sendable {
   /// Lower-case names whose lines are left out.
   let dropped: [[UInt8]]
   /// Finished lines, with CRLF, behind the forwarded ones.
-  let added: [UInt8]
+  let added: FixedOctets
   /// Known names that are set or removed: weir adds none of them itself then.
   let names: FieldSet
   let isEmpty: Bool
@@ -221,7 +240,7 @@ struct CompiledEdits: Sendable {
       }
     }
     self.dropped = dropped
-    self.added = Array(added.utf8)
+    self.added = FixedOctets(added)
     names = dropped.reduce(into: FieldSet()) { names, name in
       names.formUnion(FieldSet(name.withByteView { FieldName($0) }))
     }

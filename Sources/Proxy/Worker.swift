@@ -289,8 +289,10 @@ public final class Worker {
     return snapshot
   }
 
-  func route(_ exchange: UnsafeMutablePointer<Exchange>) -> RoutePlan {
-    snapshot(exchange).routes[Int(exchange.pointee.route)]
+  /// Good as long as the exchange, which keeps its snapshot.
+  func route(_ exchange: UnsafeMutablePointer<Exchange>) -> UnsafePointer<RoutePlan> {
+    guard let route = exchange.pointee.route else { preconditionFailure("no route yet") }
+    return route
   }
 
   var currentSnapshot: Snapshot {
@@ -305,6 +307,33 @@ public final class Worker {
 struct AdoptedSnapshot {
   var snapshot: Snapshot?
   var exchanges = 0
+  /// Of the snapshot, so that a request need not count a reference to get there.
+  private let firstListener: UnsafePointer<ListenerPlan>?
+  private let firstRoute: UnsafePointer<RoutePlan>?
+  private let listenerCount: Int
+  private let routeCount: Int
+
+  init(snapshot: Snapshot) {
+    self.snapshot = snapshot
+    listenerCount = snapshot.listeners.count
+    routeCount = snapshot.routes.count
+    firstListener = listenerCount > 0 ? snapshot.listeners[0] : nil
+    firstRoute = routeCount > 0 ? snapshot.routes[0] : nil
+  }
+
+  func listener(_ index: Int) -> UnsafePointer<ListenerPlan> {
+    guard let firstListener, index >= 0, index < listenerCount else {
+      preconditionFailure("no such listener")
+    }
+    return firstListener + index
+  }
+
+  func route(_ index: Int) -> UnsafePointer<RoutePlan> {
+    guard let firstRoute, index >= 0, index < routeCount else {
+      preconditionFailure("no such route")
+    }
+    return firstRoute + index
+  }
 }
 
 /// A listening socket of this worker.

@@ -38,7 +38,7 @@ import Testing
           }
         }
         let written = write(400) {
-          HeadWriter.appendFields(fields, of: section, dropping: drops, mask: mask, to: &$0)
+          fields.copy(of: section, dropping: drops, mask: mask, to: &$0)
         }
         #expect(written == expected)
       }

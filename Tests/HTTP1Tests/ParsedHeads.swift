@@ -100,8 +100,7 @@ struct Grammar: Sendable {
     return room.withUnsafeMutableBufferPointer { buffer in
       var sink = ByteSink(base: buffer.baseAddress!, capacity: buffer.count)
       sink.append(start)
-      HeadWriter.appendFields(
-        fields, of: bytes, dropping: FieldSet(rawValue: 0), mask: FieldMask(), to: &sink)
+      fields.copy(of: bytes, dropping: FieldSet(rawValue: 0), mask: FieldMask(), to: &sink)
       sink.append("\r\n")
       return sink.view.array
     }

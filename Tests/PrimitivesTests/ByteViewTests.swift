@@ -142,27 +142,4 @@ import Testing
     await #expect(processExitsWith: .failure) { _ = ByteView("abc").slice(-1, 1) }
     await #expect(processExitsWith: .failure) { _ = ByteView("abc").endOfToken(from: 4) }
   }
-
-  @Test(arguments: [
-    ("Host: a\r\n", 4, 6, 7, 7), ("a:\r\n", 1, 2, 2, 2), ("a: \t b \t\r\n", 1, 5, 6, 8),
-    ("abc", 3, 3, 3, 3), ("a:", 1, 2, 2, 2), ("a:b\u{1}c\r\n", 1, 2, 3, 3),
-    (":x", 0, 1, 2, 2), ("", 0, 0, 0, 0), ("a:   ", 1, 5, 5, 5),
-  ])
-  func `the parts of a field line are found, with the view's end where it goes on`(
-    text: String, name: Int, start: Int, end: Int, line: Int
-  ) {
-    for prefix in ["", "x: y\r\n"] {
-      let bytes = GuardedBytes(prefix + text)
-      let found = bytes.view.fieldLine(from: prefix.utf8.count)
-      let offsets = [found.name_end, found.value_start, found.value_end, found.line_end]
-      #expect(offsets.map { Int($0) - prefix.utf8.count } == [name, start, end, line])
-    }
-  }
-
-  @Test func `a colon is found at every place of a long line`() {
-    for place in 0...100 {
-      let text = String(repeating: "n", count: place) + ":v"
-      #expect(GuardedBytes(text).read { $0.fieldLine(from: 0).name_end } == UInt32(place))
-    }
-  }
 }

@@ -26,7 +26,7 @@ import Testing
       else { return "refused" }
       let context = HeaderRewrite.RequestContext(
         client: IPAddress(setting.client)!, isTrusted: setting.trusted, requestID: (1, 0xAB),
-        instance: Array("weir-t".utf8), asksUpgrade: setting.upgrades,
+        instance: ByteView("weir-t"), asksUpgrade: setting.upgrades,
         passesTrailers: setting.trailers)
       let backend = BackendState(
         id: 0, upstreamName: "u", name: "b", address: SocketAddress("10.0.0.1:81")!)

@@ -12,7 +12,7 @@ import Testing
     closes: Bool = false, isHTTP10: Bool = false, isHead: Bool = false
   ) -> LocalResponse.Context {
     LocalResponse.Context(
-      instance: Array("weir-t".utf8), date: ByteView("NOW"), closes: closes,
+      instance: ByteView("weir-t"), date: ByteView("NOW"), closes: closes,
       clientIsHTTP10: isHTTP10, isHead: isHead)
   }
 

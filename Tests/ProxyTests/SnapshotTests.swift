@@ -11,7 +11,7 @@ import Testing
     let edits = CompiledEdits([
       .add(name: "A", value: "1"), .set(name: "B-C", value: "2"), .remove(name: "D"),
     ])
-    #expect(String(decoding: edits.added, as: UTF8.self) == "A: 1\r\nB-C: 2\r\n")
+    #expect(edits.added.view.string == "A: 1\r\nB-C: 2\r\n")
     #expect(edits.dropped == [Array("b-c".utf8), Array("d".utf8)] && !edits.isEmpty)
     #expect(CompiledEdits([]).isEmpty && CompiledEdits([]).added.isEmpty)
   }

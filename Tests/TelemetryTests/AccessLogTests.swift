@@ -11,7 +11,8 @@ private func line(
   referer: [UInt8] = [], userAgent: [UInt8] = Array("curl/8.0".utf8),
   _ change: (inout AccessRecord) -> Void = { _ in }
 ) -> [UInt8] {
-  let held = [target, referer, userAgent].map { HeldText($0) }
+  let destination = AccessRecord.preparedDestination(upstream: "app", backend: "10.0.0.11:8080")
+  let held = [target, referer, userAgent, destination].map { HeldText($0) }
   return withExtendedLifetime(held) {
     var record = AccessRecord()
     record.unixSeconds = 1_767_323_045
@@ -21,14 +22,13 @@ private func line(
     record.method = ByteView("GET")
     record.target = held[0].view
     record.host = ByteView("www.example.com")
-    record.version = ByteView("HTTP/1.1")
+    record.version = "HTTP/1.1"
     record.status = 200
     record.responseOctets = 1024
     record.firstByteMicroseconds = 812
     record.totalMicroseconds = 1_234_567
     record.attempts = 1
-    record.upstream = ByteView("app")
-    record.backend = ByteView("10.0.0.11:8080")
+    record.destination = held[3].view
     record.route = ByteView("*")
     record.requestID = ByteView("0123456789abcdef")
     record.referer = held[1].view

@@ -15,7 +15,8 @@
 
 /* Bit 0: token character (RFC 9110 section 5.6.2). Bit 1: field value byte (tab, 0x20-0x7E,
    0x80-0xFF). Bit 2: request target byte (see safety rule 10 in docs/THREAT-MODEL.md). Bit 3: byte
-   of a host name in its normal form: small letters, digits, "-._~". */
+   of a host name in its normal form: small letters, digits, "-._~". Bit 4: small letter, digit or
+   hyphen. */
 extern const uint8_t weir_byte_class[256];
 
 static inline size_t weir_scan_class(const uint8_t *p, size_t i, size_t length, uint8_t bit) {
@@ -70,27 +71,98 @@ static inline size_t weir_find_colon(const uint8_t *p, size_t length) {
     return i + weir_find_byte(p + i, ':', length - i);
 }
 
-/* Where the parts of one field line are: offsets from `p`. `line_end` is the CR. */
+/* Up to sixteen bytes in two words, zeros behind them, without reading past them. */
 typedef struct {
-    uint32_t name_end, value_start, value_end, line_end;
-} weir_field_line;
+    uint64_t low, high;
+} weir_words;
 
-/* Finds the parts of the line at `start`; the value comes without the blanks around it. Nothing is
-   judged but where bytes stop belonging to a value: the caller looks at p[name_end] and
-   p[line_end], either of which is `length` where the line goes on beyond what is there. */
-static inline weir_field_line weir_scan_field_line(const uint8_t *p, uint32_t start,
-                                                   uint32_t length) {
-    weir_field_line line;
-    uint32_t i = start + (uint32_t)weir_find_colon(p + start, length - start);
-    line.name_end = i;
-    if (i < length) i++;
-    while (i < length && (p[i] == ' ' || p[i] == '\t')) i++;
-    line.value_start = i;
-    i += (uint32_t)weir_scan_value(p + i, length - i);
-    line.line_end = i;
-    while (i > line.value_start && (p[i - 1] == ' ' || p[i - 1] == '\t')) i--;
-    line.value_end = i;
-    return line;
+static inline weir_words weir_load_words(const uint8_t *p, size_t length) {
+    weir_words words = {0, 0};
+    uint32_t first, last;
+    if (length >= 8) {
+        memcpy(&words.low, p, 8);
+        memcpy(&words.high, p + length - 8, 8);
+        /* In two steps: shifting by all 64 bits is undefined. */
+        if (length < 16) words.high = words.high >> (8 * (15 - length)) >> 8;
+    } else if (length >= 4) {
+        memcpy(&first, p, 4);
+        memcpy(&last, p + length - 4, 4);
+        words.low = first | (uint64_t)last << (8 * (length - 4));
+    } else if (length) {
+        words.low = p[0] | (uint64_t)p[length / 2] << (8 * (length / 2)) |
+                    (uint64_t)p[length - 1] << (8 * (length - 1));
+    }
+    return words;
+}
+
+#if defined(__SSE2__)
+static inline __m128i weir_load_vector(const uint8_t *p, size_t length) {
+    if (length >= 16) return _mm_loadu_si128((const __m128i *)p);
+    weir_words words = weir_load_words(p, length);
+    return _mm_set_epi64x((long long)words.high, (long long)words.low);
+}
+
+static inline uint32_t weir_equal_bits(__m128i bytes, char wanted) {
+    return (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(bytes, _mm_set1_epi8(wanted)));
+}
+#endif
+
+#if defined(__SSE2__)
+static inline uint32_t weir_range_bits(__m128i bytes, char low, char high) {
+    __m128i from = _mm_cmpgt_epi8(bytes, _mm_set1_epi8((char)(low - 1)));
+    return (uint32_t)_mm_movemask_epi8(
+        _mm_and_si128(from, _mm_cmpgt_epi8(_mm_set1_epi8((char)(high + 1)), bytes)));
+}
+#endif
+
+/* Bit 0: a '%'. Bit 1: "//". Bit 2: "/." or ";.". */
+static inline uint32_t weir_path_traits(const uint8_t *p, size_t length) {
+    uint32_t traits = 0;
+#if defined(__SSE2__)
+    /* Vectors overlap by a byte, so that every pair lies in one of them. */
+    for (size_t i = 0;; i += 15) {
+        __m128i b = weir_load_vector(p + i, length - i);
+        uint32_t slashes = weir_equal_bits(b, '/'), dots = weir_equal_bits(b, '.');
+        traits |= (weir_equal_bits(b, '%') != 0) | ((slashes & slashes >> 1) != 0) << 1 |
+                  (((slashes | weir_equal_bits(b, ';')) & dots >> 1) != 0) << 2;
+        if (length - i <= 16) return traits;
+    }
+#else
+    for (size_t i = 0; i < length; i++) {
+        uint8_t before = i ? p[i - 1] : 0;
+        traits |= (p[i] == '%') | (p[i] == '/' && before == '/') << 1 |
+                  (p[i] == '.' && (before == '/' || before == ';')) << 2;
+    }
+    return traits;
+#endif
+}
+
+/* Length of the name in "name" or "name:port", where it has only small letters, digits, hyphens
+   and single dots, none of them at either end; 0 for anything else. The port is not looked at. */
+static inline size_t weir_normal_host(const uint8_t *p, size_t length) {
+    uint8_t before = '.';
+    size_t i = 0;
+#if defined(__SSE2__)
+    /* Nearly all fit into one vector. */
+    if (length <= 16) {
+        __m128i b = weir_load_vector(p, length);
+        uint32_t ends = weir_equal_bits(b, ':') | 1u << length, dots = weir_equal_bits(b, '.');
+        size_t end = (size_t)__builtin_ctz(ends);
+        if (end == 0) return 0;
+        uint32_t own = (1u << end) - 1;
+        uint32_t fine = weir_range_bits(b, 'a', 'z') | weir_range_bits(b, '0', '9') |
+                        weir_equal_bits(b, '-') | dots;
+        /* A dot at the front, behind a dot or at the end. */
+        uint32_t odd = dots & (dots << 1 | 1 | 1u << (end - 1));
+        return !(~fine & own) && !(odd & own) ? end : 0;
+    }
+#endif
+    for (; i < length && p[i] != ':'; i++) {
+        uint8_t c = p[i];
+        if (!(weir_byte_class[c] & 16) && !(c == '.' && before != '.')) return 0;
+        before = c;
+    }
+    return before == '.' ? 0 : i;
 }
 
 /* Eight bytes with their ASCII capitals made small. */

@@ -15,17 +15,20 @@ public struct BufferPool: ~Copyable {
 
   public let limit: Int
   public private(set) var inUse = 0
-  private var warm: [UnsafeMutablePointer<UInt8>] = unsafe []
+  /// A stack of `warmLimit` places; looking after an array costs more than taking a block.
+  private let warm: UnsafeMutablePointer<UnsafeMutablePointer<UInt8>>
+  private var warmCount = 0
   private var cold: [UnsafeMutablePointer<UInt8>] = unsafe []
   private var regions: [UnsafeMutableRawPointer] = unsafe []
 
   /// At most `limit` blocks at once; more are refused, never waited for.
   public init(limit: Int) {
     self.limit = limit
-    unsafe warm.reserveCapacity(Self.warmLimit)
+    unsafe warm = .allocate(capacity: Self.warmLimit)
   }
 
   deinit {
+    unsafe warm.deallocate()
     for index in unsafe regions.indices {
       unsafe munmap(regions[index], Self.blocksPerRegion * Self.blockBytes)
     }
@@ -34,9 +37,10 @@ public struct BufferPool: ~Copyable {
   /// A block of `blockBytes`, or `nil` where the limit or the machine's memory is reached.
   @unsafe
   public mutating func take() -> UnsafeMutablePointer<UInt8>? {
-    if let block = unsafe warm.popLast() {
+    if warmCount > 0 {
+      warmCount -= 1
       inUse += 1
-      return unsafe block
+      return unsafe warm[warmCount]
     }
     guard inUse < limit else { return nil }
     if unsafe cold.isEmpty { addRegion() }
@@ -49,8 +53,9 @@ public struct BufferPool: ~Copyable {
   public mutating func give(_ block: UnsafeMutablePointer<UInt8>) {
     inUse -= 1
     precondition(inUse >= 0, "a block was given back twice")
-    if unsafe warm.count < Self.warmLimit {
-      unsafe warm.append(block)
+    if warmCount < Self.warmLimit {
+      unsafe warm[warmCount] = block
+      warmCount += 1
     } else {
       unsafe madvise(block, Self.blockBytes, MADV_DONTNEED)
       unsafe cold.append(block)
@@ -78,34 +83,42 @@ public struct BufferPool: ~Copyable {
 /// when the rest is consumed and space is made for more.
 @safe
 public struct InputBuffer: BitwiseCopyable {
-  private var block: UnsafeMutablePointer<UInt8>?
-  private var start: UInt32 = 0
-  private var end: UInt32 = 0
-  private var pinned: UInt32 = 0
+  @usableFromInline var block: UnsafeMutablePointer<UInt8>?
+  @usableFromInline var start: UInt32 = 0
+  @usableFromInline var end: UInt32 = 0
+  @usableFromInline var pinned: UInt32 = 0
 
+  @inlinable
   public init() { unsafe block = nil }
 
+  @inlinable @inline(__always)
   public var isAttached: Bool { unsafe block != nil }
   /// Octets not consumed.
+  @inlinable @inline(__always)
   public var count: Int { Int(end - start) }
+  @inlinable @inline(__always)
   public var isEmpty: Bool { start == end }
 
   /// The octets not consumed, valid until the next mutation.
+  @inlinable @inline(__always)
   public var view: ByteView {
     guard let block = unsafe block else { return .empty }
     return unsafe ByteView(base: block + Int(start), count: Int(end - start))
   }
 
   /// The pinned octets, valid until `unpin`.
+  @inlinable @inline(__always)
   public var pinnedView: ByteView {
     guard let block = unsafe block else { return .empty }
     return unsafe ByteView(base: block, count: Int(pinned))
   }
 
   /// Free octets behind the data.
+  @inlinable @inline(__always)
   public var room: Int { isAttached ? BufferPool.blockBytes - Int(end) : 0 }
 
   /// Takes a block if there is none; false where the pool is exhausted.
+  @inlinable @inline(__always)
   public mutating func attach(_ pool: inout BufferPool) -> Bool {
     if isAttached { return true }
     guard let taken = unsafe pool.take() else { return false }
@@ -128,16 +141,19 @@ public struct InputBuffer: BitwiseCopyable {
 
   /// Where the next received octets go; `room` of them. Only with a block attached.
   @unsafe
+  @inlinable @inline(__always)
   public var writePointer: UnsafeMutableRawPointer {
     guard let block = unsafe block else { preconditionFailure("no block attached") }
     return unsafe UnsafeMutableRawPointer(block + Int(end))
   }
 
+  @inlinable @inline(__always)
   public mutating func didReceive(_ octets: Int) {
     precondition(octets >= 0 && octets <= room)
     end += UInt32(octets)
   }
 
+  @inlinable @inline(__always)
   public mutating func consume(_ octets: Int) {
     precondition(octets >= 0 && octets <= count)
     start += UInt32(octets)
@@ -148,6 +164,7 @@ public struct InputBuffer: BitwiseCopyable {
   }
 
   /// Consumes the next `octets` (a head) but keeps them readable through `pinnedView`.
+  @inlinable @inline(__always)
   public mutating func pin(_ octets: Int) {
     precondition(pinned == 0 && octets <= count)
     moveToFront()
@@ -155,6 +172,7 @@ public struct InputBuffer: BitwiseCopyable {
     start = pinned
   }
 
+  @inlinable @inline(__always)
   public mutating func unpin() {
     pinned = 0
     if start == end {
@@ -164,8 +182,14 @@ public struct InputBuffer: BitwiseCopyable {
   }
 
   /// Makes all free space contiguous behind the data, by moving the data if that gains anything.
+  @inlinable @inline(__always)
   public mutating func moveToFront() {
-    guard let block = unsafe block, start > pinned else { return }
+    if start > pinned { moveData() }
+  }
+
+  @usableFromInline
+  mutating func moveData() {
+    guard let block = unsafe block else { return }
     unsafe memmove(block + Int(pinned), block + Int(start), Int(end - start))
     end -= start - pinned
     start = pinned

@@ -1,3 +1,4 @@
+import CLinux
 import Glibc
 
 /// Bytes being written, front to back, into a region that somebody else owns.
@@ -80,15 +81,38 @@ public struct ByteSink {
     }
   }
 
+  @inlinable
   public mutating func append(decimal value: UInt) {
-    guard value >= 10 else { return append(byte: UInt8(ascii: "0") + UInt8(value)) }
-    var digits = 2
-    var rest = value / 100
+    if capacity - written >= 20 {
+      written += unsafe weir_write_decimal(base + written, UInt64(value))
+    } else {
+      append(decimalAtTheEnd: value)
+    }
+  }
+
+  /// Where a longer number would not fit.
+  @usableFromInline
+  mutating func append(decimalAtTheEnd value: UInt) {
+    var digits = 1
+    var rest = value / 10
     while rest > 0 {
       digits += 1
       rest /= 10
     }
     append(decimal: value, width: digits)
+  }
+
+  /// An IPv4 address in host byte order.
+  @inlinable
+  mutating func append(quad address: UInt32) {
+    if capacity - written >= 15 {
+      written += unsafe weir_write_ipv4(base + written, address)
+      return
+    }
+    for shift: UInt32 in [24, 16, 8, 0] {
+      append(decimal: UInt(address >> shift & 255))
+      if shift > 0 { append(byte: UInt8(ascii: ".")) }
+    }
   }
 
   /// Exactly `width` digits, with leading zeros; higher digits are cut.
@@ -123,27 +147,25 @@ public struct ByteSink {
     written += width
   }
 
-  /// 16 digits, eight at a time: each nibble is spread to a byte of its own, and turned into its
-  /// digit by one addition for all eight.
+  /// Sixteen small digits.
+  @inlinable
   public mutating func append(hex16 value: UInt64) {
     guard reserve(16) else { return }
-    let target = unsafe UnsafeMutableRawPointer(base + written)
-    unsafe target.storeBytes(
-      of: ByteSink.hexDigits(UInt32(truncatingIfNeeded: value >> 32)).bigEndian, as: UInt64.self)
-    unsafe target.storeBytes(
-      of: ByteSink.hexDigits(UInt32(truncatingIfNeeded: value)).bigEndian, toByteOffset: 8,
-      as: UInt64.self)
+    unsafe weir_write_hex16(base + written, value)
     written += 16
   }
 
-  private static func hexDigits(_ value: UInt32) -> UInt64 {
-    var spread = UInt64(value)
-    spread = (spread << 16 | spread) & 0x0000_FFFF_0000_FFFF
-    spread = (spread << 8 | spread) & 0x00FF_00FF_00FF_00FF
-    spread = (spread << 4 | spread) & 0x0F0F_0F0F_0F0F_0F0F
-    // A nibble above 9 has bit 4 set after adding 6.
-    let letters = (spread &+ 0x0606_0606_0606_0606) >> 4 & 0x0101_0101_0101_0101
-    return spread &+ 0x3030_3030_3030_3030 &+ letters &* 0x27
+  /// Lets a C kernel write at the end: `body` gets the place and the room there, and returns how
+  /// much it wrote, or `nil` where it did not fit.
+  @unsafe
+  @inlinable @inline(__always)
+  public mutating func write(_ body: (UnsafeMutablePointer<UInt8>, Int) -> Int?) {
+    guard let length = unsafe body(base + written, capacity - written) else {
+      hasOverflowed = true
+      return
+    }
+    precondition(length >= 0 && length <= capacity - written)
+    written += length
   }
 
   @inlinable @inline(__always)

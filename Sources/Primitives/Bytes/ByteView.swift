@@ -1,4 +1,5 @@
 import CLinux
+import Glibc
 
 /// A half-open range of byte offsets into some head or buffer, small enough for tables.
 public struct ByteRange: Sendable, Hashable, BitwiseCopyable {
@@ -90,14 +91,16 @@ public struct ByteView {
     return unsafe start + weir_scan_token(base + start, count - start)
   }
 
-  /// Where the parts of the field line at `start` are; each offset is `count` where it goes on
-  /// beyond the view. Nothing is judged: see `weir_scan_field_line`.
+  /// What a path that is neither encoded nor odd is known by, in one pass over it.
   @inline(__always)
-  public func fieldLine(from start: Int) -> weir_field_line {
-    precondition(start >= 0 && start <= count && count <= Int(UInt32.max))
-    return unsafe weir_scan_field_line(
-      base, UInt32(truncatingIfNeeded: start), UInt32(truncatingIfNeeded: count))
+  public var pathTraits: PathTraits {
+    unsafe PathTraits(rawValue: weir_path_traits(base, count))
   }
+
+  /// Length of the name in `name` or `name:port`, where that is in its normal form already: small
+  /// letters, digits, hyphens and single dots, none of them at either end. 0 for anything else.
+  @inline(__always)
+  public var normalHostLength: Int { unsafe weir_normal_host(base, count) }
 
   /// First byte that a host name in lower case does not have, or `count`.
   @inline(__always)
@@ -129,12 +132,20 @@ public struct ByteView {
   // MARK: Comparing
 
   /// Whether the bytes are exactly those of `literal`.
-  public func equals(_ literal: StaticString) -> Bool { equals(ByteView(literal)) }
+  @inline(__always)
+  public func equals(_ literal: StaticString) -> Bool {
+    count == literal.utf8CodeUnitCount && hasPrefix(literal)
+  }
+
+  /// Whether the first bytes are those of `literal`: one comparison of words where it is inlined.
+  @inline(__always)
+  public func hasPrefix(_ literal: StaticString) -> Bool {
+    let length = literal.utf8CodeUnitCount
+    return unsafe count >= length && memcmp(base, literal.utf8Start, length) == 0
+  }
 
   public func equals(_ other: ByteView) -> Bool {
-    guard count == other.count else { return false }
-    for index in 0..<count where unsafe base[index] != other.base[index] { return false }
-    return true
+    unsafe count == other.count && memcmp(base, other.base, count) == 0
   }
 
   /// Whether the bytes are those of `literal`, ASCII case ignored; `literal` is lower case.
@@ -170,7 +181,7 @@ public struct ByteView {
     guard count >= 1, count <= 18 else { return nil }
     var value = 0
     for index in 0..<count {
-      let digit = self[index] &- UInt8(ascii: "0")
+      let digit = unsafe base[index] &- UInt8(ascii: "0")
       guard digit < 10 else { return nil }
       value = value &* 10 &+ Int(digit)
     }
@@ -192,6 +203,19 @@ public struct ByteView {
   public var array: [UInt8] {
     unsafe [UInt8](UnsafeBufferPointer(start: base, count: count))
   }
+}
+
+/// What is to be looked at more closely in a path.
+public struct PathTraits: OptionSet, Sendable {
+  public let rawValue: UInt32
+  public init(rawValue: UInt32) { self.rawValue = rawValue }
+
+  /// A percent sign.
+  public static let encoded = PathTraits(rawValue: 1)
+  /// Two slashes in a row.
+  public static let emptySegment = PathTraits(rawValue: 2)
+  /// A dot behind a slash or a semicolon.
+  public static let leadingDot = PathTraits(rawValue: 4)
 }
 
 extension Array where Element == UInt8 {

@@ -111,8 +111,7 @@ extension ByteSink {
   /// Dotted quad, or RFC 5952 form without brackets.
   public mutating func append(_ address: IPAddress) {
     if address.isV4 {
-      appendQuad(address.v4)
-      return
+      return append(quad: address.v4)
     }
     let zeros = ByteSink.longestZeroRun(address)
     var index = 0
@@ -127,17 +126,6 @@ extension ByteSink {
       }
       append(hex: UInt(address.group(index)))
       index += 1
-    }
-  }
-
-  /// The data path's own: every forwarded request carries two.
-  private mutating func appendQuad(_ address: UInt32) {
-    for shift: UInt32 in [24, 16, 8, 0] {
-      let octet = UInt8(truncatingIfNeeded: address >> shift)
-      if octet >= 100 { append(byte: UInt8(ascii: "0") + octet / 100) }
-      if octet >= 10 { append(byte: UInt8(ascii: "0") + octet / 10 % 10) }
-      append(byte: UInt8(ascii: "0") + octet % 10)
-      if shift > 0 { append(byte: UInt8(ascii: ".")) }
     }
   }
 

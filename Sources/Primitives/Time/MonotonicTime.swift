@@ -53,6 +53,7 @@ public struct MonotonicTime: Sendable, Comparable, Hashable, BitwiseCopyable {
   }
 
   /// `never` where the sum does not fit.
+  @inlinable @inline(__always)
   public static func + (time: MonotonicTime, amount: TimeAmount) -> MonotonicTime {
     if amount.nanoseconds >= 0 {
       let (sum, overflow) = time.nanoseconds.addingReportingOverflow(UInt64(amount.nanoseconds))
@@ -63,6 +64,7 @@ public struct MonotonicTime: Sendable, Comparable, Hashable, BitwiseCopyable {
   }
 
   /// Time from `earlier` to `later`, saturating at both ends.
+  @inlinable @inline(__always)
   public static func - (later: MonotonicTime, earlier: MonotonicTime) -> TimeAmount {
     if later.nanoseconds >= earlier.nanoseconds {
       let distance = later.nanoseconds - earlier.nanoseconds

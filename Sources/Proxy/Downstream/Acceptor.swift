@@ -59,7 +59,7 @@ extension Worker {
     }
     let record = downstreams[handle]
     becameIdle(handle, record)
-    setDeadline(handle, record, now + listenerOptions(record).headerTimeout)
+    setDeadline(handle, record, now + listenerOptions(record).pointee.headerTimeout)
     // Its first octets are usually here already; the registration's first edge reports them.
     record.pointee.wire.mayRead = false
     if isDraining { queue(handle, record) }
@@ -184,7 +184,7 @@ extension Worker {
 
   func listenerOptions(
     _ connection: UnsafeMutablePointer<DownstreamConnection>
-  ) -> ListenerPlan {
-    currentSnapshot.listeners[Int(connection.pointee.listener)]
+  ) -> UnsafePointer<ListenerPlan> {
+    snapshots[current].listener(Int(connection.pointee.listener))
   }
 }

@@ -56,7 +56,7 @@ extension Worker {
     if !connection.pointee.isIdle {
       becameIdle(handle, connection)
       let options = listenerOptions(connection)
-      let wait = isDraining ? TimeAmount.seconds(1) : options.keepAliveTimeout
+      let wait = isDraining ? TimeAmount.seconds(1) : options.pointee.keepAliveTimeout
       setDeadline(handle, connection, now + wait)
     }
   }
@@ -72,7 +72,7 @@ extension Worker {
     let options = listenerOptions(connection)
     // The whole head is due this long after its first octet (rule 37).
     if known == 0, connection.pointee.requests > 0 {
-      setDeadline(handle, connection, now + options.headerTimeout)
+      setDeadline(handle, connection, now + options.pointee.headerTimeout)
     }
     connection.pointee.knownOctets = Int32(octets.count)
     guard HeadParser.mayHaveProgressed(octets, known: known) else {
@@ -82,13 +82,14 @@ extension Worker {
     let length: Int
     do throws(HeadFault) {
       length = try HeadParser.parseRequest(
-        octets, into: &requestHead, limits: options.limits, strictPath: options.strictPath)
+        octets, into: &requestHead, limits: options.pointee.limits,
+        strictPath: options.pointee.strictPath)
     } catch {
       refuse(handle, connection, error)
       return false
     }
     guard length > 0 else { return receiveMoreHead(handle, connection) }
-    if requestHead.host.isEmpty { requestHead.assumeHost(options.defaultHost) }
+    if requestHead.host.isEmpty { requestHead.assumeHost(options.pointee.defaultHost) }
     connection.pointee.knownOctets = 0
     begin(handle, connection, length)
     return true
@@ -124,7 +125,7 @@ extension Worker {
 
   func localContext(closes: Bool, isHead: Bool) -> LocalResponse.Context {
     LocalResponse.Context(
-      instance: currentSnapshot.instance, date: dateText.view, closes: closes,
+      instance: currentSnapshot.instance.view, date: dateText.view, closes: closes,
       clientIsHTTP10: false, isHead: isHead)
   }
 

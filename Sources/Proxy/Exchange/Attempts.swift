@@ -12,7 +12,7 @@ extension Worker {
 
   /// What this attempt, which has ended, says about its backend (semantics.md 7).
   func outcome(
-    _ exchange: UnsafeMutablePointer<Exchange>, _ plan: UpstreamPlan
+    _ exchange: UnsafeMutablePointer<Exchange>, _ plan: UnsafePointer<UpstreamPlan>
   ) -> CircuitBreaker.Outcome {
     if exchange.pointee.isJudged { return .abandoned }
     if let failure = exchange.pointee.failure { return outcome(exchange, failure) }
@@ -22,7 +22,7 @@ extension Worker {
   /// A backend that answers like this is well, or not.
   @inline(__always)
   private func answered(
-    _ exchange: UnsafeMutablePointer<Exchange>, _ plan: UpstreamPlan
+    _ exchange: UnsafeMutablePointer<Exchange>, _ plan: UnsafePointer<UpstreamPlan>
   ) -> CircuitBreaker.Outcome {
     let status = exchange.pointee.status
     if status >= 500 {
@@ -33,7 +33,7 @@ extension Worker {
       default: return .serverError
       }
     }
-    if let slowCall = plan.slowCall,
+    if let slowCall = plan.pointee.slowCall,
       exchange.pointee.firstOctetAt - exchange.pointee.attemptAt > slowCall
     {
       return .slow
@@ -65,14 +65,14 @@ extension Worker {
 
   /// The head of a response has come whose end may be far: its backend's breaker is told now.
   func judgeProbe(_ exchange: UnsafeMutablePointer<Exchange>) {
-    guard case .upstream(let plan) = route(exchange).action, !exchange.pointee.isJudged else {
+    guard let plan = route(exchange).pointee.upstream, !exchange.pointee.isJudged else {
       return
     }
     let content = exchange.pointee.response
     let isLong = content.source != .length || content.remaining > Worker.longProbeBytes
     guard !content.isComplete, isLong else { return }
     exchange.pointee.failure = nil
-    plan.state.judge(
+    plan.pointee.state.judge(
       exchange.pointee.slot, exchange.pointee.ticket, answered(exchange, plan), now: now)
     exchange.pointee.isJudged = true
   }

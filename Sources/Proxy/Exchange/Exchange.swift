@@ -79,9 +79,10 @@ struct Exchange: BitwiseCopyable {
   // Who
   var downstream: Handle
   var upstream = Handle.none
-  /// Index of the snapshot in the worker's table, and of the route in the snapshot.
+  /// Index of the snapshot in the worker's table.
   var snapshot: Int32
-  var route: Int32
+  /// The route in that snapshot; `nil` where none matched.
+  var route: UnsafePointer<RoutePlan>?
   // Where
   var slot: Int32 = -1
   var backend: Int32 = -1

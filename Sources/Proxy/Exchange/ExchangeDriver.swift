@@ -29,7 +29,7 @@ extension Worker {
     headOwner = handle
     let exchange = exchanges[handle]
     switch matcher.match(currentSnapshot.table, requestHead) {
-    case .route(let index): exchange.pointee.route = Int32(index)
+    case .route(let index): exchange.pointee.route = snapshots[current].route(index)
     case .none:
       metrics.add(.unroutedRequests)
       return answer(handle, .noRoute)
@@ -45,10 +45,10 @@ extension Worker {
   ) -> Exchange {
     let options = listenerOptions(connection)
     let keeps =
-      requestHead.wantsKeepAlive && connection.pointee.requests < options.keepAliveRequests
-      && now - connection.pointee.acceptedAt < options.keepAliveTime && !isDraining
+      requestHead.wantsKeepAlive && connection.pointee.requests < options.pointee.keepAliveRequests
+      && now - connection.pointee.acceptedAt < options.pointee.keepAliveTime && !isDraining
     var exchange = Exchange(
-      downstream: client, snapshot: Int32(current), route: -1, method: requestHead.method,
+      downstream: client, snapshot: Int32(current), method: requestHead.method,
       isHead: requestHead.method == .head, clientIsHTTP10: requestHead.version == .http10,
       keepsClient: keeps, clientAskedClose: !requestHead.wantsKeepAlive,
       acceptsTrailers: requestHead.acceptsTrailers,
@@ -81,36 +81,48 @@ extension Worker {
       metrics.add(.loopsDetected)
       return answer(handle, .loop)
     }
-    if route.maxBodyBytes > 0, case .length(let length) = requestHead.framing,
-      length > route.maxBodyBytes
+    if route.pointee.maxBodyBytes > 0, case .length(let length) = requestHead.framing,
+      length > route.pointee.maxBodyBytes
     {
       return answer(handle, .requestTooLarge)
     }
-    if let limit = route.requestTimeout {
+    if let limit = route.pointee.requestTimeout {
       exchange.pointee.totalDeadline = now + limit
       setDeadline(exchange.pointee.downstream, connection, exchange.pointee.totalDeadline)
     }
-    if route.maxBodyBytes > 0 { exchange.pointee.request.limit = route.maxBodyBytes }
-    exchange.pointee.request.passesTrailers = route.trailers && requestHead.acceptsTrailers
-    switch route.action {
-    case .upstream(let plan):
+    if route.pointee.maxBodyBytes > 0 {
+      exchange.pointee.request.limit = route.pointee.maxBodyBytes
+    }
+    exchange.pointee.request.passesTrailers = route.pointee.trailers && requestHead.acceptsTrailers
+    if let plan = route.pointee.upstream {
       exchange.pointee.asksUpgrade = mayUpgrade(route)
-      exchange.pointee.hash = hash(plan.hashKey, connection)
-      exchange.pointee.retry = Retry(limit: plan.attempts, isReplayable: isReplayable)
+      exchange.pointee.hash = hash(plan.pointee.hashKey, connection)
+      exchange.pointee.retry = Retry(limit: plan.pointee.attempts, isReplayable: isReplayable)
       attempt(handle, exchange, plan)
+    } else {
+      answerLocally(handle, exchange, route)
+    }
+  }
+
+  private func answerLocally(
+    _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>,
+    _ route: UnsafePointer<RoutePlan>
+  ) {
+    switch route.pointee.localAction {
     case .respond(let status, let contentType, let body):
       if !exchange.pointee.isHead { exchange.pointee.response.octets = body.count }
       answer(handle) { sink, context in
         LocalResponse.append(
-          fixed: status, contentType: contentType, body: body, edits: route.responseEdits,
+          fixed: status, contentType: contentType, body: body, edits: route.pointee.responseEdits,
           to: &sink, context: context)
       }
     case .redirect(let template):
       answer(handle) { sink, context in
         LocalResponse.append(
-          redirect: template, of: self.requestHead, edits: route.responseEdits, to: &sink,
+          redirect: template, of: self.requestHead, edits: route.pointee.responseEdits, to: &sink,
           context: context)
       }
+    case nil: preconditionFailure("a route without an action")
     }
   }
 
@@ -125,7 +137,7 @@ extension Worker {
 
   /// Our own name in a Via field: the request has been here before (semantics.md 22).
   private func isLoop() -> Bool {
-    let instance = currentSnapshot.instance
+    let instance = currentSnapshot.instance.view
     var line = requestHead.fields.firstIndex(of: .via)
     while let index = line {
       var members = ListMembers(requestHead.value(index))
@@ -134,7 +146,7 @@ extension Worker {
         guard let space = member.firstIndex(of: UInt8(ascii: " ")) else { continue }
         let rest = member.slice(from: space + 1).trimmed()
         let end = rest.firstIndex(of: UInt8(ascii: " ")) ?? rest.count
-        if instance.withByteView({ rest.slice(0, end).equalsIgnoringCase($0) }) { return true }
+        if rest.slice(0, end).equalsIgnoringCase(instance) { return true }
       }
       line = requestHead.fields.firstIndex(of: .via, from: index + 1)
     }
@@ -142,18 +154,19 @@ extension Worker {
   }
 
   /// Rule 17: a configured protocol, asked for by a GET without content.
-  private func mayUpgrade(_ route: RoutePlan) -> Bool {
+  private func mayUpgrade(_ route: UnsafePointer<RoutePlan>) -> Bool {
     guard requestHead.wantsUpgrade, requestHead.method == .get, requestHead.framing == .none,
       let wanted = requestHead.first(.upgrade)
     else { return false }
-    return route.upgrades.contains { $0.withByteView { wanted.equalsIgnoringCase($0) } }
+    return route.pointee.upgrades.contains { $0.withByteView { wanted.equalsIgnoringCase($0) } }
   }
 
   // MARK: Select and acquire
 
   /// One attempt at a backend that has not been tried.
   func attempt(
-    _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>, _ plan: UpstreamPlan
+    _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>,
+    _ plan: UnsafePointer<UpstreamPlan>
   ) {
     guard let reserved = reserve(exchange, plan) else {
       metrics.add(.noBackendAvailable)
@@ -191,7 +204,7 @@ extension Worker {
       exchange.pointee.upstream = upstream
       let connection = upstreams[upstream]
       connection.pointee.exchange = handle
-      setDeadline(upstream, connection, now + route(exchange).connectTimeout)
+      setDeadline(upstream, connection, now + route(exchange).pointee.connectTimeout)
     case .failure(let failure):
       attemptFailed(handle, exchange, failure.termination)
     }
@@ -200,14 +213,14 @@ extension Worker {
   /// A place on a backend that has not failed this request. Where there is none but the last
   /// failure was only a pooled connection's end, the same backend is as good as new.
   private func reserve(
-    _ exchange: UnsafeMutablePointer<Exchange>, _ plan: UpstreamPlan
+    _ exchange: UnsafeMutablePointer<Exchange>, _ plan: UnsafePointer<UpstreamPlan>
   ) -> ReservedBackend? {
     let hash = exchange.pointee.hash
     let isIdempotent = exchange.pointee.method.isIdempotent
-    let found = plan.state.reserve(
+    let found = plan.pointee.state.reserve(
       hash: hash, tried: exchange.pointee.tried, isIdempotent: isIdempotent, now: now)
     guard found == nil, exchange.pointee.wantsNewConnection else { return found }
-    return plan.state.reserve(
+    return plan.pointee.state.reserve(
       hash: hash, tried: TriedBackends(), isIdempotent: isIdempotent, now: now)
   }
 
@@ -219,17 +232,17 @@ extension Worker {
     let upstream = upstreams[exchange.pointee.upstream]
     restoreHead(handle, exchange, client)
     let route = route(exchange)
-    guard case .upstream(let plan) = route.action else { preconditionFailure("no upstream") }
+    guard let plan = route.pointee.upstream else { preconditionFailure("no upstream") }
     let snapshot = snapshot(exchange)
     let isTrusted = snapshot.isTrusted(client.pointee.address)
     noteRequestID(exchange, isTrusted)
     var sink = ByteSink(base: scratch, capacity: Worker.scratchBytes)
     HeaderRewrite.appendRequest(
-      requestHead, to: &sink, host: plan.host,
-      backend: backends[Int(exchange.pointee.backend)].state, edits: route.requestEdits,
+      requestHead, to: &sink, host: plan.pointee.host,
+      backend: backends[Int(exchange.pointee.backend)].state, edits: route.pointee.requestEdits,
       context: HeaderRewrite.RequestContext(
         client: client.pointee.address, isTrusted: isTrusted,
-        requestID: exchange.pointee.requestID, instance: snapshot.instance,
+        requestID: exchange.pointee.requestID, instance: snapshot.instance.view,
         asksUpgrade: exchange.pointee.asksUpgrade,
         passesTrailers: exchange.pointee.request.passesTrailers))
     if sink.overflowed { return answer(handle, .headTooLarge) }
@@ -256,7 +269,9 @@ extension Worker {
       _ = try HeadParser.parseRequest(
         client.pointee.wire.input.pinnedView, into: &requestHead, limits: limits)
     } catch { preconditionFailure("an accepted head is no longer accepted") }
-    if requestHead.host.isEmpty { requestHead.assumeHost(listenerOptions(client).defaultHost) }
+    if requestHead.host.isEmpty {
+      requestHead.assumeHost(listenerOptions(client).pointee.defaultHost)
+    }
     headOwner = handle
   }
 

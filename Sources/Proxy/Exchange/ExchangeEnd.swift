@@ -35,13 +35,14 @@ extension Worker {
     let client = downstreams[exchange.pointee.downstream]
     discardContent(exchange, client)
     releaseUpstream(exchange, isReusable: false)
-    let route = exchange.pointee.route >= 0 ? route(exchange) : nil
-    if exchange.pointee.status == 0 { exchange.pointee.status = Int32(fixedStatus(route)) }
+    if exchange.pointee.status == 0 {
+      exchange.pointee.status = Int32(fixedStatus(exchange.pointee.route))
+    }
     var sink = ByteSink(base: scratch, capacity: Worker.scratchBytes)
     render(
       &sink,
       LocalResponse.Context(
-        instance: snapshot(exchange).instance, date: dateText.view,
+        instance: snapshot(exchange).instance.view, date: dateText.view,
         closes: !exchange.pointee.keepsClient,
         clientIsHTTP10: exchange.pointee.clientIsHTTP10, isHead: exchange.pointee.isHead))
     exchange.pointee.hasAnswered = true
@@ -51,8 +52,8 @@ extension Worker {
     flushEnd(handle, exchange)
   }
 
-  private func fixedStatus(_ route: RoutePlan?) -> Int {
-    switch route?.action {
+  private func fixedStatus(_ route: UnsafePointer<RoutePlan>?) -> Int {
+    switch route?.pointee.localAction {
     case .respond(let status, _, _): status
     case .redirect(let template): template.status
     default: 500
@@ -93,7 +94,7 @@ extension Worker {
       metrics.add(.clientAborts)
       return abandon(handle, .clientLeft)
     }
-    let timeout = listenerOptions(client).sendTimeout
+    let timeout = listenerOptions(client).pointee.sendTimeout
     setDeadline(
       exchange.pointee.downstream, client,
       min(exchange.pointee.totalDeadline, now + timeout))
@@ -102,9 +103,9 @@ extension Worker {
   /// Gives the backend connection back to its pool if it can serve again, else closes it; and
   /// gives up the place on the backend.
   func releaseUpstream(_ exchange: UnsafeMutablePointer<Exchange>, isReusable: Bool) {
-    if exchange.pointee.isReserved, case .upstream(let plan) = route(exchange).action {
+    if exchange.pointee.isReserved, let plan = route(exchange).pointee.upstream {
       exchange.pointee.isReserved = false
-      plan.state.release(
+      plan.pointee.state.release(
         exchange.pointee.slot, exchange.pointee.ticket, outcome(exchange, plan), now: now)
     }
     relay.endSplicing(&exchange.pointee.request)
@@ -114,9 +115,11 @@ extension Worker {
     exchange.pointee.upstream = .none
     let connection = upstreams[handle]
     guard isReusable, !exchange.pointee.spoilsUpstream, exchange.pointee.request.isComplete,
-      case .upstream(let plan) = route(exchange).action
+      let plan = route(exchange).pointee.upstream
     else { return closeUpstream(handle) }
-    keepIdle(handle, connection, poolSize: plan.poolSize, timeout: plan.poolIdleTimeout)
+    keepIdle(
+      handle, connection, poolSize: plan.pointee.poolSize,
+      timeout: plan.pointee.poolIdleTimeout)
   }
 
   /// Ends the exchange: counted, logged, and the connection goes on or goes.
@@ -143,7 +146,8 @@ extension Worker {
     }
     connection.pointee.wire.input.detach(&pool)
     becameIdle(client, connection)
-    let wait = isDraining ? TimeAmount.seconds(1) : listenerOptions(connection).keepAliveTimeout
+    let timeout = listenerOptions(connection).pointee.keepAliveTimeout
+    let wait = isDraining ? TimeAmount.seconds(1) : timeout
     setDeadline(client, connection, now + wait)
   }
 

@@ -16,8 +16,8 @@ extension Worker {
     let total = now - exchange.pointee.startedAt
     metrics.add(.requestOctets, UInt64(requestOctets))
     metrics.add(.responseOctets, UInt64(responseOctets))
-    if exchange.pointee.route >= 0 {
-      let cells = metrics.route(route(exchange).id)
+    if let route = exchange.pointee.route {
+      let cells = metrics.route(route.pointee.id)
       cells.add(RouteCounter.responses(status: status))
       cells.add(.requestOctets, UInt64(requestOctets))
       cells.add(.responseOctets, UInt64(responseOctets))
@@ -47,7 +47,7 @@ extension Worker {
     record.method = head.slice(exchange.pointee.methodRange)
     record.target = head.slice(exchange.pointee.targetRange)
     record.host = head.slice(exchange.pointee.hostRange)
-    record.version = exchange.pointee.clientIsHTTP10 ? ByteView("HTTP/1.0") : ByteView("HTTP/1.1")
+    record.version = exchange.pointee.clientIsHTTP10 ? "HTTP/1.0" : "HTTP/1.1"
     record.status = Int(exchange.pointee.status)
     record.requestOctets = exchange.pointee.request.octets
     record.responseOctets = exchange.pointee.response.octets
@@ -69,29 +69,13 @@ extension Worker {
     var id = ByteSink(base: idSpace, capacity: 64)
     appendRequestID(exchange, head, to: &id)
     record.requestID = id.view
-    appendNames(exchange, &record)
-  }
-
-  /// Names live in the snapshot and the backend table; they are lent for the one line.
-  private func appendNames(
-    _ exchange: UnsafeMutablePointer<Exchange>, _ record: inout AccessRecord
-  ) {
-    guard exchange.pointee.route >= 0 else { return log.append(record, now: now) }
-    let route = route(exchange)
-    route.name.withUnsafeBufferPointer { name in
-      record.route = ByteView(name)
-      guard case .upstream(let plan) = route.action, exchange.pointee.backend >= 0 else {
-        return log.append(record, now: now)
-      }
-      let backend = backends[Int(exchange.pointee.backend)].state
-      plan.state.nameOctets.withUnsafeBufferPointer { upstream in
-        record.upstream = ByteView(upstream)
-        backend.nameOctets.withUnsafeBufferPointer { octets in
-          record.backend = ByteView(octets)
-          log.append(record, now: now)
-        }
+    if let route = exchange.pointee.route {
+      record.route = route.pointee.logName.view
+      if exchange.pointee.backend >= 0 {
+        record.destination = backends[Int(exchange.pointee.backend)].state.logNames.view
       }
     }
+    log.append(record, now: now)
   }
 
   private func appendRequestID(

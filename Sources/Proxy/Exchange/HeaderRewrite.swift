@@ -30,24 +30,24 @@ enum HeaderRewrite {
     /// The peer's forwarding fields are believed and appended to.
     let isTrusted: Bool
     let requestID: (UInt64, UInt64)
-    let instance: [UInt8]
+    let instance: ByteView
     let asksUpgrade: Bool
     let passesTrailers: Bool
   }
 
   static func appendRequest(
-    _ head: borrowing RequestHead, to sink: inout ByteSink, host: CompiledHost,
-    backend: BackendState, edits: CompiledEdits, context: RequestContext
+    _ head: borrowing RequestHead, to sink: inout ByteSink, host: borrowing CompiledHost,
+    backend: BackendState, edits: borrowing CompiledEdits, context: RequestContext
   ) {
     sink.append(head.methodName)
     sink.append(byte: UInt8(ascii: " "))
     appendTarget(head, to: &sink)
     sink.append(" HTTP/1.1\r\nHost: ")
     switch host {
-    case .preserve where head.authority.isEmpty: sink.append(backend.authority)
+    case .preserve where head.authority.isEmpty: sink.append(backend.authority.view)
     case .preserve: sink.append(head.authority)
-    case .backend: sink.append(backend.authority)
-    case .literal(let name): sink.append(name)
+    case .backend: sink.append(backend.authority.view)
+    case .literal(let name): sink.append(name.view)
     }
     sink.append("\r\n")
     var mask = FieldMask()
@@ -58,8 +58,8 @@ enum HeaderRewrite {
       drops.subtract(FieldSet(.xForwardedHost, .xForwardedPort, .xForwardedProto, .xRequestId))
     }
     if !edits.isEmpty { edits.mark(head.fields, head.bytes, in: &mask) }
-    HeadWriter.appendFields(head.fields, of: head.bytes, dropping: drops, mask: mask, to: &sink)
-    if !edits.added.isEmpty { sink.append(edits.added) }
+    head.fields.copy(of: head.bytes, dropping: drops, mask: mask, to: &sink)
+    if !edits.added.isEmpty { sink.append(edits.added.view) }
     appendFraming(head, context, to: &sink)
     appendIdentity(head, context, edited: edits.names, to: &sink)
   }
@@ -148,10 +148,15 @@ enum HeaderRewrite {
   private static func appendForwardedElement(
     _ head: borrowing RequestHead, _ client: IPAddress, to sink: inout ByteSink
   ) {
-    sink.append(client.isV4 ? "for=" : "for=\"[")
-    sink.append(client)
-    if !client.isV4 { sink.append("]\"") }
-    sink.append(";host=\"")
+    if client.isV4 {
+      sink.append("for=")
+      sink.append(client)
+      sink.append(";host=\"")
+    } else {
+      sink.append("for=\"[")
+      sink.append(client)
+      sink.append("]\";host=\"")
+    }
     sink.append(head.authority)
     sink.append("\";proto=http\r\n")
   }
@@ -161,6 +166,7 @@ enum HeaderRewrite {
   private static func markUnderscores(
     _ fields: borrowing Fields, _ head: ByteView, in mask: inout FieldMask
   ) {
+    guard fields.hasUnderscores else { return }
     for index in 0..<fields.count where fields[index].name == .other {
       let name = head.slice(fields[index].nameRange)
       if name.firstIndex(of: UInt8(ascii: "_")) != nil { mask.insert(index) }
@@ -197,16 +203,15 @@ enum HeaderRewrite {
   }
 
   static func appendResponse(
-    _ head: borrowing ResponseHead, to sink: inout ByteSink, edits: CompiledEdits,
+    _ head: borrowing ResponseHead, to sink: inout ByteSink, edits: borrowing CompiledEdits,
     context: ResponseContext
   ) {
     HeadWriter.appendStatusLine(head.status, reason: head.bytes.slice(head.reasonRange), to: &sink)
     var mask = FieldMask()
     if head.hasNominations { markNominated(head.fields, head.bytes, in: &mask) }
     if !edits.isEmpty { edits.mark(head.fields, head.bytes, in: &mask) }
-    HeadWriter.appendFields(
-      head.fields, of: head.bytes, dropping: responseDrops, mask: mask, to: &sink)
-    if !edits.added.isEmpty { sink.append(edits.added) }
+    head.fields.copy(of: head.bytes, dropping: responseDrops, mask: mask, to: &sink)
+    if !edits.added.isEmpty { sink.append(edits.added.view) }
     if !head.fields.contains(.date), !edits.names.contains(.date) {
       HeadWriter.appendField("Date", context.date, to: &sink)
     }
@@ -235,15 +240,14 @@ enum HeaderRewrite {
 
   /// A 101, with the protocol that both sides now speak.
   static func appendSwitchingProtocols(
-    _ head: borrowing ResponseHead, to sink: inout ByteSink, edits: CompiledEdits
+    _ head: borrowing ResponseHead, to sink: inout ByteSink, edits: borrowing CompiledEdits
   ) {
     HeadWriter.appendStatusLine(101, reason: ByteView("Switching Protocols"), to: &sink)
     var mask = FieldMask()
     markNominated(head.fields, head.bytes, in: &mask)
     if !edits.isEmpty { edits.mark(head.fields, head.bytes, in: &mask) }
-    HeadWriter.appendFields(
-      head.fields, of: head.bytes, dropping: responseDrops, mask: mask, to: &sink)
-    if !edits.added.isEmpty { sink.append(edits.added) }
+    head.fields.copy(of: head.bytes, dropping: responseDrops, mask: mask, to: &sink)
+    if !edits.added.isEmpty { sink.append(edits.added.view) }
     sink.append("Connection: upgrade\r\n")
     if let protocols = head.first(.upgrade) {
       HeadWriter.appendField("Upgrade", protocols, to: &sink)
@@ -256,8 +260,7 @@ enum HeaderRewrite {
     HeadWriter.appendStatusLine(head.status, reason: head.bytes.slice(head.reasonRange), to: &sink)
     var mask = FieldMask()
     markNominated(head.fields, head.bytes, in: &mask)
-    HeadWriter.appendFields(
-      head.fields, of: head.bytes, dropping: responseDrops, mask: mask, to: &sink)
+    head.fields.copy(of: head.bytes, dropping: responseDrops, mask: mask, to: &sink)
     sink.append("\r\n")
   }
 
@@ -274,6 +277,6 @@ enum HeaderRewrite {
   {
     var mask = FieldMask()
     markUnderscores(fields, bytes, in: &mask)
-    HeadWriter.appendFields(fields, of: bytes, dropping: trailerDrops, mask: mask, to: &sink)
+    fields.copy(of: bytes, dropping: trailerDrops, mask: mask, to: &sink)
   }
 }

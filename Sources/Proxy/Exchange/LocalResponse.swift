@@ -7,7 +7,7 @@ import Telemetry
 /// Answers that weir makes itself: errors with their reason, redirects, fixed responses.
 enum LocalResponse {
   struct Context {
-    let instance: [UInt8]
+    let instance: ByteView
     let date: ByteView
     let closes: Bool
     let clientIsHTTP10: Bool
@@ -45,11 +45,11 @@ enum LocalResponse {
   }
 
   static func append(
-    fixed status: Int, contentType: [UInt8], body: [UInt8], edits: CompiledEdits,
+    fixed status: Int, contentType: [UInt8], body: [UInt8], edits: borrowing CompiledEdits,
     to sink: inout ByteSink, context: Context
   ) {
     appendHead(status, to: &sink, context)
-    sink.append(edits.added)
+    sink.append(edits.added.view)
     if !contentType.isEmpty, !body.isEmpty {
       sink.append("Content-Type: ")
       sink.append(contentType)
@@ -62,11 +62,11 @@ enum LocalResponse {
   }
 
   static func append(
-    redirect template: RedirectTemplate, of head: borrowing RequestHead, edits: CompiledEdits,
-    to sink: inout ByteSink, context: Context
+    redirect template: RedirectTemplate, of head: borrowing RequestHead,
+    edits: borrowing CompiledEdits, to sink: inout ByteSink, context: Context
   ) {
     appendHead(template.status, to: &sink, context)
-    sink.append(edits.added)
+    sink.append(edits.added.view)
     sink.append("Location: ")
     for part in template.parts {
       switch part {

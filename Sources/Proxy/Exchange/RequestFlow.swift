@@ -56,7 +56,7 @@ extension Worker {
     case .complete: requestSent(exchange, upstream)
     case .needsSource: awaitBody(handle, exchange, client)
     case .needsSink:
-      setDeadline(exchange.pointee.upstream, upstream, now + route(exchange).idleTimeout)
+      setDeadline(exchange.pointee.upstream, upstream, now + route(exchange).pointee.idleTimeout)
     case .yields: queue(exchange.pointee.downstream, client)
     case .sourceEnded:
       metrics.add(.clientAborts)
@@ -76,7 +76,7 @@ extension Worker {
     _ upstream: UnsafeMutablePointer<UpstreamConnection>
   ) {
     guard exchange.pointee.phase == .awaitingHead else { return }
-    setDeadline(exchange.pointee.upstream, upstream, now + route(exchange).firstByteTimeout)
+    setDeadline(exchange.pointee.upstream, upstream, now + route(exchange).pointee.firstByteTimeout)
   }
 
   private func awaitBody(
@@ -85,8 +85,8 @@ extension Worker {
   ) {
     let options = listenerOptions(client)
     let waited = exchange.pointee.bodyWaited
-    if options.minBodyRate > 0, waited > Worker.bodyRateGrace {
-      let due = Double(options.minBodyRate) * Double(waited.nanoseconds) / 1e9
+    if options.pointee.minBodyRate > 0, waited > Worker.bodyRateGrace {
+      let due = Double(options.pointee.minBodyRate) * Double(waited.nanoseconds) / 1e9
       if Double(exchange.pointee.request.octets) < due {
         metrics.add(.bodyTimeouts)
         return endRequestEarly(handle, exchange, .requestStalled)
@@ -95,7 +95,7 @@ extension Worker {
     exchange.pointee.bodyWaitSince = now
     setDeadline(
       exchange.pointee.downstream, client,
-      min(exchange.pointee.totalDeadline, now + options.bodyTimeout))
+      min(exchange.pointee.totalDeadline, now + options.pointee.bodyTimeout))
     // The backend waits for the same octets: it is the client's time that runs.
     upstreams[exchange.pointee.upstream].pointee.deadline = .never
   }
@@ -202,11 +202,11 @@ extension Worker {
     let decision = exchange.pointee.retry.attemptFailed(
       failure, isUnsent: isUnsent, clientHasOctets: exchange.pointee.hasAnswered)
     countFailure(exchange, failure)
-    guard case .upstream(let plan) = route(exchange).action else {
+    guard let plan = route(exchange).pointee.upstream else {
       preconditionFailure("an attempt without an upstream")
     }
     if failure.side == .backend, failure.phase == .connecting {
-      plan.state.connectFailed(exchange.pointee.slot, now: now)
+      plan.pointee.state.connectFailed(exchange.pointee.slot, now: now)
     }
     switch decision {
     case .retry(let kind):

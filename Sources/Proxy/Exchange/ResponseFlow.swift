@@ -27,13 +27,13 @@ extension Worker {
       // Whole blocks are given back as soon as they are empty: a slow backend costs no memory.
       if upstream.pointee.wire.input.isEmpty { upstream.pointee.wire.input.detach(&pool) }
       client.pointee.deadline = exchange.pointee.totalDeadline
-      setDeadline(exchange.pointee.upstream, upstream, now + route(exchange).idleTimeout)
+      setDeadline(exchange.pointee.upstream, upstream, now + route(exchange).pointee.idleTimeout)
     case .needsSink:
       upstream.pointee.deadline = .never
       let options = listenerOptions(client)
       setDeadline(
         exchange.pointee.downstream, client,
-        min(exchange.pointee.totalDeadline, now + options.sendTimeout))
+        min(exchange.pointee.totalDeadline, now + options.pointee.sendTimeout))
     case .yields: queue(exchange.pointee.upstream, upstream)
     case .sourceEnded, .malformed:
       metrics.backend(Int(exchange.pointee.backend)).add(.incompleteResponses)
@@ -59,9 +59,10 @@ extension Worker {
       if octets.count > known, HeadParser.mayHaveProgressed(octets, known: known) {
         let length: Int
         do throws(HeadFault) {
-          guard case .upstream(let plan) = route(exchange).action else { return false }
+          guard let plan = route(exchange).pointee.upstream else { return false }
           length = try HeadParser.parseResponse(
-            octets, into: &responseHead, limits: plan.limits, isHead: exchange.pointee.isHead)
+            octets, into: &responseHead, limits: plan.pointee.limits,
+            isHead: exchange.pointee.isHead)
         } catch {
           attemptFailed(handle, exchange, .headMalformed)
           return false
@@ -115,9 +116,9 @@ extension Worker {
     if !exchange.pointee.request.isComplete || isDraining { exchange.pointee.keepsClient = false }
     exchange.pointee.response = Content(
       responseHead.framing, sendsChunks: hasUnknownLength && !toHTTP10,
-      passesTrailers: exchange.pointee.acceptsTrailers && route.trailers)
+      passesTrailers: exchange.pointee.acceptsTrailers && route.pointee.trailers)
     HeaderRewrite.appendResponse(
-      responseHead, to: &sink, edits: route.responseEdits,
+      responseHead, to: &sink, edits: route.pointee.responseEdits,
       context: HeaderRewrite.ResponseContext(
         content: exchange.pointee.response,
         keepsLength: exchange.pointee.isHead || responseHead.status == 304
@@ -143,7 +144,7 @@ extension Worker {
       attemptFailed(handle, exchange, .headMalformed)
       return false
     }
-    guard responseHead.status == 103, route(exchange).earlyHints,
+    guard responseHead.status == 103, route(exchange).pointee.earlyHints,
       !exchange.pointee.clientIsHTTP10
     else { return true }
     HeaderRewrite.appendInformational(responseHead, to: &sink)
@@ -169,7 +170,7 @@ extension Worker {
     }
     metrics.add(.tunnels)
     HeaderRewrite.appendSwitchingProtocols(
-      responseHead, to: &sink, edits: route(exchange).responseEdits)
+      responseHead, to: &sink, edits: route(exchange).pointee.responseEdits)
     exchange.pointee.firstOctetAt = now
     exchange.pointee.status = 101
     exchange.pointee.phase = .tunnel
@@ -213,7 +214,7 @@ extension Worker {
     releaseEmpty(client.pointer(to: \.wire)!)
     releaseEmpty(upstream.pointer(to: \.wire)!)
     client.pointee.deadline = exchange.pointee.totalDeadline
-    setDeadline(exchange.pointee.upstream, upstream, now + route(exchange).tunnelTimeout)
+    setDeadline(exchange.pointee.upstream, upstream, now + route(exchange).pointee.tunnelTimeout)
   }
 
   private func endTunnel(_ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>) {

@@ -56,14 +56,12 @@ public final class UpstreamState: Sendable {
   static let idempotentProbeTime = TimeAmount.seconds(1)
 
   public let name: String
-  let nameOctets: [UInt8]
   private let live: Lock<Live>
   private let watch: Mailbox<WatchMessage>
 
   init(name: String, seed: UInt64, watch: Mailbox<WatchMessage>) {
     self.name = name
     self.watch = watch
-    nameOctets = Array(name.utf8)
     live = Lock(
       Live(
         balancer: Balancer(policy: .roundRobin, backends: [], seed: seed),

@@ -47,7 +47,9 @@ public struct AccessLogBatch: ~Copyable {
   private mutating func appendLong(_ record: AccessRecord, bound: Int) -> Bool {
     guard line.count == 0 else { return false }
     // A head limit far above the default lets in texts that are too long for a line.
-    let room = (LineBuffer.capacity - AccessLogBatch.fixedBytes) / AccessLogBatch.escapeFactor
+    let prepared = record.destination.count + record.route.count
+    let room =
+      (LineBuffer.capacity - AccessLogBatch.fixedBytes - prepared) / AccessLogBatch.escapeFactor
     var cut = record
     cut.cutViews(to: room / AccessRecord.viewCount)
     clock.advance(to: record.unixSeconds)
@@ -100,7 +102,7 @@ public struct AccessLogBatch: ~Copyable {
     line.append("\",\"host\":\"")
     text.append(record.host, to: &line)
     line.append("\",\"version\":\"")
-    text.append(record.version, to: &line)
+    line.append(prepared: ByteView(record.version))
     line.append("\",\"status\":")
     line.append(decimal: record.status)
     line.append(",\"request_bytes\":")
@@ -115,14 +117,12 @@ public struct AccessLogBatch: ~Copyable {
     line.append(decimal: record.totalMicroseconds)
     line.append(",\"attempts\":")
     line.append(decimal: record.attempts)
-    line.append(",\"upstream\":\"")
-    text.append(record.upstream, to: &line)
-    line.append("\",\"backend\":\"")
-    text.append(record.backend, to: &line)
-    line.append("\",\"route\":\"")
-    text.append(record.route, to: &line)
+    line.append(byte: UInt8(ascii: ","))
+    line.append(prepared: record.destination)
+    line.append(",\"route\":\"")
+    line.append(prepared: record.route)
     line.append("\",\"end\":\"")
-    text.append(ByteView(record.endReason), to: &line)
+    line.append(prepared: ByteView(record.endReason))
     line.append("\",\"request_id\":\"")
     text.append(record.requestID, to: &line)
     line.append("\",\"referer\":\"")
@@ -149,7 +149,8 @@ public struct AccessLogBatch: ~Copyable {
     line.append(byte: UInt8(ascii: " "))
     appendCombined(record.target, text)
     line.append(byte: UInt8(ascii: " "))
-    appendCombined(record.version, text)
+    if record.version.utf8CodeUnitCount == 0 { line.append(byte: UInt8(ascii: "-")) }
+    line.append(prepared: ByteView(record.version))
     line.append("\" ")
     line.append(decimal: record.status)
     line.append(byte: UInt8(ascii: " "))

@@ -11,7 +11,7 @@ public struct AccessRecord {
   public var target: ByteView = .empty
   public var host: ByteView = .empty
   /// `HTTP/1.1`
-  public var version: ByteView = .empty
+  public var version: StaticString = ""
   /// 0 where no answer was begun.
   public var status = 0
   /// Content octets, framing not included.
@@ -23,9 +23,9 @@ public struct AccessRecord {
   public var firstByteMicroseconds = -1
   public var totalMicroseconds = 0
   public var attempts = 0
-  /// Empty where none was chosen.
-  public var upstream: ByteView = .empty
-  public var backend: ByteView = .empty
+  /// What `preparedDestination` made of the upstream and the backend.
+  public var destination = AccessRecord.noDestination
+  /// What `preparedText` made of the route; empty where none was chosen.
   public var route: ByteView = .empty
   public var endReason: StaticString = "completed"
   public var requestID: ByteView = .empty
@@ -35,13 +35,41 @@ public struct AccessRecord {
 
   public init() {}
 
-  /// Octets of all views together.
+  /// Octets of all texts that may need escapes or were prepared.
   var textCount: Int {
-    method.count + target.count + host.count + version.count + upstream.count + backend.count
-      + route.count + requestID.count + referer.count + userAgent.count + traceparent.count
+    method.count + target.count + host.count + destination.count + route.count
+      + requestID.count + referer.count + userAgent.count + traceparent.count
   }
 
-  static var viewCount: Int { 11 }
+  static var viewCount: Int { 7 }
+
+  /// Longest part of a configured name that a line shows, in octets before escaping.
+  private static var longestName: Int { 512 }
+
+  /// `"upstream":"","backend":""`, where none was chosen.
+  public static var noDestination: ByteView { ByteView("\"upstream\":\"\",\"backend\":\"\"") }
+
+  /// The upstream and the backend as a line's fields: made when the configuration is compiled, so
+  /// that no request has to escape them again.
+  public static func preparedDestination(upstream: String, backend: String) -> [UInt8] {
+    Array("\"upstream\":\"".utf8) + preparedText(upstream) + Array("\",\"backend\":\"".utf8)
+      + preparedText(backend) + [UInt8(ascii: "\"")]
+  }
+
+  /// A configured name as it stands between the quotes of a JSON string.
+  public static func preparedText(_ name: String) -> [UInt8] {
+    var escaped: [UInt8] = []
+    for octet in String(decoding: name.utf8.prefix(longestName), as: UTF8.self).utf8 {
+      switch octet {
+      case UInt8(ascii: "\""), UInt8(ascii: "\\"): escaped += [UInt8(ascii: "\\"), octet]
+      case 0..<0x20:
+        let digits = String(octet, radix: 16)
+        escaped += Array("\\u00\(octet < 16 ? "0" : "")\(digits)".utf8)
+      default: escaped.append(octet)
+      }
+    }
+    return escaped
+  }
 
   /// Cuts every view to `limit` octets.
   mutating func cutViews(to limit: Int) {
@@ -49,10 +77,6 @@ public struct AccessRecord {
     method = cut(method)
     target = cut(target)
     host = cut(host)
-    version = cut(version)
-    upstream = cut(upstream)
-    backend = cut(backend)
-    route = cut(route)
     requestID = cut(requestID)
     referer = cut(referer)
     userAgent = cut(userAgent)

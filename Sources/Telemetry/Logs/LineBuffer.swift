@@ -69,6 +69,14 @@ struct LineBuffer: ~Copyable {
     count &+= length
   }
 
+  /// A text that needs no escapes.
+  @inline(__always)
+  mutating func append(prepared text: ByteView) {
+    assertRoom(text.count)
+    unsafe memcpy(base + count, text.pointer, text.count)
+    count &+= text.count
+  }
+
   /// The 32 octets of a prepared text, of which `length` count.
   @inline(__always)
   mutating func append(_ text: InlineArray<4, UInt64>, length: Int) {
