@@ -27,9 +27,24 @@ enum MetricsAnswer {
       page.sample(
         GaugeMetric.backendWeight.metric, values: labels, UInt64(backend.options.weight))
     }
+    appendHealth(backends, to: &page)
     appendBreakers(backends, to: &page)
     return AdminResponse(
       status: 200, contentType: PrometheusText.contentType, body: Array(page.text.utf8))
+  }
+
+  private static func appendHealth(
+    _ backends: [(label: [String], backend: LiveBackend)], to page: inout PrometheusText
+  ) {
+    for (labels, backend) in backends {
+      page.sample(
+        GaugeMetric.backendHealth.metric, values: labels, backend.view?.isUp == false ? 0 : 1)
+    }
+    for (labels, backend) in backends {
+      let metric = GaugeMetric.backendChecks.metric
+      page.sample(metric, values: labels + ["passed"], backend.tally.checksPassed)
+      page.sample(metric, values: labels + ["failed"], backend.tally.checksFailed)
+    }
   }
 
   private static func appendBreakers(

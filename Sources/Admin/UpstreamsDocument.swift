@@ -23,6 +23,10 @@ public struct UpstreamsDocument: Codable, Sendable {
     public var available: Bool
     /// Steered around for a moment after a failed connect.
     public var held: Bool
+    /// `up`, `down` or `unchecked`.
+    public var health: String
+    public var checksPassed: UInt64
+    public var checksFailed: UInt64
     /// `closed`, `open` or `half_open`.
     public var breaker: String
     /// Until an open breaker lets a request through to try the backend out.
@@ -66,6 +70,9 @@ extension UpstreamsDocument.Backend {
     inFlight = backend.inFlight
     available = backend.isAvailable
     held = backend.isHeld
+    health = backend.view?.isUp.map { $0 ? "up" : "down" } ?? "unchecked"
+    checksPassed = backend.tally.checksPassed
+    checksFailed = backend.tally.checksFailed
     breaker = backend.breaker.text
     breakerOpensInMs = backend.view?.opensFor?.milliseconds
     breakerOpenings = CircuitBreaker.Reason.allCases.reduce(0) {

@@ -1,5 +1,6 @@
 import Primitives
 import Proxy
+import Resilience
 import Routing
 
 /// The options being filled, and where in the file each thing stands that has to be checked once
@@ -50,6 +51,7 @@ struct Draft: Sendable {
   // Of the open block.
   var blockLocation: Location?
   var backends: [Named<String>] = []
+  var checkFields: [(field: HTTPCheck.Field, name: Token)] = []
   var backlog: (value: Int, token: Token)?
   var action: (draft: ActionDraft, location: Location)?
   var pathCondition: Location?

@@ -63,7 +63,7 @@ extension Directive {
         default: draft.upstream.host = .literal(reading.text(0))
         }
       },
-    ] + resilience + headLimits(.upstream)
+    ] + health + resilience + headLimits(.upstream)
 
   static let hashKeys = ["path", "url", "client-address", "header", "cookie", "query"]
 
@@ -180,6 +180,7 @@ extension Draft {
   }
 
   mutating func endUpstream(_ isSound: Bool) {
+    finishHealthCheck()
     if upstream.backends.isEmpty, !hasFaultyMember {
       report.error(
         "the upstream has no backend", at: blockLocation,

@@ -79,7 +79,7 @@ public final class Daemon {
     accessLog = LogWriter(options.accessLog.target, eventLog: log)
     workers = WorkerThreads(
       snapshot: snapshot, shared: shared, listeners: sockets, seed: seed, log: accessLog)
-    watch = WatchThread(shared: shared, log: log)
+    watch = WatchThread(snapshot, shared: shared, log: log)
     let addresses = options.listeners.flatMap { $0.bind.map(\.description) }
     log.info(
       "weir \(Version.text) ready: \(sockets.count) workers on "
@@ -225,6 +225,7 @@ public final class Daemon {
     if !workers.adopt(snapshot, within: Daemon.adoptionTime) {
       log.warning("generation \(snapshot.generation): a worker has not taken it over yet")
     }
+    watch.adopt(snapshot)
     record.succeeded = true
   }
 

@@ -5,12 +5,18 @@ import Telemetry
 /// The thread of `BackendWatch`, seen from the control thread.
 final class WatchThread {
   private let shared: SharedState
-  private let thread: pthread_t
+  private var thread = pthread_t()
 
-  init(shared: SharedState, log: EventLog) {
+  init(_ snapshot: Snapshot, shared: SharedState, log: EventLog) {
     self.shared = shared
-    thread = Thread.start(name: "weir-watch") { BackendWatch(shared: shared, log: log).run() }
+    adopt(snapshot)
+    thread = Thread.start(name: "weir-watch") {
+      BackendWatch(shared: shared, log: log)?.run()
+    }
   }
+
+  /// Has the backends of this configuration checked from now on.
+  func adopt(_ snapshot: Snapshot) { shared.watch.post(.adopt(snapshot)) }
 
   /// What was reported before is still told.
   func stop() {

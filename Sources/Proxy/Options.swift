@@ -84,6 +84,7 @@ public struct UpstreamOptions: Sendable, Equatable {
   /// Attempts of one request in all, the first included.
   public var attempts = 3
   public var breaker = BreakerOptions()
+  public var healthCheck: HealthCheckOptions?
   public var host = HostPolicy.preserve
   public var limits = HeadLimits()
 

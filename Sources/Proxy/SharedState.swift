@@ -13,7 +13,7 @@ public final class BackendState: Sendable {
   public let upstreamName: String
   public let name: String
   public let endpoint: Endpoint
-  /// What happened to its breaker.
+  /// What happened to its breaker and health.
   public let tally = BackendTally()
   /// Host field for `host backend`.
   let authority: FixedOctets
@@ -35,6 +35,8 @@ public final class BackendTally: Sendable {
   /// By `CircuitBreaker.Reason`.
   private let opened = CircuitBreaker.Reason.allCases.map { _ in Counter() }
   private let closed = Counter()
+  private let passed = Counter()
+  private let failed = Counter()
 
   private final class Counter: Sendable {
     let value = Atomic<UInt64>(0)
@@ -45,6 +47,13 @@ public final class BackendTally: Sendable {
   }
 
   public var closings: UInt64 { closed.value.load(ordering: .relaxed) }
+
+  public var checksPassed: UInt64 { passed.value.load(ordering: .relaxed) }
+  public var checksFailed: UInt64 { failed.value.load(ordering: .relaxed) }
+
+  func checked(passed isGood: Bool) {
+    (isGood ? passed : failed).value.add(1, ordering: .relaxed)
+  }
 
   func count(_ transition: CircuitBreaker.Transition) {
     switch transition {
@@ -107,6 +116,12 @@ public final class SharedState: Sendable {
   /// Backends with numbers from `known` on, for a worker that met one it does not know.
   public func backends(from known: Int = 0) -> [BackendState] {
     registry.withLock { Array($0.backends[known...]) }
+  }
+
+  /// The backend's state, made on first mention.
+  func backendState(_ options: BackendOptions, of upstream: String) -> BackendState {
+    let id = backend(options, of: upstream)
+    return registry.withLock { $0.backends[id] }
   }
 
   /// `nil` where no backend has this number.

@@ -29,6 +29,11 @@ public struct HealthCheckOptions: Sendable, Hashable {
   public var initial = Initial.auto
 
   public init(kind: Kind) { self.kind = kind }
+
+  /// `isRunning`: the backend's upstream has been served before.
+  public func startsDown(isRunning: Bool) -> Bool {
+    initial == .down || (initial == .auto && isRunning)
+  }
 }
 
 /// The request of a check, and what a good answer is.

@@ -34,6 +34,8 @@ import Testing
       "weir_backend_available{upstream=\"app\",backend=\"127.0.0.1:9001\"} 1",
       "weir_backend_available{upstream=\"app\",backend=\"two\"} 0",
       "weir_backend_breaker_state{upstream=\"app\",backend=\"two\"} 0",
+      "weir_backend_health{upstream=\"app\",backend=\"two\"} 1",
+      "weir_backend_checks_total{upstream=\"app\",backend=\"two\",result=\"failed\"} 0",
       "weir_backend_weight{upstream=\"app\",backend=\"two\"} 0",
       "weir_log_lines_dropped_total 3", "weir_requests_total 10",
     ] {

@@ -1,6 +1,7 @@
 import Balancing
 import Primitives
 import Proxy
+import Resilience
 import Routing
 import Telemetry
 import Testing
@@ -120,6 +121,25 @@ import Testing
     Case(.upstream, "pool-idle-timeout 7s") { $0.upstreams[0].poolIdleTimeout == .seconds(7) },
     Case(.upstream, "pool-size 0") { $0.upstreams[0].poolSize == 0 },
     Case(.upstream, "attempts 8") { $0.upstreams[0].attempts == 8 },
+    Case(.upstream, "health-check tcp interval=2s timeout=3s initial=down") { options in
+      var check = HealthCheckOptions(kind: .tcp)
+      (check.interval, check.timeout, check.initial) = (.seconds(2), .seconds(3), .down)
+      return options.upstreams[0].healthCheck == check
+    },
+    Case(
+      .upstream,
+      "health-check-header X-A b\nhealth-check GET /h?a=b expect=200-299,404 contains=ok host=A.b"
+    ) { options in
+      var check = HTTPCheck(method: "GET", path: "/h?a=b")
+      check.expected = [200...299, 404...404]
+      (check.contains, check.host) = ("ok", "a.b")
+      check.fields = [.init(name: "X-A", value: "b")]
+      return options.upstreams[0].healthCheck == HealthCheckOptions(kind: .http(check))
+    },
+    Case(.upstream, "health-check HEAD / rise=3 fall=4 fast-interval=50ms") { options in
+      let check = options.upstreams[0].healthCheck
+      return check?.rise == 3 && check?.fall == 4 && check?.fastInterval == .milliseconds(50)
+    },
     Case(.upstream, "circuit-breaker off") { options in
       let breaker = options.upstreams[0].breaker
       return breaker.failures == 0 && breaker.errorRate == 0 && breaker.slowCall == nil

@@ -109,6 +109,24 @@ import Testing
     Case(
       fileWith(upstream: "backend 10.0.0.2:80 weight=256\nbalance hash path points=4096"),
       "6:1: the hash ring has 1052672 points"),
+    Case(fileWith(upstream: "health-check GET"), "8:14: 'GET' needs a path"),
+    Case(fileWith(upstream: "health-check GET healthz"), "8:18: 'healthz' is not an absolute path"),
+    Case(fileWith(upstream: "health-check tcp /a"), "8:18: 'tcp' takes no path"),
+    Case(
+      fileWith(upstream: "health-check tcp expect=200"),
+      "8:18: 'expect=' belongs to a request, not to 'tcp'"),
+    Case(
+      fileWith(upstream: "health-check GET / expect=200-"), "8:27: '200-' is no list of statuses"),
+    Case(
+      fileWith(upstream: "health-check GET / expect=100"), "8:27: '100' is no list of statuses"),
+    Case(
+      fileWith(upstream: "health-check TRACE /"), "8:14: TRACE cannot be a health check"),
+    Case(
+      fileWith(upstream: "health-check-header A b"),
+      "8:1: 'health-check-header' needs a 'health-check' with a request"),
+    Case(
+      fileWith(upstream: "health-check GET /\nhealth-check-header Host b"),
+      "9:1: 'Host' of a check cannot be set"),
     Case(
       fileWith(upstream: "circuit-breaker off failures=1"), "8:17: 'off' stands alone"),
     Case(

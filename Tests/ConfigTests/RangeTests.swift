@@ -69,6 +69,7 @@ import Testing
           case "circuit-breaker" where option.key == "slow-rate":
             "circuit-breaker slow-call=1s"
           case "circuit-breaker": "circuit-breaker"
+          case "health-check": "health-check GET /"
           default: nil
           }
         guard let start else { continue }

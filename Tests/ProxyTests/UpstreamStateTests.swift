@@ -61,6 +61,8 @@ private final class Bench {
       case .breaker(.opened(let reason, _)): return "\(name(change.backend)) \(reason.text)"
       case .breaker(.halfOpened): return "\(name(change.backend)) half open"
       case .breaker(.closed): return "\(name(change.backend)) closed"
+      case .wentDown(let failure): return "\(name(change.backend)) down: \(failure.text)"
+      case .cameUp: return "\(name(change.backend)) up"
       }
     }
   }
@@ -168,6 +170,57 @@ private final class Bench {
     bench.reload()
     #expect(bench.breakers["b"] == .closed)
     #expect((0..<6).contains { _ in bench.serve { _ in .succeeded } == "b" })
+  }
+
+  @Test func `sends nothing to a backend that is down, and asks its breaker when it is up`() {
+    let bench = Bench(["a", "b"]) { $0.healthCheck = HealthCheckOptions(kind: .tcp) }
+    for _ in 0..<10 { _ = bench.serve { $0 == "b" ? .gatewayFailed : .succeeded } }
+    let b = bench.state.views(now: bench.now).first { bench.name($0.backend) == "b" }!.backend
+    bench.state.healthChanged(b, .wentDown, .status(500), now: bench.now)
+    bench.now = bench.now + TimeAmount.seconds(600)
+    for _ in 0..<6 { #expect(bench.serve { _ in .succeeded } == "a") }
+    #expect(bench.breakers["b"] == .open, "frozen")
+    bench.state.healthChanged(b, .cameUp, .timedOut, now: bench.now)
+    #expect(bench.breakers["b"] == .halfOpen)
+    while bench.breakers["b"] != .closed { _ = bench.serve { _ in .succeeded } }
+    #expect(
+      bench.changes == [
+        "b failures_in_a_row", "b down: status 500", "b up", "b half open", "b closed",
+      ])
+  }
+
+  @Test func `a backend added to a running upstream is down until checked, at the start up`() {
+    let bench = Bench(["a"]) { $0.healthCheck = HealthCheckOptions(kind: .tcp) }
+    #expect(bench.serve { _ in .succeeded } == "a")
+    bench.options.backends.append(
+      BackendOptions(address: .ip(IPAddress(v4: 0x7F00_0001), port: 9), name: "new"))
+    bench.reload()
+    for _ in 0..<4 { #expect(bench.serve { _ in .succeeded } == "a") }
+    #expect(bench.state.views(now: bench.now).compactMap(\.isUp) == [true, false])
+    // Without a check there is nobody to bring it up.
+    bench.options.healthCheck = nil
+    bench.reload()
+    #expect(Set((0..<4).compactMap { _ in bench.serve { _ in .succeeded } }) == ["a", "new"])
+  }
+
+  @Test func `a failed connect asks for one check at a time`() throws {
+    let bench = Bench(["a", "b"]) { $0.healthCheck = HealthCheckOptions(kind: .tcp) }
+    func asked() -> Int {
+      bench.shared.watch.take().count { if case .checkSoon = $0 { true } else { false } }
+    }
+    var tried = TriedBackends()
+    for round in 0..<3 {
+      let place = try #require(bench.reserve(round == 1 ? tried : TriedBackends()))
+      tried.insert(Int(place.slot))
+      bench.state.connectFailed(place.slot, now: bench.now)
+      bench.end(place, .abandoned)
+      bench.now = bench.now + TimeAmount.seconds(1)
+    }
+    #expect(asked() == 2)
+    for view in bench.state.views(now: bench.now) { bench.state.checkBegins(view.backend) }
+    let place = try #require(bench.reserve())
+    bench.state.connectFailed(place.slot, now: bench.now)
+    #expect(asked() == 1)
   }
 
   @Test func `a breaker switched off never opens`() {

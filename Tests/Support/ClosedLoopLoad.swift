@@ -75,6 +75,11 @@ public final class ClosedLoopLoad: Sendable {
     }
   }
 
+  /// Waits until what has been answered satisfies the condition.
+  public func wait(_ seconds: Double = 20, for condition: (Outcome) -> Bool) -> Bool {
+    state.wait(until: .after(seconds)) { condition($0.outcome) }
+  }
+
   /// Ends every connection after its current request.
   public func stop() -> Outcome {
     state.update { $0.isStopping = true }

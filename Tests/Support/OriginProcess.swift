@@ -5,12 +5,13 @@ public final class OriginProcess: Sendable {
   public let address: String
   public let process: ChildProcess
 
-  public init(_ name: String) throws {
-    let port = Ports.take()
+  /// `address`: of one that is gone, to take its place.
+  public init(_ name: String, at address: String? = nil) throws {
+    let port = address?.split(separator: ":").last.flatMap { UInt16($0) } ?? Ports.take()
     let path = URL(fileURLWithPath: CommandLine.arguments[0]).resolvingSymlinksInPath()
       .deletingLastPathComponent().appendingPathComponent("test-origin").path
     process = try ChildProcess(path, ["\(port)", name])
-    address = "127.0.0.1:\(port)"
+    self.address = "127.0.0.1:\(port)"
     guard process.waitForOutput(10, { $0.contains("ready") }) else {
       throw TestFailure("test-origin did not start: \(process.output)")
     }

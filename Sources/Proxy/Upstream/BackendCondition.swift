@@ -6,20 +6,32 @@ import Resilience
 struct BackendCondition: BitwiseCopyable {
   /// `BackendState.id`; -1 before the slot's first backend.
   var backend: Int32 = -1
+  /// The health check says so.
+  var isDown = false
+  /// The watch thread has been asked for a check that has not begun.
+  var isCheckAsked = false
   /// A connect failed a moment ago: others are preferred until then (rule 45).
   var heldUntil = MonotonicTime.zero
   var breaker: CircuitBreaker
 
   init(_ options: BreakerOptions) { breaker = CircuitBreaker(options) }
 
+  /// Of a backend that takes over a slot: nothing is known of it. Outcomes of requests to its
+  /// predecessor judge nothing.
+  init(replacing old: BackendCondition, _ backend: Int32, _ options: BreakerOptions) {
+    self.backend = backend
+    breaker = old.breaker
+    breaker.reset(options)
+  }
+
   var isHeld: Bool { heldUntil > .zero }
 
-  var isAvailable: Bool { !isHeld && breaker.mayAdmit }
+  var isAvailable: Bool { !isDown && !isHeld && breaker.mayAdmit }
 
   /// When time alone changes something.
   var wakeAt: MonotonicTime {
     let held = isHeld ? heldUntil : .never
-    return breaker.state == .open ? min(held, breaker.openUntil) : held
+    return breaker.state == .open && !isDown ? min(held, breaker.openUntil) : held
   }
 }
 
@@ -27,6 +39,8 @@ struct BackendCondition: BitwiseCopyable {
 public struct BackendChange: Sendable, Equatable {
   public enum Kind: Sendable, Equatable {
     case breaker(CircuitBreaker.Transition)
+    case wentDown(CheckFailure)
+    case cameUp
   }
 
   public var upstream: String

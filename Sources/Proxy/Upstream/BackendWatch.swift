@@ -1,5 +1,4 @@
-import CLinux
-import Glibc
+import HTTP
 import Primitives
 import Resilience
 import Telemetry
@@ -7,36 +6,206 @@ import Transport
 
 /// What the watch thread is told.
 public enum WatchMessage: Sendable {
-  /// A worker or a check changed a backend's condition: say so.
+  /// Check the backends of this configuration from now on.
+  case adopt(Snapshot)
+  /// A connect to this backend failed: check it now. At most one waits for each backend.
+  case checkSoon(backend: Int)
+  /// A worker, a check or an operator changed a backend's condition: say so.
   case changed(BackendChange)
   case stop
 }
 
-/// The thread that looks after backends off the data path: it tells operators of every change of a
-/// backend's condition, so that no worker ever writes to the event log.
+/// The thread that looks after backends off the data path, with an event loop of its own: it runs
+/// health checks and tells operators of every change, so that no worker ever does either.
 public final class BackendWatch {
+  private static let mailboxKind: UInt8 = 1
+  private static let probeKind: UInt8 = 2
+  /// Checks of one backend that failed connects ask for keep at least this distance.
+  private static let soonestAgain = TimeAmount.milliseconds(50)
+
   private let shared: SharedState
   private let log: EventLog
+  private var poller: Poller
+  private var wheel: TimerWheel
+  private var now = MonotonicTime.now()
+  private var random: SeededRandom
+  private var head = ResponseHead()
+  /// By seat; a seat's generation grows with each check, so that late events find nothing.
+  private var probes: [HealthProbe?] = []
+  private var generations: [UInt32] = []
+  private var seats: [HealthProbe.Key: Int] = [:]
+  private var seatsOfBackends: [Int: Int] = [:]
+  private var isStopping = false
 
-  /// Made on the thread that will call `run`.
-  public init(shared: SharedState, log: EventLog) {
+  /// Made on the thread that will call `run`. `nil` where the process has no descriptor left.
+  public init?(shared: SharedState, log: EventLog) {
+    guard let poller = Poller() else { return nil }
+    self.poller = poller
     self.shared = shared
     self.log = log
+    wheel = TimerWheel(now: now)
+    random = SeededRandom(seed: shared.seed ^ 0x5EED)
+    _ = self.poller.add(
+      listener: shared.watch.descriptor,
+      Handle(kind: BackendWatch.mailboxKind, generation: 0, index: 0))
   }
 
   /// Serves until told to stop.
   public func run() {
-    while true {
-      var wanted = pollfd(fd: shared.watch.descriptor, events: Int16(POLLIN), revents: 0)
-      _ = poll(&wanted, 1, -1)
-      for message in shared.watch.take() {
-        switch message {
-        case .changed(let change): tell(change)
-        case .stop: return
-        }
+    while !isStopping { turn() }
+    for probe in probes { probe?.finish() }
+  }
+
+  private func turn() {
+    let count = poller.wait(timeoutMs: timeoutMs())
+    now = MonotonicTime.now()
+    for index in 0..<count {
+      let (handle, readiness) = poller.event(index)
+      if handle.kind == BackendWatch.mailboxKind {
+        for message in shared.watch.take() { obey(message) }
+      } else if let probe = probe(handle), !probe.isWaiting {
+        conclude(Int(handle.index), probe, probe.advance(readiness, &head))
+      }
+    }
+    while let handle = wheel.popExpired(now: now) {
+      guard let probe = probes[Int(handle.index)], handle.generation == 0 else { continue }
+      probe.timer = .none
+      timeIsUp(Int(handle.index), probe)
+    }
+  }
+
+  private func timeoutMs() -> Int32 {
+    let due = wheel.nextDue
+    guard due != .never else { return -1 }
+    return Int32(clamping: max(0, ((due - MonotonicTime.now()).nanoseconds + 999_999) / 1_000_000))
+  }
+
+  private func probe(_ handle: Handle) -> HealthProbe? {
+    let seat = Int(handle.index)
+    guard handle.generation == generations[seat] & 0xFF_FFFF else { return nil }
+    return probes[seat]
+  }
+
+  private func obey(_ message: WatchMessage) {
+    switch message {
+    case .adopt(let snapshot): adopt(snapshot)
+    case .checkSoon(let backend): checkSoon(backend)
+    case .changed(let change): tell(change)
+    case .stop: isStopping = true
+    }
+  }
+
+  // MARK: Checks
+
+  private func arm(_ seat: Int, _ probe: HealthProbe, at time: MonotonicTime) {
+    probe.due = time
+    wheel.arm(
+      &probe.timer,
+      Handle(kind: BackendWatch.probeKind, generation: 0, index: UInt32(seat)), at: time)
+  }
+
+  private func timeIsUp(_ seat: Int, _ probe: HealthProbe) {
+    guard !probe.isWaiting else { return begin(seat, probe) }
+    // A loop that ran late has given the backend less time than it seems: no verdict.
+    let late = now - probe.due
+    let isLate = late.nanoseconds * 2 > probe.key.options.timeout.nanoseconds
+    conclude(seat, probe, isLate ? .unknown : .failed(.timedOut))
+  }
+
+  private func begin(_ seat: Int, _ probe: HealthProbe) {
+    generations[seat] &+= 1
+    let result = probe.start(now: now)
+    if result == .pending {
+      let handle = Handle(
+        kind: BackendWatch.probeKind, generation: generations[seat], index: UInt32(seat))
+      guard poller.add(connection: probe.descriptor, handle) else {
+        return conclude(seat, probe, .unknown)
+      }
+      arm(seat, probe, at: now + probe.key.options.timeout)
+    }
+    conclude(seat, probe, result)
+  }
+
+  private func conclude(_ seat: Int, _ probe: HealthProbe, _ result: HealthProbe.Result) {
+    guard result != .pending else { return }
+    probe.finish()
+    if result != .unknown { learn(probe, result) }
+    arm(seat, probe, at: now + probe.tracker.delay(isUrgent: isUrgent(probe), random: &random))
+  }
+
+  private func learn(_ probe: HealthProbe, _ result: HealthProbe.Result) {
+    if case .failed(let failure) = result { probe.lastFailure = failure }
+    let passed = result == .passed
+    for subscriber in probe.subscribers { subscriber.tally.checked(passed: passed) }
+    guard let change = probe.tracker.checked(passed: passed, isUrgent: isUrgent(probe)) else {
+      return
+    }
+    for subscriber in probe.subscribers {
+      subscriber.state.healthChanged(subscriber.backend, change, probe.lastFailure, now: now)
+    }
+  }
+
+  /// Somebody who asks for this check has no backend left.
+  private func isUrgent(_ probe: HealthProbe) -> Bool {
+    probe.subscribers.contains { !$0.state.canServe }
+  }
+
+  private func checkSoon(_ backend: Int) {
+    guard let seat = seatsOfBackends[backend], let probe = probes[seat] else { return }
+    for subscriber in probe.subscribers { subscriber.state.checkBegins(subscriber.backend) }
+    guard probe.isWaiting else { return }
+    let time = max(now, probe.startedAt + BackendWatch.soonestAgain)
+    if time < probe.due { arm(seat, probe, at: time) }
+  }
+
+  // MARK: Configuration
+
+  /// Checks that stay go on undisturbed; new ones begin at once.
+  private func adopt(_ snapshot: Snapshot) {
+    var wanted: [HealthProbe.Key: [HealthProbe.Subscriber]] = [:]
+    for check in snapshot.healthChecks(shared) {
+      wanted[check.key, default: []] += check.subscribers
+    }
+    for (key, seat) in seats where wanted[key] == nil { remove(seat, key) }
+    seatsOfBackends = [:]
+    for (key, subscribers) in wanted {
+      let seat = seats[key] ?? add(key, subscribers)
+      guard let probe = probes[seat] else { continue }
+      probe.subscribers = subscribers
+      for subscriber in subscribers {
+        seatsOfBackends[subscriber.backend] = seat
+        // One that joins a check which knows already.
+        subscriber.state.adoptHealth(
+          subscriber.backend, isUp: probe.tracker.isUp, probe.lastFailure, now: now)
       }
     }
   }
+
+  private func add(_ key: HealthProbe.Key, _ subscribers: [HealthProbe.Subscriber]) -> Int {
+    let isUp = subscribers.contains { $0.state.isUp($0.backend) }
+    let probe = HealthProbe(key, isUp: isUp)
+    let seat = probes.firstIndex { $0 == nil } ?? probes.count
+    if seat == probes.count {
+      probes.append(probe)
+      generations.append(0)
+    } else {
+      probes[seat] = probe
+    }
+    seats[key] = seat
+    arm(seat, probe, at: now)
+    return seat
+  }
+
+  private func remove(_ seat: Int, _ key: HealthProbe.Key) {
+    guard let probe = probes[seat] else { return }
+    wheel.cancel(&probe.timer)
+    probe.finish()
+    generations[seat] &+= 1
+    probes[seat] = nil
+    seats[key] = nil
+  }
+
+  // MARK: Telling
 
   private func tell(_ change: BackendChange) {
     guard let backend = shared.backend(change.backend) else { return }
@@ -52,6 +221,9 @@ public final class BackendWatch {
       case .halfOpened: log.info("\(name): circuit breaker half open, trying it out")
       case .closed: log.info("\(name): circuit breaker closed")
       }
+    case .wentDown(let failure):
+      log.warning("\(name): health check failed, down", ["reason": failure.text])
+    case .cameUp: log.info("\(name): health check passes, up")
     }
   }
 }

@@ -20,6 +20,8 @@ public struct BackendView: Sendable {
   public var inFlight: Int
   /// Steered around for a moment after a failed connect.
   public var isHeld: Bool
+  /// The health check's last verdict; `nil` where there is no check.
+  public var isUp: Bool?
   public var breaker: CircuitBreaker.State
   /// Of an open breaker: when it will let probes through.
   public var opensFor: TimeAmount?
@@ -42,6 +44,9 @@ public final class UpstreamState: Sendable {
     /// By slot.
     var conditions: [BackendCondition] = []
     var breakerOptions = BreakerOptions()
+    var healthCheck: HealthCheckOptions?
+    /// A configuration has been taken over before.
+    var isRunning = false
     /// The earliest time at which some condition changes by itself.
     var wakeAt = MonotonicTime.never
     /// Breakers that a rate keeps from being closed, and backends configured.
@@ -56,7 +61,7 @@ public final class UpstreamState: Sendable {
   static let idempotentProbeTime = TimeAmount.seconds(1)
 
   public let name: String
-  private let live: Lock<Live>
+  let live: Lock<Live>
   private let watch: Mailbox<WatchMessage>
 
   init(name: String, seed: UInt64, watch: Mailbox<WatchMessage>) {
@@ -78,11 +83,13 @@ public final class UpstreamState: Sendable {
       live.plan = plan
       let slots = live.balancer.update(plan)
       live.breakerOptions = options.breaker
+      live.healthCheck = options.healthCheck
       live.configured = slots.count
       while live.conditions.count < live.balancer.slotCount {
         live.conditions.append(BackendCondition(options.breaker))
       }
       for (slot, id) in zip(slots, ids) { live.adopt(slot, Int32(id), options.breaker) }
+      live.isRunning = true
       live.recountOutByRate(slots)
       live.settle()
       return replaced
@@ -142,6 +149,9 @@ public final class UpstreamState: Sendable {
       guard !live.conditions[slot].isHeld else { return }
       live.conditions[slot].heldUntil = now + UpstreamState.connectFailureHold
       live.settle(slot)
+      guard live.healthCheck != nil, !live.conditions[slot].isCheckAsked else { return }
+      live.conditions[slot].isCheckAsked = true
+      watch.post(.checkSoon(backend: Int(live.conditions[slot].backend)))
     }
   }
 
@@ -177,7 +187,7 @@ public final class UpstreamState: Sendable {
     live.settle()
   }
 
-  private func report(_ kind: BackendChange.Kind, _ backend: Int32, _ now: MonotonicTime) {
+  func report(_ kind: BackendChange.Kind, _ backend: Int32, _ now: MonotonicTime) {
     watch.post(
       .changed(BackendChange(upstream: name, backend: Int(backend), kind: kind, at: now)))
   }
@@ -196,7 +206,8 @@ public final class UpstreamState: Sendable {
           condition.breaker.state == .open ? condition.breaker.openUntil - now : nil
         return BackendView(
           backend: Int(condition.backend), inFlight: live.balancer.inFlight(slot),
-          isHeld: condition.isHeld, breaker: condition.breaker.state,
+          isHeld: condition.isHeld, isUp: live.healthCheck == nil ? nil : !condition.isDown,
+          breaker: condition.breaker.state,
           opensFor: opensFor.map { max($0, .zero) }, isAvailable: condition.isAvailable)
       }
     }
@@ -206,12 +217,21 @@ public final class UpstreamState: Sendable {
 extension UpstreamState.Live {
   /// A backend takes its slot. One that was there before keeps what is known of it.
   fileprivate mutating func adopt(_ slot: Int, _ id: Int32, _ options: BreakerOptions) {
-    guard conditions[slot].backend != id else {
-      return conditions[slot].breaker.update(options)
+    if conditions[slot].backend == id {
+      conditions[slot].breaker.update(options)
+      if conditions[slot].isDown, healthCheck == nil { stopBelievingChecks(slot) }
+      return
     }
-    conditions[slot].backend = id
-    conditions[slot].heldUntil = .zero
-    conditions[slot].breaker.reset(options)
+    conditions[slot] = BackendCondition(replacing: conditions[slot], id, options)
+    guard let healthCheck, healthCheck.startsDown(isRunning: isRunning) else { return }
+    conditions[slot].isDown = true
+    conditions[slot].breaker.healthFailed()
+  }
+
+  /// There is no check any more that could bring the backend up again.
+  private mutating func stopBelievingChecks(_ slot: Int) {
+    conditions[slot].isDown = false
+    _ = conditions[slot].breaker.healthRecovered(now: conditions[slot].breaker.changedAt)
   }
 
   fileprivate mutating func recountOutByRate(_ slots: [Int]) {
@@ -226,7 +246,7 @@ extension UpstreamState.Live {
   }
 
   /// Brings the balancer and the alarm up to date with one backend's condition.
-  fileprivate mutating func settle(_ slot: Int) {
+  mutating func settle(_ slot: Int) {
     balancer.setAvailable(slot, conditions[slot].isAvailable)
     wakeAt = min(wakeAt, conditions[slot].wakeAt)
   }

@@ -5,7 +5,7 @@ public enum GaugeMetric: CaseIterable, Sendable {
   case clientConnections
   case residentMemory, openDescriptors, maxDescriptors, processorTime
   case backendInFlight, backendAvailable, backendWeight
-  case backendBreaker, backendBreakerOpenings
+  case backendHealth, backendChecks, backendBreaker, backendBreakerOpenings
 
   public var metric: MetricDescription {
     switch self {
@@ -55,6 +55,14 @@ public enum GaugeMetric: CaseIterable, Sendable {
       .init(
         "weir_backend_weight", .gauge, "Configured weight, 0 to 256.",
         labels: BackendCounter.labels)
+    case .backendHealth:
+      .init(
+        "weir_backend_health", .gauge, "0 if the health check says down, else 1.",
+        labels: BackendCounter.labels)
+    case .backendChecks:
+      .init(
+        "weir_backend_checks_total", .counter, "Health checks, `passed` and `failed`.",
+        labels: BackendCounter.labels + ["result"])
     case .backendBreaker:
       .init(
         "weir_backend_breaker_state", .gauge, "Circuit breaker: 0 closed, 1 half open, 2 open.",

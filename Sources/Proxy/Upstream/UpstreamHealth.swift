@@ -1,0 +1,97 @@
+import Balancing
+import Primitives
+import Resilience
+
+/// What health checks and people say of an upstream's backends.
+extension UpstreamState {
+  /// Whether any backend may get new requests.
+  var canServe: Bool { live.withLock { $0.balancer.canServe } }
+
+  /// Whether the backend's health check has nothing against it.
+  func isUp(_ backend: Int) -> Bool {
+    live.withLock { live in live.slot(of: backend).map { !live.conditions[$0].isDown } ?? true }
+  }
+
+  /// A check that was asked for by `WatchMessage.checkSoon` begins; the next failure may ask again.
+  func checkBegins(_ backend: Int) {
+    live.withLock { live in
+      if let slot = live.slot(of: backend) { live.conditions[slot].isCheckAsked = false }
+    }
+  }
+
+  /// Checks have come to a new verdict. `failure`: of the last check, if that failed.
+  func healthChanged(
+    _ backend: Int, _ change: HealthTracker.Change, _ failure: CheckFailure, now: MonotonicTime
+  ) {
+    live.withLock { live in
+      guard let slot = live.slot(of: backend) else { return }
+      switch change {
+      case .wentDown: setDown(&live, slot, failure, now)
+      case .cameUp: setUp(&live, slot, now)
+      case .recovered: tellRecovered(&live, slot, now)
+      }
+      live.settle(slot)
+    }
+  }
+
+  /// The backend has joined a check that knows already.
+  func adoptHealth(
+    _ backend: Int, isUp: Bool, _ failure: CheckFailure, now: MonotonicTime
+  ) {
+    live.withLock { live in
+      guard let slot = live.slot(of: backend), live.conditions[slot].isDown == isUp else { return }
+      if isUp { setUp(&live, slot, now) } else { setDown(&live, slot, failure, now) }
+      live.settle(slot)
+    }
+  }
+
+  private func setDown(
+    _ live: inout Live, _ slot: Int, _ failure: CheckFailure, _ now: MonotonicTime
+  ) {
+    live.conditions[slot].isDown = true
+    live.conditions[slot].breaker.healthFailed()
+    report(.wentDown(failure), live.conditions[slot].backend, now)
+  }
+
+  private func setUp(_ live: inout Live, _ slot: Int, _ now: MonotonicTime) {
+    live.conditions[slot].isDown = false
+    live.conditions[slot].heldUntil = .zero
+    report(.cameUp, live.conditions[slot].backend, now)
+    tellRecovered(&live, slot, now)
+  }
+
+  private func tellRecovered(_ live: inout Live, _ slot: Int, _ now: MonotonicTime) {
+    if let transition = live.conditions[slot].breaker.healthRecovered(now: now) {
+      report(.breaker(transition), live.conditions[slot].backend, now)
+    }
+  }
+}
+
+extension UpstreamState.Live {
+  /// Of a backend that is configured or still has requests in flight. O(backends).
+  func slot(of backend: Int) -> Int? {
+    conditions.firstIndex { $0.backend == Int32(backend) }
+  }
+}
+
+extension Snapshot {
+  /// Every check that this configuration asks for, with who asks.
+  func healthChecks(
+    _ shared: SharedState
+  ) -> [(key: HealthProbe.Key, subscribers: [HealthProbe.Subscriber])] {
+    zip(options.upstreams, upstreamStates).flatMap { upstream, state in
+      guard let check = upstream.healthCheck else {
+        return [(key: HealthProbe.Key, subscribers: [HealthProbe.Subscriber])]()
+      }
+      return upstream.backends.map { backend in
+        var authority = backend.address.description
+        if case .literal(let name) = upstream.host { authority = name }
+        let known = shared.backendState(backend, of: upstream.name)
+        return (
+          HealthProbe.Key(address: backend.address, options: check, authority: authority),
+          [HealthProbe.Subscriber(state: state, backend: known.id, tally: known.tally)]
+        )
+      }
+    }
+  }
+}
