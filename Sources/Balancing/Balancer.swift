@@ -181,6 +181,8 @@ public struct Balancer: ~Copyable {
   public func slot(named name: String) -> Int? { slotsByName[name] }
   /// Backends that can be chosen, backups included.
   public var candidateCount: Int { primaries.candidates + backups.candidates }
+  /// Whether any backend at all can be chosen.
+  public var canServe: Bool { primaries.candidates > 0 || backups.candidates > 0 }
 
   /// Traps where the structures contradict each other. O(backends · log backends).
   public func checkInvariants() {

@@ -12,6 +12,7 @@ private let policies: [BalancePolicy] = [
   func `no backend, none available, or only weight 0: nothing to reserve`(policy: BalancePolicy) {
     let balancer = HeldBalancer(policy: policy, backends: [], seed: 1)
     #expect(balancer.reserve(hash: 5) == nil)
+    #expect(!balancer.canServe)
     let slots = balancer.update(
       policy: policy, backends: [BackendSpec(name: "a"), BackendSpec(name: "b", weight: 0)])
     balancer.setAvailable(slots[0], false)

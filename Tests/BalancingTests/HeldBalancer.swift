@@ -35,4 +35,5 @@ final class HeldBalancer {
   func isAvailable(_ slot: Int) -> Bool { balancer.isAvailable(slot) }
   func slot(named name: String) -> Int? { balancer.slot(named: name) }
   var slotCount: Int { balancer.slotCount }
+  var canServe: Bool { balancer.canServe }
 }
