@@ -2,9 +2,9 @@ import HTTP
 import HTTP1
 import Primitives
 
-/// Reads a request's content to its end and drops it, unless told to keep it: for servers that mostly
-/// need to know where the next request begins, the admin endpoint and the sample backends of the
-/// demo.
+/// Reads a request's content to its end and drops it, unless told to keep it: for servers that
+/// mostly need to know where the next request begins, the admin endpoint and the sample backends of
+/// the demo.
 public struct ContentReader {
   private enum State {
     case length(Int)
