@@ -210,6 +210,8 @@ final class AdminServer {
     case .reloadCertificates:
       log.info("certificates asked for on the admin endpoint")
       return AdminRoutes.reloaded(daemon.reloadCertificates())
+    case .setMode(let change):
+      return AdminRoutes.modeSet(change, isKnown: daemon.setMode(change))
     }
   }
 }

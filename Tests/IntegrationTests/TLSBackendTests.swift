@@ -178,7 +178,8 @@ import Testing
       try connection.send("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
       _ = try? connection.readToEnd()
     }
-    try withDaemon(configuration([plain.address], "verify off")) { daemon in
+    let patient = "verify off\nhandshake-timeout 30s"
+    try withDaemon(configuration([plain.address], patient)) { daemon in
       let response = try daemon.get("/a")
       #expect(response.status == 502)
       #expect(response["proxy-status"] == "weir-test; error=tls_protocol_error")

@@ -1,7 +1,6 @@
 import COpenSSL
 import Glibc
 import Primitives
-import Synchronization
 
 /// The keys that seal session tickets: the newest one seals, older ones still open theirs.
 ///
@@ -60,7 +59,7 @@ public struct TicketKeyRing: Sendable {
 /// The one key ring of the process: shared by all workers and listeners, and kept across reloads,
 /// so that a session resumes wherever its client connects next. Its lock is held for a copy.
 public final class SessionTickets: Sendable {
-  private let ring = Mutex(TicketKeyRing())
+  private let ring = Lock(TicketKeyRing())
 
   public init() {}
 
