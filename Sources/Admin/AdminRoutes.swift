@@ -31,6 +31,7 @@ public enum AdminRoutes {
     _ request: AdminRequest, _ state: @autoclosure () -> AdminState
   ) -> AdminAnswer {
     if let refusal = refusal(request) { return .response(refusal) }
+    if let target = BackendTarget(path: request.path) { return target.answer(request) }
     guard let resource = Resource.allCases.first(where: { $0.path == request.path }) else {
       return .response(.problem(404, "there is nothing at \(request.path)"))
     }
@@ -62,6 +63,18 @@ public enum AdminRoutes {
     var response = AdminResponse.problem(401, "this endpoint wants its bearer token")
     response.fields.append(.init(name: "WWW-Authenticate", value: "Bearer realm=\"weir\""))
     return response
+  }
+
+  /// Whether the request's content matters; that of others is read and dropped.
+  public static func wantsContent(_ request: AdminRequest) -> Bool { request.method == .patch }
+
+  /// The answer to `PATCH /v1/upstreams/U/backends/B`, after it was done; `isKnown` false: there
+  /// is no such backend.
+  public static func modeSet(_ change: BackendModeChange, isKnown: Bool) -> AdminResponse {
+    guard isKnown else {
+      return .problem(404, "there is no backend '\(change.backend)' in '\(change.upstream)'")
+    }
+    return .json(200, BackendModeDocument(change))
   }
 
   /// The answer to `POST /v1/reload`, after it was done or refused.

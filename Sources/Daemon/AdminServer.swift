@@ -207,6 +207,8 @@ final class AdminServer {
     case .reload:
       log.info("reload asked for on the admin endpoint")
       return AdminRoutes.reloaded(daemon.reload())
+    case .setMode(let change):
+      return AdminRoutes.modeSet(change, isKnown: daemon.setMode(change))
     }
   }
 }

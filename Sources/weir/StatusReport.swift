@@ -61,6 +61,7 @@ enum StatusReport {
 
   private static func state(_ backend: UpstreamsDocument.Backend) -> String {
     if backend.weight == 0 { return "weight 0" }
+    if backend.state != "ready" { return backend.state }
     if backend.health == "down" { return "down" }
     if backend.breaker == "open" { return "broken" }
     if backend.breaker == "half_open" { return "trying" }

@@ -113,6 +113,9 @@ public final class BackendWatch {
   }
 
   private func begin(_ seat: Int, _ probe: HealthProbe) {
+    guard probe.subscribers.contains(where: { $0.state.isWatched($0.backend) }) else {
+      return arm(seat, probe, at: now + probe.key.options.interval)
+    }
     generations[seat] &+= 1
     let result = probe.start(now: now)
     if result == .pending {
@@ -224,6 +227,7 @@ public final class BackendWatch {
     case .wentDown(let failure):
       log.warning("\(name): health check failed, down", ["reason": failure.text])
     case .cameUp: log.info("\(name): health check passes, up")
+    case .mode(let mode): log.info("\(name): set to \(mode.rawValue)")
     }
   }
 }
