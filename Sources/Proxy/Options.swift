@@ -69,6 +69,8 @@ public struct ListenerOptions: Sendable, Equatable {
   /// Value of `Strict-Transport-Security`; `nil`: none is sent.
   public var transportSecurity: String?
   public var redirectToHTTPS: RedirectToHTTPS?
+  /// Say in `Proxy-Status` which backend failed.
+  public var namesBackends = true
 
   public init(name: String) { self.name = name }
 }

@@ -135,6 +135,7 @@ struct ListenerPlan: ~Copyable, Sendable {
   let redirectToHTTPS: RedirectTemplate?
   /// Looked at for every request.
   let redirectsToHTTPS: Bool
+  let namesBackends: Bool
 
   init(_ options: ListenerOptions, _ tls: TLSServerContext?) {
     self.tls = tls
@@ -157,6 +158,7 @@ struct ListenerPlan: ~Copyable, Sendable {
         status: redirect.status,
         location: "https://$host\(redirect.port == 443 ? "" : ":\(redirect.port)")$request-uri")
     }
+    namesBackends = options.namesBackends
   }
 }
 

@@ -89,7 +89,7 @@ import Testing
       try client.send("POST /secret HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody")
       let response = try client.readResponse()
       #expect(response.status == 502)
-      #expect(response["proxy-status"] == "weir-test; error=tls_certificate_error")
+      #expect(response["proxy-status"]?.hasPrefix("weir-test; error=tls_certificate_error;") == true)
       #expect(
         daemon.process.waitForOutput {
           $0.contains(
@@ -182,7 +182,7 @@ import Testing
     try withDaemon(configuration([plain.address], patient)) { daemon in
       let response = try daemon.get("/a")
       #expect(response.status == 502)
-      #expect(response["proxy-status"] == "weir-test; error=tls_protocol_error")
+      #expect(response["proxy-status"]?.hasPrefix("weir-test; error=tls_protocol_error;") == true)
       #expect(daemon.process.waitForOutput { $0.contains("TLS fails: wrong version number") })
     }
     let silent = try ScriptedOrigin { connection, _ in _ = try? connection.readToEnd() }
@@ -190,7 +190,7 @@ import Testing
     try withDaemon(configuration([silent.address], tls, upstream: "attempts 1")) { daemon in
       let response = try daemon.get("/a")
       #expect(response.status == 504)
-      #expect(response["proxy-status"] == "weir-test; error=connection_timeout")
+      #expect(response["proxy-status"]?.hasPrefix("weir-test; error=connection_timeout;") == true)
     }
   }
 
