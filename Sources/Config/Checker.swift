@@ -17,7 +17,7 @@ enum DirectiveTable {
 
   /// Directives that later versions may have: worth a better answer than "unknown".
   static let planned: Set<String> = [
-    "tls", "certificate", "http2", "cache", "retry",
+    "tls", "certificate", "http2", "cache",
     "rate-limit", "queue", "sticky", "mirror", "compress", "slow-start", "proxy-protocol",
     "resolver", "panic",
   ]

@@ -196,6 +196,7 @@ public final class Worker {
       guard let connection = upstreams.resolve(handle) else { return }
       connection.pointee.timer = .none
       upstreamTimedOut(handle, connection)
+    case HandleKind.exchange: waitEnded(handle)
     case HandleKind.acceptPause:
       acceptPauseTimer = .none
       resumeAccepting()
