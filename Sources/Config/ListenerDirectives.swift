@@ -57,6 +57,10 @@ extension Directive {
       .toggle(
         "strict-path", .listener, \.listener.strictPath,
         "Refuse paths with `%2F`, `%5C` or `//`: 400."),
+      .toggle(
+        "name-backends", .listener, \.listener.namesBackends,
+        "Say in `Proxy-Status`, as `next-hop`, which backend failed. `off` where clients should "
+          + "not learn the backends' names, which are addresses unless given by `name=`."),
     ]
 
   /// The limits of a message head, the same for requests and responses. A connection's buffer

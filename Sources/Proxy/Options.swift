@@ -63,6 +63,8 @@ public struct ListenerOptions: Sendable, Equatable {
   public var defaultHost: String?
   /// Refuse `%2F`, `%5C` and `//` in paths.
   public var strictPath = false
+  /// Say in `Proxy-Status` which backend failed.
+  public var namesBackends = true
 
   public init(name: String) { self.name = name }
 }

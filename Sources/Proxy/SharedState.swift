@@ -19,6 +19,8 @@ public final class BackendState: Sendable {
   let authority: FixedOctets
   /// Upstream and backend as the access log names them.
   let logNames: FixedOctets
+  /// For `next-hop` in `Proxy-Status`.
+  let nameOctets: FixedOctets
 
   init(id: Int, upstreamName: String, name: String, address: SocketAddress) {
     self.id = id
@@ -26,6 +28,7 @@ public final class BackendState: Sendable {
     self.name = name
     endpoint = Endpoint(address)
     authority = FixedOctets(address.description)
+    nameOctets = FixedOctets(name)
     logNames = FixedOctets(AccessRecord.preparedDestination(upstream: upstreamName, backend: name))
   }
 }

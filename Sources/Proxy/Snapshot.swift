@@ -74,6 +74,7 @@ struct ListenerPlan: ~Copyable, Sendable {
   let sendTimeout: TimeAmount
   let defaultHost: [UInt8]
   let strictPath: Bool
+  let namesBackends: Bool
 
   init(_ options: ListenerOptions) {
     self.options = options
@@ -87,6 +88,7 @@ struct ListenerPlan: ~Copyable, Sendable {
     sendTimeout = options.sendTimeout
     defaultHost = Array((options.defaultHost ?? "").utf8)
     strictPath = options.strictPath
+    namesBackends = options.namesBackends
   }
 }
 

@@ -114,11 +114,12 @@ extension Worker {
     _ fault: HeadFault
   ) {
     metrics.add(.badRequests)
-    logRefused(connection, fault)
     var sink = ByteSink(base: scratch, capacity: Worker.scratchBytes)
-    LocalResponse.append(
-      status: fault.status, error: .httpRequestError, detail: fault.reason, to: &sink,
-      context: localContext(closes: true, isHead: false))
+    let octets = LocalResponse.append(
+      status: fault.status, LocalResponse.Reason(error: .httpRequestError, details: fault.reason),
+      to: &sink, context: localContext(closes: true, isHead: false))
+    metrics.add(.responseOctets, UInt64(octets))
+    logRefused(connection, fault, octets)
     _ = connection.pointee.wire.send(sink.view, .empty, &pool)
     linger(handle, connection)
   }

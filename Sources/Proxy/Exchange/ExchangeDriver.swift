@@ -113,7 +113,6 @@ extension Worker {
   ) {
     switch route.pointee.localAction {
     case .respond(let status, let contentType, let body):
-      if !exchange.pointee.isHead { exchange.pointee.response.octets = body.count }
       answer(handle) { sink, context in
         LocalResponse.append(
           fixed: status, contentType: contentType, body: body, edits: route.pointee.responseEdits,
@@ -178,6 +177,7 @@ extension Worker {
     exchange.pointee.backend = reserved.backend
     exchange.pointee.ticket = reserved.ticket
     exchange.pointee.isJudged = false
+    exchange.pointee.receivedStatus = 0
     exchange.pointee.isReserved = true
     exchange.pointee.tried.insert(Int(reserved.slot))
     exchange.pointee.retry.attemptStarted()

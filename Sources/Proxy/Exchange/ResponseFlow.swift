@@ -126,6 +126,8 @@ extension Worker {
           || (responseHead.framing == .none && responseHead.status != 204),
         closes: !exchange.pointee.keepsClient, clientIsHTTP10: toHTTP10, date: dateText.view))
     guard !sink.overflowed else {
+      exchange.pointee.firstOctetAt = .zero
+      exchange.pointee.receivedStatus = exchange.pointee.status
       attemptFailed(handle, exchange, .headMalformed)
       return false
     }
@@ -142,6 +144,7 @@ extension Worker {
     exchange.pointee.informational += 1
     if responseHead.status == 101 { return switchProtocols(handle, exchange, &sink) }
     guard exchange.pointee.informational <= Worker.maxInformational else {
+      exchange.pointee.receivedStatus = Int32(responseHead.status)
       attemptFailed(handle, exchange, .headMalformed)
       return false
     }
@@ -166,6 +169,7 @@ extension Worker {
     _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>, _ sink: inout ByteSink
   ) -> Bool {
     guard exchange.pointee.asksUpgrade, responseHead.fields.contains(.upgrade) else {
+      exchange.pointee.receivedStatus = 101
       attemptFailed(handle, exchange, .upgradeFailed)
       return false
     }
