@@ -32,6 +32,8 @@ let package = Package(
     // Layer 0
     .target(name: "CLinux"),
     .systemLibrary(name: "CPCRE2", pkgConfig: "libpcre2-8", providers: [.apt(["libpcre2-dev"])]),
+    .systemLibrary(
+      name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
     .systemLibrary(name: "CXXHash", providers: [.apt(["libxxhash-dev"])]),
     // Layer 1
     .target(name: "Primitives", dependencies: ["CLinux", "CXXHash"], swiftSettings: pure),
@@ -44,7 +46,8 @@ let package = Package(
     .target(name: "HTTP1", dependencies: ["HTTP", "Primitives"], swiftSettings: pure),
     .target(name: "Routing", dependencies: ["HTTP", "Primitives", "CPCRE2"], swiftSettings: edge),
     // Layer 4
-    .target(name: "Transport", dependencies: ["CLinux", "Primitives"], swiftSettings: edge),
+    .target(
+      name: "Transport", dependencies: ["CLinux", "COpenSSL", "Primitives"], swiftSettings: edge),
     // Layer 5
     .target(
       name: "Proxy",
@@ -56,13 +59,16 @@ let package = Package(
     // Layer 6
     .target(
       name: "Admin",
-      dependencies: ["Primitives", "HTTP", "Balancing", "Resilience", "Telemetry", "Proxy"],
+      dependencies: [
+        "Primitives", "HTTP", "Balancing", "Resilience", "Telemetry", "Transport", "Proxy",
+      ],
       swiftSettings: pure),
     // Layer 7
     .target(
       name: "Config",
       dependencies: [
-        "Primitives", "HTTP", "Balancing", "Resilience", "Telemetry", "Routing", "Proxy",
+        "Primitives", "HTTP", "Balancing", "Resilience", "Telemetry", "Routing", "Transport",
+        "Proxy",
       ],
       swiftSettings: pure),
     // Layer 8
@@ -102,12 +108,13 @@ let package = Package(
     .testTarget(
       name: "ConfigTests",
       dependencies: [
-        "Config", "Primitives", "HTTP", "Balancing", "Resilience", "Telemetry", "Routing", "Proxy",
+        "Config", "Primitives", "HTTP", "Balancing", "Resilience", "Telemetry", "Routing",
+        "Transport", "Proxy", "TestSupport",
       ],
       swiftSettings: [.treatAllWarnings(as: .error)]),
     // The real daemon on real sockets (docs/TESTING.md).
     .target(
-      name: "TestSupport", dependencies: ["CLinux"], path: "Tests/Support",
+      name: "TestSupport", dependencies: ["CLinux", "COpenSSL"], path: "Tests/Support",
       swiftSettings: testing),
     .executableTarget(
       name: "test-origin", dependencies: ["TestSupport"], path: "Tests/Origin",
@@ -119,7 +126,10 @@ let package = Package(
     // Tests of the admin endpoint
     .testTarget(
       name: "AdminTests",
-      dependencies: ["Admin", "Primitives", "HTTP", "Balancing", "Telemetry", "Routing", "Proxy"],
+      dependencies: [
+        "Admin", "Primitives", "HTTP", "Balancing", "Telemetry", "Routing", "Transport", "Proxy",
+        "TestSupport",
+      ],
       swiftSettings: [.treatAllWarnings(as: .error)]),
     // Tests of the data plane's modules
     .testTarget(
@@ -131,7 +141,8 @@ let package = Package(
       name: "HTTP1Tests", dependencies: ["HTTP1", "HTTP", "Primitives", "TestUnitSupport"],
       swiftSettings: testing),
     .testTarget(
-      name: "TransportTests", dependencies: ["CLinux", "Transport", "Primitives"],
+      name: "TransportTests",
+      dependencies: ["CLinux", "COpenSSL", "Transport", "Primitives", "TestSupport"],
       swiftSettings: testing),
     .testTarget(
       name: "ProxyTests",

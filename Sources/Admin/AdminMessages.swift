@@ -29,6 +29,8 @@ public enum AdminAnswer: Sendable {
   case response(AdminResponse)
   /// Reload, then answer with `AdminRoutes.reloaded(_:)`.
   case reload
+  /// Read the certificates again, then the same.
+  case reloadCertificates
   /// Set what people want of a backend, then answer with `AdminRoutes.modeSet(_:)`.
   case setMode(BackendModeChange)
 }

@@ -4,7 +4,7 @@ import Telemetry
 /// What the admin endpoint answers: one table of paths, pure functions of the state.
 public enum AdminRoutes {
   private enum Resource: CaseIterable {
-    case metrics, status, upstreams, reload, live, ready
+    case metrics, status, upstreams, reload, reloadCertificates, live, ready
 
     var path: String {
       switch self {
@@ -12,17 +12,20 @@ public enum AdminRoutes {
       case .status: "/v1/status"
       case .upstreams: "/v1/upstreams"
       case .reload: "/v1/reload"
+      case .reloadCertificates: "/v1/reload/certificates"
       case .live: "/live"
       case .ready: "/ready"
       }
     }
 
     /// For `Allow`; `isAllowed` is the same list as a question.
-    var allowedMethods: String { self == .reload ? "POST" : "GET, HEAD" }
+    var allowedMethods: String { changes ? "POST" : "GET, HEAD" }
 
     func isAllowed(_ method: Method) -> Bool {
-      self == .reload ? method == .post : method == .get || method == .head
+      changes ? method == .post : method == .get || method == .head
     }
+
+    private var changes: Bool { self == .reload || self == .reloadCertificates }
   }
 
   /// Answers a request, or says what the daemon has to do first. The state is made only where the
@@ -46,6 +49,7 @@ public enum AdminRoutes {
     case .status: return .response(.json(200, StatusDocument(state())))
     case .upstreams: return .response(.json(200, UpstreamsDocument(state())))
     case .reload: return .reload
+    case .reloadCertificates: return .reloadCertificates
     case .live: return .response(.text(200, "live"))
     case .ready:
       // Fails first when draining, so that a balancer in front looks elsewhere in time.

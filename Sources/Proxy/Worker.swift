@@ -165,6 +165,7 @@ public final class Worker {
         connection.pointee.state == .idle
       else { continue }
       if !readiness.isDisjoint(with: [.readable, .peerClosed, .failed, .hungUp]) {
+        idleEnded(connection)
         closeUpstream(handle)
       }
     }

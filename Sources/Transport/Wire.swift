@@ -21,6 +21,8 @@ public struct Wire: BitwiseCopyable {
   public var sentOctets = 0
   public var input = InputBuffer()
   public var output = OutputQueue()
+  /// Set: `input` holds what was opened and `output` what was sealed (SealedWire.swift).
+  public internal(set) var tls: TLSChannel?
 
   public init(descriptor: Int32) { self.descriptor = descriptor }
 
@@ -34,6 +36,7 @@ public struct Wire: BitwiseCopyable {
   /// Receives once into the input buffer. A full buffer or an exhausted pool reads nothing and
   /// reports `.failed(ENOBUFS)`: callers leave room or stop before.
   public mutating func receive(_ pool: inout BufferPool) -> ReceiveResult {
+    if tls != nil { return receiveSealed(&pool) }
     guard mayRead else { return .wouldBlock }
     if hasEnded { return .ended }
     guard input.attach(&pool) else { return .failed(ENOBUFS) }
@@ -58,6 +61,7 @@ public struct Wire: BitwiseCopyable {
   public mutating func send(
     _ first: ByteView, _ second: ByteView, _ pool: inout BufferPool
   ) -> Bool {
+    if tls != nil { return sendSealed(first, second, &pool) }
     var sent = 0
     if output.isEmpty, mayWrite {
       let result =
@@ -101,6 +105,10 @@ public struct Wire: BitwiseCopyable {
   }
 
   public mutating func releaseBuffers(_ pool: inout BufferPool) {
+    if let tls {
+      tls.free(&pool)
+      self.tls = nil
+    }
     input.detach(&pool)
     output.removeAll(&pool)
   }

@@ -4,15 +4,15 @@ import Transport
 
 /// One client connection.
 ///
-///     readingHead ──head──► exchanging ──finished──► readingHead
-///          │ idle, timeout      │ close asked or forced
-///          ▼                    ▼
-///        closed ◄──────────  lingering (sending closed; input drained, bounded)
+///     handshaking (TLS) ──► readingHead ──head──► exchanging ──finished──► readingHead
+///          │                     │ idle, timeout      │ close asked or forced
+///          ▼                     ▼                    ▼
+///        closed ◄────────────────┴───────────────  lingering (sending closed; input drained)
 ///
 /// Owned by its worker's slab. Holds no buffer while idle.
 struct DownstreamConnection: BitwiseCopyable {
   enum State: UInt8, BitwiseCopyable {
-    case readingHead, exchanging, lingering
+    case readingHead, exchanging, lingering, handshaking
   }
 
   var wire: Wire

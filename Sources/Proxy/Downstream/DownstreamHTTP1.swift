@@ -21,10 +21,11 @@ extension Worker {
     case .readingHead: readHeads(handle, connection)
     case .exchanging: clientReady(connection.pointee.exchange)
     case .lingering: lingerOn(handle, connection)
+    case .handshaking: downstreamHandshake(handle, connection)
     }
   }
 
-  private func readHeads(
+  func readHeads(
     _ handle: Handle, _ connection: UnsafeMutablePointer<DownstreamConnection>
   ) {
     if connection.pointee.wire.hasFailed { return closeDownstream(handle) }
@@ -109,7 +110,7 @@ extension Worker {
   }
 
   /// A head that breaks a rule: answered, and nothing behind it is ever parsed (rule 14).
-  private func refuse(
+  func refuse(
     _ handle: Handle, _ connection: UnsafeMutablePointer<DownstreamConnection>,
     _ fault: HeadFault
   ) {
@@ -117,17 +118,19 @@ extension Worker {
     var sink = ByteSink(base: scratch, capacity: Worker.scratchBytes)
     let octets = LocalResponse.append(
       status: fault.status, LocalResponse.Reason(error: .httpRequestError, details: fault.reason),
-      to: &sink, context: localContext(closes: true, isHead: false))
+      to: &sink, context: localContext(connection, closes: true, isHead: false))
     metrics.add(.responseOctets, UInt64(octets))
     logRefused(connection, fault, octets)
     _ = connection.pointee.wire.send(sink.view, .empty, &pool)
     linger(handle, connection)
   }
 
-  func localContext(closes: Bool, isHead: Bool) -> LocalResponse.Context {
+  private func localContext(
+    _ connection: UnsafeMutablePointer<DownstreamConnection>, closes: Bool, isHead: Bool
+  ) -> LocalResponse.Context {
     LocalResponse.Context(
       instance: currentSnapshot.instance.view, date: dateText.view, closes: closes,
-      clientIsHTTP10: false, isHead: isHead)
+      clientIsHTTP10: false, isHead: isHead, transportSecurity: transportSecurity(connection))
   }
 
   // MARK: Closing
@@ -152,7 +155,7 @@ extension Worker {
       return
     }
     if hadOutput || connection.pointee.lingerBudget == Worker.lingerOctets {
-      SocketCalls.closeSending(connection.pointee.wire.descriptor)
+      connection.pointee.wire.closeSending(&pool)
       connection.pointee.lingerBudget -= 1
     }
     while connection.pointee.lingerBudget > 0 {
@@ -170,7 +173,7 @@ extension Worker {
   func closeDownstream(_ handle: Handle) {
     let connection = downstreams[handle]
     release(handle, connection)
-    SocketCalls.close(connection.pointee.wire.descriptor)
+    connection.pointee.wire.close(&pool)
     downstreams.remove(handle)
   }
 
@@ -178,7 +181,7 @@ extension Worker {
   func resetDownstream(_ handle: Handle) {
     let connection = downstreams[handle]
     release(handle, connection)
-    SocketCalls.reset(connection.pointee.wire.descriptor)
+    connection.pointee.wire.reset(&pool)
     downstreams.remove(handle)
   }
 
@@ -187,7 +190,6 @@ extension Worker {
   ) {
     becameBusy(connection)
     wheel.cancel(&connection.pointee.timer)
-    connection.pointee.wire.releaseBuffers(&pool)
     metrics.add(.connectionsClosed)
     forget(connection.pointee.address, isCounted: connection.pointee.isCounted)
   }
@@ -206,6 +208,9 @@ extension Worker {
     switch connection.pointee.state {
     case .lingering: closeDownstream(handle)
     case .exchanging: clientTimedOut(connection.pointee.exchange)
+    case .handshaking:
+      metrics.add(.handshakeTimeouts)
+      closeDownstream(handle)
     case .readingHead:
       if connection.pointee.wire.input.isEmpty, connection.pointee.requests > 0 || isDraining {
         return closeDownstream(handle)

@@ -28,6 +28,7 @@ extension Worker {
     connection.pointee.deadline = .never
     headOwner = handle
     let exchange = exchanges[handle]
+    if redirectsToHTTPS(handle, exchange, connection) { return }
     switch matcher.match(currentSnapshot.table, requestHead) {
     case .route(let index): exchange.pointee.route = snapshots[current].route(index)
     case .none:
@@ -164,12 +165,13 @@ extension Worker {
     guard let reserved = reserve(exchange, plan) else {
       return noBackendLeft(handle, exchange, plan)
     }
-    start(handle, exchange, reserved)
+    start(handle, exchange, plan, reserved)
   }
 
   /// An attempt at the backend on which a place has been taken.
   func start(
-    _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>, _ reserved: ReservedBackend
+    _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>,
+    _ plan: UnsafePointer<UpstreamPlan>, _ reserved: ReservedBackend
   ) {
     let backend = Int(reserved.backend)
     learnBackends(upTo: backend)
@@ -189,7 +191,7 @@ extension Worker {
     let isRepeatable = exchange.pointee.method.isSafe && exchange.pointee.request.isComplete
     exchange.pointee.isPooled = false
     if !exchange.pointee.wantsNewConnection,
-      let idle = takeIdle(backend, isRepeatable: isRepeatable)
+      let idle = takeIdle(backend, isRepeatable: isRepeatable, security: plan.pointee.security)
     {
       cells.add(.connectionsReused)
       exchange.pointee.isPooled = true
@@ -198,7 +200,7 @@ extension Worker {
       exchange.pointee.connectedAt = now
       return sendRequest(handle, exchange)
     }
-    switch connect(backend) {
+    switch connect(backend, security: plan.pointee.security) {
     case .success(let upstream):
       exchange.pointee.upstream = upstream
       let connection = upstreams[upstream]
@@ -237,14 +239,17 @@ extension Worker {
     let isTrusted = snapshot.isTrusted(client.pointee.address)
     noteRequestID(exchange, isTrusted)
     var sink = ByteSink(base: scratch, capacity: Worker.scratchBytes)
-    HeaderRewrite.appendRequest(
-      requestHead, to: &sink, host: plan.pointee.host,
-      backend: backends[Int(exchange.pointee.backend)].state, edits: route.pointee.requestEdits,
-      context: HeaderRewrite.RequestContext(
-        client: client.pointee.address, isTrusted: isTrusted,
-        requestID: exchange.pointee.requestID, instance: snapshot.instance.view,
-        asksUpgrade: exchange.pointee.asksUpgrade,
-        passesTrailers: exchange.pointee.request.passesTrailers))
+    withClientCertificate(client) { certificate in
+      HeaderRewrite.appendRequest(
+        requestHead, to: &sink, host: plan.pointee.host,
+        backend: backends[Int(exchange.pointee.backend)].state, edits: route.pointee.requestEdits,
+        context: HeaderRewrite.RequestContext(
+          client: client.pointee.address, isTrusted: isTrusted,
+          isSecure: client.pointee.wire.isSealed, clientCertificate: certificate,
+          requestID: exchange.pointee.requestID, instance: snapshot.instance.view,
+          asksUpgrade: exchange.pointee.asksUpgrade,
+          passesTrailers: exchange.pointee.request.passesTrailers))
+    }
     if sink.overflowed { return answer(handle, .headTooLarge) }
     exchange.pointee.phase = .awaitingHead
     exchange.pointee.sentBefore = upstream.pointee.wire.sentOctets

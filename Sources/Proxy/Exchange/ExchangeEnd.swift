@@ -59,7 +59,8 @@ extension Worker {
       LocalResponse.Context(
         instance: snapshot(exchange).instance.view, date: dateText.view,
         closes: !exchange.pointee.keepsClient,
-        clientIsHTTP10: exchange.pointee.clientIsHTTP10, isHead: exchange.pointee.isHead))
+        clientIsHTTP10: exchange.pointee.clientIsHTTP10, isHead: exchange.pointee.isHead,
+        transportSecurity: transportSecurity(client)))
     exchange.pointee.hasAnswered = true
     let sent = !sink.overflowed && client.pointee.wire.send(sink.view, .empty, &pool)
     guard sent else { return abandon(handle, .clientLeft) }

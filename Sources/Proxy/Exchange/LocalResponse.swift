@@ -12,6 +12,8 @@ enum LocalResponse {
     let closes: Bool
     let clientIsHTTP10: Bool
     let isHead: Bool
+    /// As in `HeaderRewrite.ResponseContext`.
+    var transportSecurity = ByteView.empty
   }
 
   /// What `Proxy-Status` says beside the error's type (RFC 9209 §2.1), as far as it is known.
@@ -101,6 +103,7 @@ enum LocalResponse {
   ) {
     HeadWriter.appendStatusLine(status, reason: ByteView(StatusText.reason(status)), to: &sink)
     HeadWriter.appendField("Date", context.date, to: &sink)
+    if !context.transportSecurity.isEmpty { sink.append(context.transportSecurity) }
   }
 
   private static func appendEnd(

@@ -127,7 +127,7 @@ extension Worker {
     exchange.pointee.informational = 0
     exchange.pointee.wantsNewConnection = false
     exchange.pointee.request.replay.rewind()
-    start(handle, exchange, other)
+    start(handle, exchange, plan, other)
     return true
   }
 

@@ -118,13 +118,15 @@ extension Worker {
     exchange.pointee.response = Content(
       responseHead.framing, sendsChunks: hasUnknownLength && !toHTTP10,
       passesTrailers: exchange.pointee.acceptsTrailers && route.pointee.trailers)
+    let client = downstreams[exchange.pointee.downstream]
     HeaderRewrite.appendResponse(
       responseHead, to: &sink, edits: route.pointee.responseEdits,
       context: HeaderRewrite.ResponseContext(
         content: exchange.pointee.response,
         keepsLength: exchange.pointee.isHead || responseHead.status == 304
           || (responseHead.framing == .none && responseHead.status != 204),
-        closes: !exchange.pointee.keepsClient, clientIsHTTP10: toHTTP10, date: dateText.view))
+        closes: !exchange.pointee.keepsClient, clientIsHTTP10: toHTTP10,
+        transportSecurity: transportSecurity(client), date: dateText.view))
     guard !sink.overflowed else {
       exchange.pointee.firstOctetAt = .zero
       exchange.pointee.receivedStatus = exchange.pointee.status
@@ -206,10 +208,10 @@ extension Worker {
     }
     // A direction that has ended is closed behind its last octet; the other goes on.
     if exchange.pointee.request.isComplete, upstream.pointee.wire.output.isEmpty {
-      SocketCalls.closeSending(upstream.pointee.wire.descriptor)
+      upstream.pointee.wire.closeSending(&pool)
     }
     if exchange.pointee.response.isComplete, client.pointee.wire.output.isEmpty {
-      SocketCalls.closeSending(client.pointee.wire.descriptor)
+      client.pointee.wire.closeSending(&pool)
     }
     if exchange.pointee.request.isComplete, exchange.pointee.response.isComplete,
       upstream.pointee.wire.output.isEmpty, client.pointee.wire.output.isEmpty

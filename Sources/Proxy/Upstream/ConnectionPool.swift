@@ -9,10 +9,20 @@ struct WorkerBackend {
   var idle = HandleList()
   /// No snapshot in use names it any more: its idle connections are closed.
   var isConfigured = true
+  /// It closes connections as soon as they are idle: until then they are looked at before each
+  /// request that must not be sent twice.
+  var waryUntil = MonotonicTime.zero
+  /// To be resumed by the next connection, and the rules it was made under.
+  var session: TLSSession?
+  var sessionSecurity: Int32 = 0
+  /// When a failing handshake is worth a line in the event log again.
+  var handshakeReportDue = MonotonicTime.zero
 }
 
 /// The idle connections of each backend, last used first: the warmest is reused, the rest age out.
 extension Worker {
+  /// How long a backend that has closed a connection so soon is not trusted.
+  static let waryTime = TimeAmount.seconds(10)
   /// A connection idle for longer is looked at before a request that must not be sent twice.
   private static let trustedIdleTime = TimeAmount.seconds(1)
 
@@ -26,13 +36,20 @@ extension Worker {
 
   /// An idle connection to the backend, or `nil`. `isRepeatable`: losing the race against the
   /// backend's closing it is no harm, because the request may be sent again.
-  func takeIdle(_ backend: Int, isRepeatable: Bool) -> Handle? {
+  ///
+  /// Connections made under other rules of TLS than `security` (before a reload) are closed.
+  func takeIdle(_ backend: Int, isRepeatable: Bool, security: Int32) -> Handle? {
     while backends[backend].idle.first != .none {
       let handle = backends[backend].idle.first
       let connection = upstreams[handle]
       unlinkIdle(connection)
       connection.pointee.state = .busy
-      if !isRepeatable, now - connection.pointee.idleSince > Worker.trustedIdleTime,
+      guard connection.pointee.security == security else {
+        closeUpstream(handle)
+        continue
+      }
+      let isOld = now - connection.pointee.idleSince > Worker.trustedIdleTime
+      if !isRepeatable, isOld || now < backends[backend].waryUntil,
         !SocketCalls.isQuiet(connection.pointee.wire.descriptor)
       {
         closeUpstream(handle)
@@ -43,15 +60,22 @@ extension Worker {
     return nil
   }
 
+  /// The backend has closed an idle connection: noted where that came soon.
+  func idleEnded(_ connection: UnsafeMutablePointer<UpstreamConnection>) {
+    guard now - connection.pointee.idleSince <= Worker.trustedIdleTime else { return }
+    backends[Int(connection.pointee.backend)].waryUntil = now + Worker.waryTime
+  }
+
   /// Keeps a connection whose exchange ended cleanly, or closes it where enough are kept.
   func keepIdle(
     _ handle: Handle, _ connection: UnsafeMutablePointer<UpstreamConnection>, poolSize: Int,
     timeout: TimeAmount
   ) {
     let backend = Int(connection.pointee.backend)
+    takeSession(connection)
     guard backends[backend].idle.count < poolSize, backends[backend].isConfigured, !isDraining,
       !connection.pointee.wire.peerClosed, connection.pointee.wire.input.isEmpty,
-      connection.pointee.wire.output.isEmpty
+      connection.pointee.wire.output.isEmpty, !connection.pointee.wire.hasUnopenedInput
     else { return closeUpstream(handle) }
     connection.pointee.wire.input.detach(&pool)
     connection.pointee.exchange = .none
@@ -94,13 +118,14 @@ extension Worker {
   }
 
   /// Begins a connection. Where descriptors have run out, the longest idle client gives way.
-  func connect(_ backend: Int) -> Result<Handle, ConnectFailure> {
+  func connect(_ backend: Int, security: Int32) -> Result<Handle, ConnectFailure> {
     var descriptor = backends[backend].state.endpoint.connect()
     if SocketCalls.isExhausted(-descriptor), closeOldestIdle(1) {
       descriptor = backends[backend].state.endpoint.connect()
     }
     guard descriptor >= 0 else { return .failure(ConnectFailure(code: -descriptor)) }
-    let record = UpstreamConnection(descriptor: descriptor, backend: Int32(backend))
+    let record = UpstreamConnection(
+      descriptor: descriptor, backend: Int32(backend), security: security)
     guard let handle = upstreams.insert(record), poller.add(connection: descriptor, handle) else {
       SocketCalls.close(descriptor)
       return .failure(ConnectFailure(code: 0))
@@ -113,8 +138,8 @@ extension Worker {
     let connection = upstreams[handle]
     if connection.pointee.state == .idle { unlinkIdle(connection) }
     wheel.cancel(&connection.pointee.timer)
-    connection.pointee.wire.releaseBuffers(&pool)
-    SocketCalls.close(connection.pointee.wire.descriptor)
+    takeSession(connection)
+    connection.pointee.wire.close(&pool)
     upstreams.remove(handle)
   }
 

@@ -98,7 +98,8 @@ extension Snapshot {
   func healthChecks(
     _ shared: SharedState
   ) -> [(key: HealthProbe.Key, subscribers: [HealthProbe.Subscriber])] {
-    zip(options.upstreams, upstreamStates).flatMap { upstream, state in
+    zip(options.upstreams, upstreamStates).enumerated().flatMap { index, entry in
+      let (upstream, state) = entry
       guard let check = upstream.healthCheck else {
         return [(key: HealthProbe.Key, subscribers: [HealthProbe.Subscriber])]()
       }
@@ -107,7 +108,9 @@ extension Snapshot {
         if case .literal(let name) = upstream.host { authority = name }
         let known = shared.backendState(backend, of: upstream.name)
         return (
-          HealthProbe.Key(address: backend.address, options: check, authority: authority),
+          HealthProbe.Key(
+            address: backend.address, options: check, authority: authority,
+            tls: upstreams[index].pointee.tls),
           [HealthProbe.Subscriber(state: state, backend: known.id, tally: known.tally)]
         )
       }
