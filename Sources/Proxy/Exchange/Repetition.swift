@@ -62,7 +62,9 @@ extension Worker {
     _ plan: UnsafePointer<UpstreamPlan>
   ) {
     let failure = exchange.pointee.failure
-    if failure != nil, exchange.pointee.retry.hasAttemptsLeft, !exchange.pointee.tried.isEmpty,
+    if let failure, exchange.pointee.retry.hasAttemptsLeft, !exchange.pointee.tried.isEmpty,
+      // What is wrong with a certificate is as wrong a moment later.
+      failure.reason != .certificateRefused, failure.reason != .handshakeFailed,
       plan.pointee.state.canServe
     {
       exchange.pointee.tried = TriedBackends()
