@@ -169,6 +169,7 @@ public final class Worker {
         connection.pointee.state == .idle
       else { continue }
       if !readiness.isDisjoint(with: [.readable, .peerClosed, .failed, .hungUp]) {
+        idleEnded(connection)
         closeUpstream(handle)
       }
     }
@@ -200,6 +201,7 @@ public final class Worker {
       guard let connection = upstreams.resolve(handle) else { return }
       connection.pointee.timer = .none
       upstreamTimedOut(handle, connection)
+    case HandleKind.exchange: waitEnded(handle)
     case HandleKind.acceptPause:
       acceptPauseTimer = .none
       resumeAccepting()
