@@ -45,7 +45,8 @@ import Testing
     let client = try WireConnection.connect(port: daemon.port, receiveBufferBytes: 64 << 10)
     try client.send(
       "GET /\(octets) HTTP/1.1\r\nHost: a\r\n\r\n"
-        + "POST /hints/\(number) HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n")
+        + "POST /hints/\(number) HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+        + "1\r\nx\r\n")
     guard progress.wait(until: .after(1), for: { $0.read.contains(number) }) else {
       client.reset()
       return .nowhere
