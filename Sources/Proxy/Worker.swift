@@ -165,6 +165,7 @@ public final class Worker {
         connection.pointee.state == .idle
       else { continue }
       if !readiness.isDisjoint(with: [.readable, .peerClosed, .failed, .hungUp]) {
+        idleEnded(connection)
         closeUpstream(handle)
       }
     }
@@ -196,6 +197,7 @@ public final class Worker {
       guard let connection = upstreams.resolve(handle) else { return }
       connection.pointee.timer = .none
       upstreamTimedOut(handle, connection)
+    case HandleKind.exchange: waitEnded(handle)
     case HandleKind.acceptPause:
       acceptPauseTimer = .none
       resumeAccepting()
