@@ -63,9 +63,9 @@ import Testing
     #expect(origin.wait { $0.count == 1 && $0[0].receivedCount > 0 })
     let seconds = Deadline.measure {
       daemon.process.kill(SIGTERM)
-      #expect(daemon.process.waitForEnd(5) == .exit(0), "\(daemon.process.output)")
+      #expect(daemon.process.waitForEnd(10) == .exit(0), "\(daemon.process.output)")
     }
-    #expect(seconds > 0.4 && seconds < 3, "\(seconds)")
+    #expect(seconds > 0.4 && seconds < 9, "\(seconds)")
   }
 
   @Test func `SIGTERM under steady load breaks no answer that had begun`() throws {
