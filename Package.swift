@@ -32,6 +32,8 @@ let package = Package(
     // Layer 0
     .target(name: "CLinux"),
     .systemLibrary(name: "CPCRE2", pkgConfig: "libpcre2-8", providers: [.apt(["libpcre2-dev"])]),
+    .systemLibrary(
+      name: "CNghttp2", pkgConfig: "libnghttp2", providers: [.apt(["libnghttp2-dev"])]),
     .systemLibrary(name: "CXXHash", providers: [.apt(["libxxhash-dev"])]),
     // Layer 1
     .target(name: "Primitives", dependencies: ["CLinux", "CXXHash"], swiftSettings: pure),
@@ -42,6 +44,8 @@ let package = Package(
     .target(name: "Telemetry", dependencies: ["Primitives"], swiftSettings: pure),
     // Layer 3
     .target(name: "HTTP1", dependencies: ["HTTP", "Primitives"], swiftSettings: pure),
+    .target(
+      name: "HTTP2", dependencies: ["CNghttp2", "HTTP", "Primitives"], swiftSettings: edge),
     .target(name: "Routing", dependencies: ["HTTP", "Primitives", "CPCRE2"], swiftSettings: edge),
     // Layer 4
     .target(name: "Transport", dependencies: ["CLinux", "Primitives"], swiftSettings: edge),
@@ -124,6 +128,9 @@ let package = Package(
       name: "HTTPTests", dependencies: ["HTTP", "Primitives"], swiftSettings: testing),
     .testTarget(
       name: "HTTP1Tests", dependencies: ["HTTP1", "HTTP", "Primitives"], swiftSettings: testing),
+    .testTarget(
+      name: "HTTP2Tests", dependencies: ["HTTP2", "CNghttp2", "HTTP", "Primitives"],
+      swiftSettings: testing),
     .testTarget(
       name: "TransportTests", dependencies: ["CLinux", "Transport", "Primitives"],
       swiftSettings: testing),
