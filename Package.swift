@@ -53,7 +53,7 @@ let package = Package(
     .target(
       name: "Proxy",
       dependencies: [
-        "CLinux", "Primitives", "HTTP", "HTTP1", "Balancing", "Resilience", "Telemetry",
+        "CLinux", "Primitives", "HTTP", "HTTP1", "HTTP2", "Balancing", "Resilience", "Telemetry",
         "Routing", "Transport",
       ],
       swiftSettings: edge),

@@ -57,6 +57,9 @@ extension Directive {
       .toggle(
         "strict-path", .listener, \.listener.strictPath,
         "Refuse paths with `%2F`, `%5C` or `//`: 400."),
+      .toggle(
+        "http2", .listener, \.listener.http2,
+        "Serve HTTP/2 to clients that begin with its preface."),
     ]
 
   /// The limits of a message head, the same for requests and responses. A connection's buffer

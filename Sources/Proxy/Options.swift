@@ -63,6 +63,8 @@ public struct ListenerOptions: Sendable, Equatable {
   public var defaultHost: String?
   /// Refuse `%2F`, `%5C` and `//` in paths.
   public var strictPath = false
+  /// HTTP/2 where a client asks for it.
+  public var http2 = true
 
   public init(name: String) { self.name = name }
 }

@@ -73,6 +73,7 @@ struct ListenerPlan: ~Copyable, Sendable {
   let sendTimeout: TimeAmount
   let defaultHost: [UInt8]
   let strictPath: Bool
+  let http2: Bool
 
   init(_ options: ListenerOptions) {
     self.options = options
@@ -86,6 +87,7 @@ struct ListenerPlan: ~Copyable, Sendable {
     sendTimeout = options.sendTimeout
     defaultHost = Array((options.defaultHost ?? "").utf8)
     strictPath = options.strictPath
+    http2 = options.http2
   }
 }
 

@@ -22,7 +22,30 @@ public struct Wire: BitwiseCopyable {
   public var input = InputBuffer()
   public var output = OutputQueue()
 
-  public init(descriptor: Int32) { self.descriptor = descriptor }
+  /// No socket: a stream of an HTTP/2 connection (StreamWire.swift).
+  public let isStream: Bool
+  var inbox = OutputQueue()
+  var inboxEnded = false
+  var creditOwed = 0
+  /// Nothing will be sent behind what `output` holds; and that has been said to the peer.
+  public var outputEnds = false
+  public var outputEnded = false
+
+  public init(descriptor: Int32) {
+    self.descriptor = descriptor
+    isStream = false
+  }
+
+  /// A stream's wire.
+  public static var stream: Wire { Wire() }
+
+  private init() {
+    descriptor = -1
+    isStream = true
+  }
+
+  /// The peer's end of the stream has come.
+  public var hasWholeInput: Bool { inboxEnded }
 
   public mutating func note(_ readiness: Readiness) {
     if !readiness.isDisjoint(with: [.readable, .peerClosed, .failed, .hungUp]) { mayRead = true }
@@ -34,6 +57,7 @@ public struct Wire: BitwiseCopyable {
   /// Receives once into the input buffer. A full buffer or an exhausted pool reads nothing and
   /// reports `.failed(ENOBUFS)`: callers leave room or stop before.
   public mutating func receive(_ pool: inout BufferPool) -> ReceiveResult {
+    if isStream { return receiveDelivered(&pool) }
     guard mayRead else { return .wouldBlock }
     if hasEnded { return .ended }
     guard input.attach(&pool) else { return .failed(ENOBUFS) }
@@ -58,6 +82,7 @@ public struct Wire: BitwiseCopyable {
   public mutating func send(
     _ first: ByteView, _ second: ByteView, _ pool: inout BufferPool
   ) -> Bool {
+    if isStream { return sendToStream(first, second, &pool) }
     var sent = 0
     if output.isEmpty, mayWrite {
       let result =
@@ -86,6 +111,7 @@ public struct Wire: BitwiseCopyable {
 
   /// Sends what is queued. True once nothing is left; look at `hasFailed` when false.
   public mutating func flush(_ pool: inout BufferPool) -> Bool {
+    if isStream { return isStreamFlushed }
     while !output.isEmpty, mayWrite {
       switch SocketCalls.send(descriptor, output.front) {
       case .octets(let count):
@@ -103,5 +129,6 @@ public struct Wire: BitwiseCopyable {
   public mutating func releaseBuffers(_ pool: inout BufferPool) {
     input.detach(&pool)
     output.removeAll(&pool)
+    inbox.removeAll(&pool)
   }
 }

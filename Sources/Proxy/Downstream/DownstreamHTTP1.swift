@@ -20,6 +20,8 @@ extension Worker {
     switch connection.pointee.state {
     case .readingHead: readHeads(handle, connection)
     case .exchanging: clientReady(connection.pointee.exchange)
+    case .multiplexing: multiplex(handle, connection)
+    case .lingering where connection.pointee.wire.isStream: finishRefusal(handle, connection)
     case .lingering: lingerOn(handle, connection)
     }
   }
@@ -65,6 +67,7 @@ extension Worker {
   private func parseHead(
     _ handle: Handle, _ connection: UnsafeMutablePointer<DownstreamConnection>
   ) -> Bool {
+    if connection.pointee.requests == 0, startsSession(handle, connection) { return false }
     // The head is pinned in place for its exchange, so it starts the block.
     connection.pointee.wire.input.moveToFront()
     let octets = connection.pointee.wire.input.view
@@ -92,6 +95,24 @@ extension Worker {
     if requestHead.host.isEmpty { requestHead.assumeHost(options.pointee.defaultHost) }
     connection.pointee.knownOctets = 0
     begin(handle, connection, length)
+    return true
+  }
+
+  /// A connection that begins with HTTP/2's preface, or may: there is no head to parse then.
+  private func startsSession(
+    _ handle: Handle, _ connection: UnsafeMutablePointer<DownstreamConnection>
+  ) -> Bool {
+    let octets = connection.pointee.wire.input.view
+    guard octets[0] == UInt8(ascii: "P"), listenerOptions(connection).pointee.http2 else {
+      return false
+    }
+    switch prefaceMatch(octets) {
+    case .no: return false
+    case .whole: beginSession(handle, connection)
+    case .partly:
+      connection.pointee.knownOctets = Int32(octets.count)
+      if receiveMoreHead(handle, connection) { queue(handle, connection) }
+    }
     return true
   }
 
@@ -133,12 +154,15 @@ extension Worker {
 
   /// Ends our side, then discards what the client still sends, bounded in time and octets: a close
   /// with unread input would reset the connection and could take the answer with it.
-  func linger(_ handle: Handle, _ connection: UnsafeMutablePointer<DownstreamConnection>) {
+  func linger(
+    _ handle: Handle, _ connection: UnsafeMutablePointer<DownstreamConnection>,
+    for time: TimeAmount = Worker.lingerTime
+  ) {
     connection.pointee.state = .lingering
     connection.pointee.lingerBudget = Worker.lingerOctets
     connection.pointee.wire.input.detach(&pool)
     becameBusy(connection)
-    setDeadline(handle, connection, now + Worker.lingerTime)
+    setDeadline(handle, connection, now + time)
     lingerOn(handle, connection)
   }
 
@@ -168,6 +192,7 @@ extension Worker {
 
   func closeDownstream(_ handle: Handle) {
     let connection = downstreams[handle]
+    if connection.pointee.wire.isStream { return endStream(handle, connection, .internalError) }
     release(handle, connection)
     SocketCalls.close(connection.pointee.wire.descriptor)
     downstreams.remove(handle)
@@ -176,6 +201,7 @@ extension Worker {
   /// The client learns by a reset that its response is not complete.
   func resetDownstream(_ handle: Handle) {
     let connection = downstreams[handle]
+    if connection.pointee.wire.isStream { return endStream(handle, connection, .internalError) }
     release(handle, connection)
     SocketCalls.reset(connection.pointee.wire.descriptor)
     downstreams.remove(handle)
@@ -184,6 +210,7 @@ extension Worker {
   private func release(
     _ handle: Handle, _ connection: UnsafeMutablePointer<DownstreamConnection>
   ) {
+    cutStreams(connection)
     becameBusy(connection)
     wheel.cancel(&connection.pointee.timer)
     connection.pointee.wire.releaseBuffers(&pool)
@@ -204,6 +231,7 @@ extension Worker {
     }
     switch connection.pointee.state {
     case .lingering: closeDownstream(handle)
+    case .multiplexing: sessionTimedOut(handle, connection)
     case .exchanging: clientTimedOut(connection.pointee.exchange)
     case .readingHead:
       if connection.pointee.wire.input.isEmpty, connection.pointee.requests > 0 || isDraining {
