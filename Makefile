@@ -4,6 +4,8 @@
 #   make test     install what the tests need, build, run all of them
 #   make bench    weir beside nginx and HAProxy on the same load (QUICK=1: one scenario, 20 s)
 #   make soak     the slow variants: 10 GiB bodies
+#   make tsan     the integration tests against a build with the thread sanitizer
+#   make asan     the same with the address and leak sanitizer
 #   make lint     formatting
 #   make install  binary, unit, example configuration and system user (DESTDIR=, PREFIX=)
 
@@ -24,7 +26,8 @@ BENCH_PACKAGES := gcc libc6-dev python3 util-linux nginx-light haproxy $(TEST_PA
 
 RELEASE := $(SWIFT) build -c release --static-swift-stdlib --product weir
 
-.PHONY: help run build release debug test soak bench bench-tools lint format install clean \
+.PHONY: help run build release debug test soak tsan asan bench bench-tools lint format install \
+	clean \
 	build-packages test-packages bench-packages
 .DEFAULT_GOAL := help
 
@@ -83,6 +86,20 @@ soak: test-packages
 	$(SWIFT) build --build-tests
 	WEIR_SOAK=1 WEIR_BINARY=$$($(RELEASE) --show-bin-path)/weir \
 	  $(SWIFT) test --disable-xctest --skip-build --no-parallel --filter BudgetTests.BigBodyTests
+
+# A report makes the daemon's exit code 66, and so fails the test that brought it about.
+tsan: test-packages
+	$(SWIFT) build --scratch-path .build/tsan --sanitize thread -Xswiftc -DWEIR_THREAD_SANITIZER \
+	  --product weir
+	$(SWIFT) build --build-tests
+	TSAN_OPTIONS="exitcode=66 history_size=4" WEIR_BINARY=$(CURDIR)/.build/tsan/debug/weir \
+	  $(SWIFT) test --disable-xctest --skip-build --filter IntegrationTests
+
+asan: test-packages
+	$(SWIFT) build --scratch-path .build/asan --sanitize address --product weir
+	$(SWIFT) build --build-tests
+	ASAN_OPTIONS="exitcode=66 detect_leaks=1" WEIR_BINARY=$(CURDIR)/.build/asan/debug/weir \
+	  $(SWIFT) test --disable-xctest --skip-build --filter IntegrationTests
 
 $(BENCH_BUILD)/%: Tests/Benchmarks/%.c Tests/Benchmarks/pattern.h
 	@mkdir -p $(BENCH_BUILD)

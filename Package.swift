@@ -85,6 +85,10 @@ let package = Package(
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: edge),
+    // What the unit tests of several modules need.
+    .target(
+      name: "TestUnitSupport", dependencies: ["Primitives"], path: "Tests/UnitSupport",
+      swiftSettings: testing),
     // Tests of policy and telemetry
     .testTarget(
       name: "BalancingTests", dependencies: ["Balancing", "Primitives"],
@@ -93,7 +97,7 @@ let package = Package(
       name: "ResilienceTests", dependencies: ["Resilience", "Primitives"],
       swiftSettings: [.treatAllWarnings(as: .error)]),
     .testTarget(
-      name: "TelemetryTests", dependencies: ["Telemetry", "Primitives"],
+      name: "TelemetryTests", dependencies: ["Telemetry", "Primitives", "TestUnitSupport"],
       swiftSettings: [.treatAllWarnings(as: .error)]),
     // Tests of configuration and routing
     .testTarget(
@@ -125,9 +129,11 @@ let package = Package(
     .testTarget(
       name: "PrimitivesTests", dependencies: ["Primitives"], swiftSettings: testing),
     .testTarget(
-      name: "HTTPTests", dependencies: ["HTTP", "Primitives"], swiftSettings: testing),
+      name: "HTTPTests", dependencies: ["HTTP", "Primitives", "TestUnitSupport"],
+      swiftSettings: testing),
     .testTarget(
-      name: "HTTP1Tests", dependencies: ["HTTP1", "HTTP", "Primitives"], swiftSettings: testing),
+      name: "HTTP1Tests", dependencies: ["HTTP1", "HTTP", "Primitives", "TestUnitSupport"],
+      swiftSettings: testing),
     .testTarget(
       name: "HTTP2Tests", dependencies: ["HTTP2", "CNghttp2", "HTTP", "Primitives"],
       swiftSettings: testing),
@@ -138,6 +144,7 @@ let package = Package(
       name: "ProxyTests",
       dependencies: [
         "CLinux", "Proxy", "Transport", "Balancing", "Resilience", "HTTP1", "HTTP", "Primitives",
+        "TestUnitSupport",
       ],
       swiftSettings: testing),
   ]

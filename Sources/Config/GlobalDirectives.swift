@@ -31,7 +31,7 @@ extension Directive {
       "Client connections over all workers; at the limit the longest idle one is closed."),
     .switchable(
       "max-connections-per-client", .top, \.proxy.maxConnectionsPerClient,
-      .integer(1...10_000_000), "Client connections of one address."),
+      .integer(1...10_000_000), "Client connections of one address; of IPv6, of one /64."),
     .duration(
       "drain-timeout", .top, \.proxy.drainTimeout, .zero...TimeAmount.seconds(86_400),
       "How long a stop waits for requests in flight."),

@@ -41,9 +41,6 @@ public struct ChunkedDecoder: BitwiseCopyable, Sendable {
 
   public init() {}
 
-  /// Content octets still to come in the current chunk, 0 outside one: what may be spliced.
-  public var remainingInChunk: Int { state == .data ? size : 0 }
-
   /// Throws 400; of a response the caller makes it 502.
   public mutating func next(_ bytes: ByteView) throws(HeadFault) -> Step {
     var index = 0

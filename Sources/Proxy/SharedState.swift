@@ -74,7 +74,7 @@ public final class SharedState: Sendable {
     var routeIDs: [String: Int] = [:]
   }
 
-  private let registry = Mutex(Registry())
+  private let registry = Lock(Registry())
   /// Of the watch thread, which hears of every change of a backend's condition.
   public let watch = Mailbox<WatchMessage>()
   /// Client connections open in all workers.
@@ -148,7 +148,7 @@ public final class SharedState: Sendable {
 /// that workers accepting at once seldom meet at a lock; allocated when a limit first applies.
 public final class ClientCounter: Sendable {
   private final class Shard: Sendable {
-    let table = Mutex<ClientConnectionTable?>(nil)
+    let table = Lock<ClientConnectionTable?>(nil)
   }
 
   private static let shardCount = 16

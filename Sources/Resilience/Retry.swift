@@ -13,7 +13,7 @@ public struct Retry: Sendable, BitwiseCopyable {
   public enum Kind: UInt8, Sendable, BitwiseCopyable { case unsent, replay }
 
   public enum Decision: Sendable, Equatable, BitwiseCopyable {
-    /// Try again at a backend that was not tried yet; where there is none, `noBackendLeft`.
+    /// Try again at a backend that was not tried yet; where there is none, tell the client of this.
     case retry(Kind)
     /// Tell the client.
     case answer(status: Int, error: ProxyError)
@@ -27,7 +27,6 @@ public struct Retry: Sendable, BitwiseCopyable {
   public let isReplayable: Bool
   public private(set) var attempts = 0
   private var hasReplayed = false
-  private var lastFailure: Termination?
 
   public init(limit: Int, isReplayable: Bool) {
     self.limit = max(1, limit)
@@ -41,14 +40,16 @@ public struct Retry: Sendable, BitwiseCopyable {
   public mutating func attemptFailed(
     _ failure: Termination, isUnsent: Bool, clientHasOctets: Bool
   ) -> Decision {
-    lastFailure = failure
     if failure.side == .backend, attempts < limit, !clientHasOctets,
       let kind = repetition(failure, isUnsent: isUnsent)
     {
       if kind == .replay { hasReplayed = true }
       return .retry(kind)
     }
-    return answer(clientHasOctets: clientHasOctets)
+    guard !clientHasOctets, let status = failure.status, let error = failure.error else {
+      return .abort
+    }
+    return .answer(status: status, error: error)
   }
 
   private func repetition(_ failure: Termination, isUnsent: Bool) -> Kind? {
@@ -59,16 +60,5 @@ public struct Retry: Sendable, BitwiseCopyable {
     case .reset, .closed, .timedOut: return .replay
     default: return nil
     }
-  }
-
-  /// There is no backend for the next attempt, or for the first.
-  public func noBackendLeft() -> Decision { answer(clientHasOctets: false) }
-
-  private func answer(clientHasOctets: Bool) -> Decision {
-    let failure = lastFailure ?? Termination(.weir, .selecting, .noBackend)
-    guard !clientHasOctets, let status = failure.status, let error = failure.error else {
-      return .abort
-    }
-    return .answer(status: status, error: error)
   }
 }

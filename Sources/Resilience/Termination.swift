@@ -38,7 +38,7 @@ public struct Termination: Sendable, Hashable, BitwiseCopyable {
     case upgradeFailed
     // Weir's own.
     case routeNotFound, denied, loopDetected, matchLimitExceeded
-    case noBackend, limitReached, draining, internalFault
+    case noBackend, limitReached, draining
   }
 
   public var side: Side

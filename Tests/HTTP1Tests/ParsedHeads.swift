@@ -1,6 +1,7 @@
 import HTTP
 import HTTP1
 import Primitives
+import TestUnitSupport
 
 /// What a parser said about some bytes.
 enum Outcome: Equatable, CustomStringConvertible {

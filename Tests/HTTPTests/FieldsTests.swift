@@ -1,5 +1,6 @@
 import HTTP
 import Primitives
+import TestUnitSupport
 import Testing
 
 @Suite struct `A table of fields` {

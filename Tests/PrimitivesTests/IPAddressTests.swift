@@ -91,14 +91,6 @@ import Testing
       if found != expected { Issue.record("\(text): \(String(describing: found))") }
     }
   }
-
-  @Test(arguments: [
-    ("127.0.0.1", true), ("127.255.0.9", true), ("128.0.0.1", false), ("::1", true), ("::2", false),
-    ("::ffff:127.0.0.1", true), ("1::1", false),
-  ])
-  func `knows the loopback networks`(text: String, isLoopback: Bool) {
-    #expect(IPAddress(text)?.isLoopback == isLoopback)
-  }
 }
 
 @Suite struct `An IP network` {

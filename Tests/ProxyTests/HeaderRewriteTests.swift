@@ -1,6 +1,7 @@
 import HTTP
 import HTTP1
 import Primitives
+import TestUnitSupport
 import Testing
 
 @testable import Proxy

@@ -2,6 +2,7 @@ import HTTP
 import HTTP1
 import Primitives
 import Resilience
+import TestUnitSupport
 import Testing
 
 @testable import Proxy

@@ -107,15 +107,6 @@ private let cases: [Case] = [
     #expect(fail(&retry, reset, isUnsent: false) == terminated)
   }
 
-  @Test func `with no backend left the last failure is told, or that there was none at all`() {
-    var retry = Retry(limit: 3, isReplayable: true)
-    #expect(retry.noBackendLeft() == .answer(status: 503, error: .destinationUnavailable))
-    retry.attemptStarted()
-    #expect(
-      fail(&retry, End(.backend, .connecting, .refused), isUnsent: true) == .retry(.unsent))
-    #expect(retry.noBackendLeft() == refused)
-  }
-
   private func fail(
     _ retry: inout Retry, _ failure: Termination, isUnsent: Bool
   ) -> Retry.Decision {

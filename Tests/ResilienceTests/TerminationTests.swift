@@ -57,8 +57,6 @@ private let cases: [Case] = [
     word: "connection_limit_reached"),
   Case(.weir, .selecting, .draining, 503, .proxyInternalResponse, word: "proxy_internal_response"),
   Case(.weir, .awaiting, .timedOut, 504, .httpResponseTimeout, word: "http_response_timeout"),
-  Case(
-    .weir, .responseBody, .internalFault, 500, .proxyInternalError, word: "proxy_internal_error"),
   // The backend
   Case(.backend, .connecting, .refused, 502, .connectionRefused, word: "connection_refused"),
   Case(.backend, .connecting, .timedOut, 504, .connectionTimeout, word: "connection_timeout"),

@@ -46,6 +46,9 @@ public final class ScriptedOrigin: Sendable {
         if descriptor < 0 { break }
         ScriptedOrigin.serve(descriptor, state, keepLimit, script)
       }
+      // Here and nowhere else: were it closed while this thread is on its way back to accept4, its
+      // number could be another origin's by then, and this script would answer for that one.
+      close(listener)
     }
   }
 
@@ -100,11 +103,8 @@ public final class ScriptedOrigin: Sendable {
       $0.isStopped = true
       return !wasStopped
     }
-    // shutdown wakes the accepting thread, which close alone would not.
-    if first {
-      shutdown(listener, Int32(SHUT_RDWR))
-      close(listener)
-    }
+    // The port listens no more, and the accepting thread wakes.
+    if first { shutdown(listener, Int32(SHUT_RDWR)) }
   }
 }
 

@@ -24,6 +24,8 @@ public final class WireConnection {
   private var buffer: [UInt8] = []
   private var start = 0
   private var isClosed = false
+  /// Octets received over the connection's life.
+  public private(set) var receivedCount = 0
 
   init(descriptor: Int32) {
     self.descriptor = descriptor
@@ -227,6 +229,7 @@ public final class WireConnection {
       if count > 0 {
         let received = UnsafeRawBufferPointer(rebasing: room[..<count])
         tap?(received)
+        receivedCount += count
         buffer.append(contentsOf: received)
       }
       return count

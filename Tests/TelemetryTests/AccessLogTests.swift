@@ -1,5 +1,6 @@
 import Foundation
 import Primitives
+import TestUnitSupport
 import Testing
 
 @testable import Telemetry

@@ -1,5 +1,6 @@
 import Primitives
 import Telemetry
+import TestUnitSupport
 import Testing
 
 @Suite struct ProxyStatusTests {

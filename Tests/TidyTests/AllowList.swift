@@ -20,6 +20,7 @@ enum AllowList {
     "Sources/Primitives/Bytes/OutputQueue.swift",
     "Sources/Primitives/Collections/FixedStorage.swift",
     "Sources/Primitives/Collections/Slab.swift",
+    "Sources/Primitives/Sharing/Lock.swift",
     "Sources/Primitives/Time/TimerWheel.swift",
     "Sources/Proxy/Downstream/Acceptor.swift",
     "Sources/Proxy/Downstream/DownstreamHTTP1.swift",
@@ -55,6 +56,7 @@ enum AllowList {
   /// Files whose `@unchecked Sendable` or `nonisolated(unsafe)` is proven in a comment above it.
   static let uncheckedSendableFiles: Set<String> = [
     "Sources/Primitives/Collections/FixedStorage.swift",
+    "Sources/Primitives/Sharing/Lock.swift",
     "Sources/Proxy/Snapshot.swift",
     "Sources/Routing/Frozen.swift",
     "Sources/Telemetry/Logs/LogQueue.swift",

@@ -33,6 +33,13 @@ import Testing
     }
   }
 
+  @Test func `locks are of the type that the thread sanitizer build sees through`() {
+    let lock = "Sources/Primitives/Sharing/Lock.swift"
+    for file in SourceTree.sources where file.isSwift && file.path != lock {
+      #expect(!file.text.code.contains(#/\bMutex\b/#), "\(file.path): use Lock")
+    }
+  }
+
   @Test func `pure modules keep strict memory safety on`() {
     let package = SourceTree.file("Package.swift")?.text ?? ""
     #expect(package.contains("let pure: [SwiftSetting] = [.strictMemorySafety()"))

@@ -33,7 +33,6 @@ extern ssize_t splice(int in, off_t *in_offset, int out, off_t *out_offset, size
 #define WEIR_EPOLLERR 0x008u
 #define WEIR_EPOLLHUP 0x010u
 #define WEIR_EPOLLRDHUP 0x2000u
-#define WEIR_EPOLLEXCLUSIVE (1u << 28)
 #define WEIR_EPOLLET (1u << 31)
 
 /* errno is read here, before any Swift runtime code can run and change it. */
@@ -49,11 +48,6 @@ static inline ssize_t weir_send(int fd, const void *bytes, size_t length) {
     return syscall(SYS_sendto, fd, bytes, length, MSG_NOSIGNAL, NULL, 0);
 }
 
-/* Open a file of the caller's own choosing (Swift cannot call the variadic open). */
-static inline int weir_open(const char *path, int flags, unsigned mode) {
-    return open(path, flags, mode);
-}
-
 static inline int weir_fcntl(int fd, int command, int argument) {
     return fcntl(fd, command, argument);
 }
@@ -64,8 +58,5 @@ int weir_signalfd_read(int fd);
 
 /* Names the calling thread, at most 15 bytes, for `top -H` and core dumps. */
 int weir_name_thread(const char *name);
-
-/* Pins the calling thread to one processor; -1 where the kernel refuses. */
-int weir_pin_thread(int processor);
 
 #endif

@@ -19,7 +19,6 @@ public struct IPAddress: Sendable, Hashable, BitwiseCopyable {
 
   public var isV4: Bool { high == 0 && low >> 32 == 0xFFFF }
   public var v4: UInt32 { UInt32(truncatingIfNeeded: low) }
-  public var isLoopback: Bool { isV4 ? v4 >> 24 == 127 : high == 0 && low == 1 }
 
   /// Octet 0–15 of the IPv6 form.
   public func octet(_ index: Int) -> UInt8 {

@@ -1,7 +1,6 @@
 import Balancing
 import Primitives
 import Resilience
-import Synchronization
 import Transport
 
 /// A place taken on a backend for one attempt.
@@ -40,6 +39,8 @@ public struct BackendView: Sendable {
 public final class UpstreamState: Sendable {
   struct Live: ~Copyable {
     var balancer: Balancer
+    /// What `balancer` was made of: it shares the rings.
+    var plan: BalancerPlan?
     /// By slot.
     var conditions: [BackendCondition] = []
     var breakerOptions = BreakerOptions()
@@ -60,23 +61,26 @@ public final class UpstreamState: Sendable {
   static let idempotentProbeTime = TimeAmount.seconds(1)
 
   public let name: String
-  let live: Mutex<Live>
+  let live: Lock<Live>
   private let watch: Mailbox<WatchMessage>
 
   init(name: String, seed: UInt64, watch: Mailbox<WatchMessage>) {
     self.name = name
     self.watch = watch
-    live = Mutex(
+    live = Lock(
       Live(
         balancer: Balancer(policy: .roundRobin, backends: [], seed: seed),
         random: SeededRandom(seed: ~seed)))
   }
 
-  /// Takes over a configuration. The plan (sorting a ring) is made before the lock is taken.
+  /// Takes over a configuration. The plan (sorting a ring) is made before the lock is taken, and
+  /// the rings it replaces, which may be of a million points, are freed after it is given back.
   /// `ids` are `BackendState.id`, in the order of the options.
   func update(_ options: UpstreamOptions, ids: [Int]) {
     let plan = BalancerPlan(policy: options.balance, backends: options.backends.map(\.spec))
-    live.withLock { live in
+    let replaced = live.withLock { live in
+      let replaced = live.plan
+      live.plan = plan
       let slots = live.balancer.update(plan)
       live.breakerOptions = options.breaker
       live.healthCheck = options.healthCheck
@@ -88,7 +92,9 @@ public final class UpstreamState: Sendable {
       live.isRunning = true
       live.recountOutByRate(slots)
       live.settle()
+      return replaced
     }
+    withExtendedLifetime(replaced) {}
   }
 
   // MARK: Requests

@@ -1,7 +1,6 @@
 import CLinux
 import Glibc
 import Primitives
-import Synchronization
 
 /// Messages from any thread to one event loop, woken through an eventfd.
 ///
@@ -10,7 +9,7 @@ import Synchronization
 public final class Mailbox<Message: Sendable>: Sendable {
   /// What the receiving loop polls; -1 where the process had no descriptor left.
   public let descriptor: Int32
-  private let messages = Mutex<[Message]>([])
+  private let messages = Lock<[Message]>([])
 
   public init() {
     descriptor = eventfd(0, Int32(EFD_CLOEXEC) | Int32(EFD_NONBLOCK))
