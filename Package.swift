@@ -111,7 +111,7 @@ let package = Package(
       swiftSettings: [.treatAllWarnings(as: .error)]),
     // The real daemon on real sockets (docs/TESTING.md).
     .target(
-      name: "TestSupport", dependencies: ["CLinux"], path: "Tests/Support",
+      name: "TestSupport", dependencies: ["CLinux", "CNghttp2"], path: "Tests/Support",
       swiftSettings: testing),
     .executableTarget(
       name: "test-origin", dependencies: ["TestSupport"], path: "Tests/Origin",

@@ -52,12 +52,18 @@ public final class Session {
   private var unfinished: [UInt8] = []
   /// Streams that weir reset lately: their frames may still be under way (RFC 9113 §5.1).
   var resetByUs = RecentStreams()
+  /// Streams that ended lately, however that came.
+  var ended = RecentStreams()
   var highestStream: Int32 = 0
   var hasSettings = false
+  private var scan = FrameScan()
+  private var verdict: Verdict?
   /// Window that streams may still grow by, over all of them (safety rule 28).
   private var growthLeft = Session.maxStreamWindow
   public internal(set) var openStreams = 0
-  /// GOAWAY was sent: no new stream is accepted.
+  /// The first GOAWAY was sent, and when: new streams are not wanted, but still accepted.
+  public private(set) var announcedAt: MonotonicTime?
+  /// The last GOAWAY was sent: no new stream is accepted.
   public private(set) var isShuttingDown = false
   /// Why the connection was cut, where it was.
   public internal(set) var cut: Cut?
@@ -68,6 +74,9 @@ public final class Session {
     case flood
     /// A frame for a stream that was closed long ago.
     case streamClosed
+    /// nghttp2 cannot go on: no preface, too many pieces of a header block, too many frames that
+    /// wait to be acknowledged.
+    case broken
   }
 
   /// `nil` where there is no memory. `source` must outlive the session.
@@ -106,18 +115,71 @@ public final class Session {
   // MARK: Receiving
 
   /// Takes octets from the client, all of them; what they came to stands in the intake. False
-  /// where the connection is beyond repair: what is due is sent, then it is closed.
+  /// where the connection is to be cut: what is due is sent, then it is closed.
   public func receive(_ octets: ByteView, now: MonotonicTime) -> Bool {
     self.now = now
     received = octets
     intake.reset()
     restoreAssembly()
-    let taken = nghttp2_session_mem_recv(raw, octets.pointer, octets.count)
+    parse(octets)
     saveAssembly()
     received = .empty
     intake.cancelResetStreams()
     enforce()
-    return taken == octets.count
+    return cut == nil
+  }
+
+  /// Judges each frame before nghttp2 gets it; where that depends on the frames before it, these
+  /// are parsed first.
+  private func parse(_ octets: ByteView) {
+    var parsed = 0
+    func parse(until end: Int) {
+      guard end > parsed, verdict == nil else { return }
+      let taken = nghttp2_session_mem_recv(raw, octets.pointer + parsed, end - parsed)
+      if taken < 0 { verdict = Session.verdict(Int32(truncatingIfNeeded: taken)) }
+      parsed = end
+    }
+    scan.walk(octets) { header in
+      account(header)
+      if isForgotten(header) {
+        parse(until: header.start)
+        if verdict == nil, isForgotten(header) { verdict = judgement(of: header) }
+      }
+      return verdict == nil && !abuse.isExhausted
+    }
+    parse(until: octets.count)
+  }
+
+  /// DATA or HEADERS for a stream that is behind the highest one, but not there.
+  private func isForgotten(_ header: FrameHeader) -> Bool {
+    let type = UInt32(header.type)
+    guard type == NGHTTP2_DATA.rawValue || type == NGHTTP2_HEADERS.rawValue else { return false }
+    if header.stream > highestStream {
+      if type == NGHTTP2_HEADERS.rawValue { highestStream = header.stream }
+      return false
+    }
+    return header.stream & 1 == 1 && nghttp2_session_find_stream(raw, header.stream) == nil
+      && !resetByUs.contains(header.stream)
+  }
+
+  /// RFC 9113 §5.1 and §5.1.1: a stream that has ended, or one that was passed over.
+  private func judgement(of header: FrameHeader) -> Verdict {
+    let isNew = UInt32(header.type) == NGHTTP2_HEADERS.rawValue && !ended.contains(header.stream)
+    return isNew
+      ? Verdict(cut: .broken, code: NGHTTP2_PROTOCOL_ERROR)
+      : Verdict(cut: .streamClosed, code: NGHTTP2_STREAM_CLOSED)
+  }
+
+  /// Of errors that nghttp2 ends a session with, without a word to the client.
+  private static func verdict(_ error: Int32) -> Verdict {
+    let isMalformed = error == NGHTTP2_ERR_BAD_CLIENT_MAGIC.rawValue
+    return Verdict(
+      cut: .broken, code: isMalformed ? NGHTTP2_PROTOCOL_ERROR : NGHTTP2_ENHANCE_YOUR_CALM)
+  }
+
+  private struct Verdict {
+    var cut: Cut
+    var code: nghttp2_error_code
   }
 
   /// A header block may be cut anywhere: its beginning is kept until the rest comes.
@@ -140,9 +202,12 @@ public final class Session {
   static let headRoom = 64 * 1024
   var assemblySink = ByteSink(base: UnsafeMutablePointer(bitPattern: 1)!, capacity: 0)
 
-  func enforce() {
-    if abuse.isExhausted, cut == nil { terminate(.flood, NGHTTP2_ENHANCE_YOUR_CALM) }
-    if cut == .streamClosed { terminate(.streamClosed, NGHTTP2_STREAM_CLOSED) }
+  private func enforce() {
+    if let verdict {
+      terminate(verdict.cut, verdict.code)
+    } else if abuse.isExhausted {
+      terminate(.flood, NGHTTP2_ENHANCE_YOUR_CALM)
+    }
   }
 
   private func terminate(_ reason: Cut, _ code: nghttp2_error_code) {
@@ -233,9 +298,10 @@ public final class Session {
   // MARK: Ending
 
   /// The first step of a graceful end: no new streams are wanted, those under way are served
-  /// (RFC 9113 §6.8).
-  public func announceShutdown() {
-    guard !isShuttingDown else { return }
+  /// (RFC 9113 §6.8). `shutDown` follows when those that crossed the notice have come.
+  public func announceShutdown(now: MonotonicTime) {
+    guard !isShuttingDown, announcedAt == nil else { return }
+    announcedAt = now
     _ = nghttp2_submit_shutdown_notice(raw)
   }
 

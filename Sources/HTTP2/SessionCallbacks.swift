@@ -38,9 +38,6 @@ final class SessionSetup {
   }
 
   private func install() {
-    nghttp2_session_callbacks_set_on_begin_frame_callback(callbacks) { _, header, context in
-      withSession(context) { $0.frameBegins(header!.pointee) }
-    }
     nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks) { _, frame, context in
       withSession(context) { $0.headersBegin(frame!.pointee) }
     }
@@ -96,41 +93,21 @@ private func readContent(
 extension Session {
   private static let continueOn: Int32 = 0
 
-  /// Frames that are known to nghttp2: RFC 9113 §6, RFC 7838 and RFC 9218.
-  private static let knownTypes = 0...9
-
-  func frameBegins(_ header: nghttp2_frame_hd) -> Int32 {
-    let type = Int(header.type)
+  /// What a frame costs, whatever becomes of it.
+  func account(_ header: FrameHeader) {
     let isAcknowledgement = header.flags & UInt8(NGHTTP2_FLAG_ACK.rawValue) != 0
-    switch UInt32(type) {
+    switch UInt32(header.type) {
     case NGHTTP2_DATA.rawValue:
-      noteStream(header.stream_id)
-      let ends = header.flags & UInt8(NGHTTP2_FLAG_END_STREAM.rawValue) != 0
-      if header.length == 0, !ends { charge() }
-    case NGHTTP2_HEADERS.rawValue: noteStream(header.stream_id)
+      if header.length == 0, header.flags & UInt8(NGHTTP2_FLAG_END_STREAM.rawValue) == 0 { charge() }
+    case NGHTTP2_HEADERS.rawValue, NGHTTP2_PUSH_PROMISE.rawValue, NGHTTP2_GOAWAY.rawValue: break
     case NGHTTP2_SETTINGS.rawValue where !isAcknowledgement:
       // The first one is part of the preface.
       if hasSettings { charge() }
       hasSettings = true
-    case NGHTTP2_PING.rawValue where !isAcknowledgement: charge()
-    case NGHTTP2_PRIORITY.rawValue, NGHTTP2_RST_STREAM.rawValue: charge()
-    case NGHTTP2_CONTINUATION.rawValue where header.length == 0: charge()
-    default: if !Session.knownTypes.contains(type) { charge() }
+    case NGHTTP2_WINDOW_UPDATE.rawValue: _ = abuse.windowUpdate(now: now)
+    case NGHTTP2_CONTINUATION.rawValue where header.length > 0: break
+    default: charge()
     }
-    return Session.continueOn
-  }
-
-  /// DATA or HEADERS on a stream that has ended is an error of the connection (RFC 9113 §5.1),
-  /// unless weir reset it and the client could not know yet. nghttp2 forgets closed streams.
-  private func noteStream(_ stream: Int32) {
-    if stream > highestStream {
-      highestStream = stream
-      return
-    }
-    guard stream & 1 == 1, nghttp2_session_find_stream(raw, stream) == nil,
-      !resetByUs.contains(stream), cut == nil
-    else { return }
-    cut = .streamClosed
   }
 
   private func charge() { _ = abuse.charge(now: now) }
@@ -168,7 +145,6 @@ extension Session {
       }
     case NGHTTP2_DATA.rawValue:
       if ends { intake.events.append(SessionEvent(kind: .ended, stream: stream)) }
-    case NGHTTP2_WINDOW_UPDATE.rawValue: _ = abuse.windowUpdate(now: now)
     default: break
     }
     return Session.continueOn
@@ -205,9 +181,12 @@ extension Session {
   func closed(_ stream: Int32, _ code: UInt32) -> Int32 {
     streamClosed(window: nghttp2_session_get_stream_effective_local_window_size(raw, stream))
     if assembling == stream { assembling = 0 }
+    ended.insert(stream)
     // While sending, streams close because weir is done with them.
-    if !received.isEmpty, code != 0 || owner(of: stream) != 0 {
-      intake.events.append(SessionEvent(kind: .reset, stream: stream))
+    if !received.isEmpty {
+      var event = SessionEvent(kind: .reset, stream: stream)
+      event.owner = owner(of: stream)
+      intake.events.append(event)
     }
     return Session.continueOn
   }

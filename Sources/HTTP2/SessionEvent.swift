@@ -23,6 +23,8 @@ public struct SessionEvent: BitwiseCopyable, Sendable {
   public var range = ByteRange.empty
   /// Of `.opened`: the head is all there is.
   public var endsStream = false
+  /// Of `.reset`: who served the stream, which itself is forgotten by now; 0 for nobody.
+  public var owner: UInt64 = 0
 }
 
 /// What a worker's sessions write their events and heads into: one for all of them, because each

@@ -13,6 +13,8 @@ import Transport
 extension Worker {
   /// Receptions from one connection before others get their turn.
   private static let receptionsPerTurn = 8
+  /// Between the two steps of a graceful end: longer than most round trips.
+  private static let shutdownNotice = TimeAmount.milliseconds(500)
 
   // MARK: Beginning
 
@@ -102,7 +104,8 @@ extension Worker {
         record.pointee.wire.deliverEnd()
         queue(stream, record)
       case .reset:
-        guard let (stream, record) = stream(event, connection) else { continue }
+        let stream = Handle(raw: event.owner)
+        guard let record = downstreams.resolve(stream) else { continue }
         record.pointee.wire.deliverReset()
         abandonStream(stream, record, .clientLeft)
       }
@@ -286,9 +289,27 @@ extension Worker {
       let wait = isDraining ? TimeAmount.seconds(1) : options.pointee.keepAliveTimeout
       setDeadline(handle, connection, now + wait)
     }
-    if connection.pointee.requests >= options.pointee.keepAliveRequests || isDraining {
-      // Rule 23, and the first of two steps: the client learns, then streams are refused.
-      session(connection).announceShutdown()
+    let age = now - connection.pointee.acceptedAt
+    if isDraining || age >= options.pointee.keepAliveTime { retire(handle, connection) }
+  }
+
+  /// The connection has to end (rule 23, drain), in two steps: the client learns, and when what
+  /// crossed the notice has come, or nothing is under way, streams are refused.
+  private func retire(
+    _ handle: Handle, _ connection: UnsafeMutablePointer<DownstreamConnection>
+  ) {
+    let session = session(connection)
+    guard !session.isShuttingDown else { return }
+    if session.announcedAt == nil {
+      session.announceShutdown(now: now)
+      queue(handle, connection)
+    }
+    let due = (session.announcedAt ?? now) + Worker.shutdownNotice
+    if now >= due {
+      session.shutDown()
+      queue(handle, connection)
+    } else {
+      setDeadline(handle, connection, due)
     }
   }
 
@@ -373,7 +394,7 @@ extension Worker {
   func sessionTimedOut(
     _ handle: Handle, _ connection: UnsafeMutablePointer<DownstreamConnection>
   ) {
-    guard connection.pointee.wire.output.isEmpty, connection.pointee.firstStream == .none else {
+    guard connection.pointee.wire.output.isEmpty else {
       metrics.add(.sendTimeouts)
       return closeDownstream(handle)
     }

@@ -58,6 +58,8 @@ struct Relay: ~Copyable {
     content: inout Content, head: inout ByteSink, limits: HeadLimits, pool: inout BufferPool
   ) -> RelayOutcome {
     for _ in 0..<Relay.roundsPerTurn {
+      // A stream's last frame says that it is the last: it must not leave before that is known.
+      if sink.pointee.isStream, content.isComplete, head.count == 0 { return .complete }
       if !sink.pointee.output.isEmpty, !sink.pointee.flush(&pool) {
         return sink.pointee.hasFailed ? .sinkFailed : .needsSink
       }
