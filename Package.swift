@@ -34,6 +34,8 @@ let package = Package(
     .systemLibrary(name: "CPCRE2", pkgConfig: "libpcre2-8", providers: [.apt(["libpcre2-dev"])]),
     .systemLibrary(
       name: "CNghttp2", pkgConfig: "libnghttp2", providers: [.apt(["libnghttp2-dev"])]),
+    .systemLibrary(
+      name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
     .systemLibrary(name: "CXXHash", providers: [.apt(["libxxhash-dev"])]),
     // Layer 1
     .target(name: "Primitives", dependencies: ["CLinux", "CXXHash"], swiftSettings: pure),
@@ -48,7 +50,8 @@ let package = Package(
       name: "HTTP2", dependencies: ["CNghttp2", "HTTP", "Primitives"], swiftSettings: edge),
     .target(name: "Routing", dependencies: ["HTTP", "Primitives", "CPCRE2"], swiftSettings: edge),
     // Layer 4
-    .target(name: "Transport", dependencies: ["CLinux", "Primitives"], swiftSettings: edge),
+    .target(
+      name: "Transport", dependencies: ["CLinux", "COpenSSL", "Primitives"], swiftSettings: edge),
     // Layer 5
     .target(
       name: "Proxy",
@@ -60,13 +63,16 @@ let package = Package(
     // Layer 6
     .target(
       name: "Admin",
-      dependencies: ["Primitives", "HTTP", "Balancing", "Resilience", "Telemetry", "Proxy"],
+      dependencies: [
+        "Primitives", "HTTP", "Balancing", "Resilience", "Telemetry", "Transport", "Proxy",
+      ],
       swiftSettings: pure),
     // Layer 7
     .target(
       name: "Config",
       dependencies: [
-        "Primitives", "HTTP", "Balancing", "Resilience", "Telemetry", "Routing", "Proxy",
+        "Primitives", "HTTP", "Balancing", "Resilience", "Telemetry", "Routing", "Transport",
+        "Proxy",
       ],
       swiftSettings: pure),
     // Layer 8
@@ -106,12 +112,14 @@ let package = Package(
     .testTarget(
       name: "ConfigTests",
       dependencies: [
-        "Config", "Primitives", "HTTP", "Balancing", "Resilience", "Telemetry", "Routing", "Proxy",
+        "Config", "Primitives", "HTTP", "Balancing", "Resilience", "Telemetry", "Routing",
+        "Transport", "Proxy", "TestSupport",
       ],
       swiftSettings: [.treatAllWarnings(as: .error)]),
     // The real daemon on real sockets (docs/TESTING.md).
     .target(
-      name: "TestSupport", dependencies: ["CLinux", "CNghttp2"], path: "Tests/Support",
+      name: "TestSupport", dependencies: ["CLinux", "CNghttp2", "COpenSSL"],
+      path: "Tests/Support",
       swiftSettings: testing),
     .executableTarget(
       name: "test-origin", dependencies: ["TestSupport"], path: "Tests/Origin",
@@ -123,7 +131,10 @@ let package = Package(
     // Tests of the admin endpoint
     .testTarget(
       name: "AdminTests",
-      dependencies: ["Admin", "Primitives", "HTTP", "Balancing", "Telemetry", "Routing", "Proxy"],
+      dependencies: [
+        "Admin", "Primitives", "HTTP", "Balancing", "Telemetry", "Routing", "Transport", "Proxy",
+        "TestSupport",
+      ],
       swiftSettings: [.treatAllWarnings(as: .error)]),
     // Tests of the data plane's modules
     .testTarget(
@@ -138,7 +149,8 @@ let package = Package(
       name: "HTTP2Tests", dependencies: ["HTTP2", "CNghttp2", "HTTP", "Primitives"],
       swiftSettings: testing),
     .testTarget(
-      name: "TransportTests", dependencies: ["CLinux", "Transport", "Primitives"],
+      name: "TransportTests",
+      dependencies: ["CLinux", "COpenSSL", "Transport", "Primitives", "TestSupport"],
       swiftSettings: testing),
     .testTarget(
       name: "ProxyTests",

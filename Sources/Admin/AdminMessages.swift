@@ -1,4 +1,5 @@
 import HTTP
+import Proxy
 
 /// A request on the admin endpoint, content included: small, read whole, and off the data path.
 public struct AdminRequest: Sendable {
@@ -7,6 +8,8 @@ public struct AdminRequest: Sendable {
   public var path: String
   /// Values of all `Authorization` fields.
   public var authorization: [String]
+  /// Of methods that say something in their content (`AdminRoutes.wantsContent`).
+  public var content: [UInt8] = []
   /// The bearer token that this listener wants; `nil`: being able to connect is enough.
   public var requiredToken: String?
 
@@ -26,6 +29,17 @@ public enum AdminAnswer: Sendable {
   case response(AdminResponse)
   /// Reload, then answer with `AdminRoutes.reloaded(_:)`.
   case reload
+  /// Read the certificates again, then the same.
+  case reloadCertificates
+  /// Set what people want of a backend, then answer with `AdminRoutes.modeSet(_:)`.
+  case setMode(BackendModeChange)
+}
+
+/// `PATCH /v1/upstreams/U/backends/B`
+public struct BackendModeChange: Sendable, Equatable {
+  public var upstream: String
+  public var backend: String
+  public var mode: BackendMode
 }
 
 /// A whole response; the server adds what belongs to the connection.

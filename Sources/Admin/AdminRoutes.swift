@@ -4,7 +4,7 @@ import Telemetry
 /// What the admin endpoint answers: one table of paths, pure functions of the state.
 public enum AdminRoutes {
   private enum Resource: CaseIterable {
-    case metrics, status, upstreams, reload, live, ready
+    case metrics, status, upstreams, reload, reloadCertificates, live, ready
 
     var path: String {
       switch self {
@@ -12,17 +12,20 @@ public enum AdminRoutes {
       case .status: "/v1/status"
       case .upstreams: "/v1/upstreams"
       case .reload: "/v1/reload"
+      case .reloadCertificates: "/v1/reload/certificates"
       case .live: "/live"
       case .ready: "/ready"
       }
     }
 
     /// For `Allow`; `isAllowed` is the same list as a question.
-    var allowedMethods: String { self == .reload ? "POST" : "GET, HEAD" }
+    var allowedMethods: String { changes ? "POST" : "GET, HEAD" }
 
     func isAllowed(_ method: Method) -> Bool {
-      self == .reload ? method == .post : method == .get || method == .head
+      changes ? method == .post : method == .get || method == .head
     }
+
+    private var changes: Bool { self == .reload || self == .reloadCertificates }
   }
 
   /// Answers a request, or says what the daemon has to do first. The state is made only where the
@@ -31,6 +34,7 @@ public enum AdminRoutes {
     _ request: AdminRequest, _ state: @autoclosure () -> AdminState
   ) -> AdminAnswer {
     if let refusal = refusal(request) { return .response(refusal) }
+    if let target = BackendTarget(path: request.path) { return target.answer(request) }
     guard let resource = Resource.allCases.first(where: { $0.path == request.path }) else {
       return .response(.problem(404, "there is nothing at \(request.path)"))
     }
@@ -45,6 +49,7 @@ public enum AdminRoutes {
     case .status: return .response(.json(200, StatusDocument(state())))
     case .upstreams: return .response(.json(200, UpstreamsDocument(state())))
     case .reload: return .reload
+    case .reloadCertificates: return .reloadCertificates
     case .live: return .response(.text(200, "live"))
     case .ready:
       // Fails first when draining, so that a balancer in front looks elsewhere in time.
@@ -62,6 +67,18 @@ public enum AdminRoutes {
     var response = AdminResponse.problem(401, "this endpoint wants its bearer token")
     response.fields.append(.init(name: "WWW-Authenticate", value: "Bearer realm=\"weir\""))
     return response
+  }
+
+  /// Whether the request's content matters; that of others is read and dropped.
+  public static func wantsContent(_ request: AdminRequest) -> Bool { request.method == .patch }
+
+  /// The answer to `PATCH /v1/upstreams/U/backends/B`, after it was done; `isKnown` false: there
+  /// is no such backend.
+  public static func modeSet(_ change: BackendModeChange, isKnown: Bool) -> AdminResponse {
+    guard isKnown else {
+      return .problem(404, "there is no backend '\(change.backend)' in '\(change.upstream)'")
+    }
+    return .json(200, BackendModeDocument(change))
   }
 
   /// The answer to `POST /v1/reload`, after it was done or refused.

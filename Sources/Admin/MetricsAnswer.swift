@@ -15,6 +15,17 @@ enum MetricsAnswer {
         BackendLabel(id: $0.backend.id, upstream: $0.label[0], name: $0.label[1])
       }, droppedLogLines: state.droppedLogLines)
     appendProcess(state, to: &page)
+    // One file at one listener is one series, however often it is written.
+    var seen: Set<[String]> = []
+    for listener in state.snapshot.options.listeners {
+      for credential in listener.tls?.credentials ?? [] {
+        let labels = [listener.name, credential.files.certificate]
+        guard seen.insert(labels).inserted else { continue }
+        page.sample(
+          GaugeMetric.certificateExpiry.metric, values: labels,
+          UInt64(max(0, credential.notAfter)))
+      }
+    }
     for (labels, backend) in backends {
       page.sample(
         GaugeMetric.backendInFlight.metric, values: labels, UInt64(backend.inFlight))

@@ -1,6 +1,7 @@
 import Primitives
 import Proxy
 import Telemetry
+import Transport
 
 /// `GET /v1/status`: the daemon as a whole, and its routes.
 public struct StatusDocument: Codable, Sendable {
@@ -14,6 +15,18 @@ public struct StatusDocument: Codable, Sendable {
   public struct Listener: Codable, Sendable {
     public var name: String
     public var addresses: [String]
+  }
+
+  /// A certificate that clients can get.
+  public struct Certificate: Codable, Sendable {
+    public var listener: String
+    public var file: String
+    public var names: [String]
+    public var key: String
+    public var fingerprint: String
+    public var expires: String
+    /// Negative once it has expired.
+    public var daysLeft: Int64
   }
 
   /// Since the start.
@@ -52,6 +65,7 @@ public struct StatusDocument: Codable, Sendable {
   public var lastReload: ReloadDocument?
   public var connections: Connections
   public var listeners: [Listener]
+  public var certificates: [Certificate]
   public var totals: Totals
   public var process: ProcessUsage
   public var routes: [Route]
@@ -76,6 +90,9 @@ public struct StatusDocument: Codable, Sendable {
     listeners = state.snapshot.options.listeners.map {
       Listener(name: $0.name, addresses: $0.bind.map(\.description))
     }
+    certificates = state.snapshot.options.listeners.flatMap { listener in
+      (listener.tls?.credentials ?? []).map { Certificate(listener.name, $0) }
+    }
     totals = Totals(sums, droppedLogLines: state.droppedLogLines)
     process = state.usage()
     routes = state.routeLabels().map { route in
@@ -88,6 +105,18 @@ public struct StatusDocument: Codable, Sendable {
   }
 }
 
+extension StatusDocument.Certificate {
+  init(_ listener: String, _ credential: Credential) {
+    self.listener = listener
+    file = credential.files.certificate
+    names = credential.names
+    key = credential.keyKind.rawValue
+    fingerprint = credential.fingerprint
+    expires = Timestamp.text(credential.notAfter)
+    daysLeft = credential.daysLeft(now: WallClock.now().seconds)
+  }
+}
+
 extension StatusDocument.Totals {
   fileprivate init(_ sums: MetricsSums, droppedLogLines: UInt64) {
     requests = sums.count(.requests)
@@ -96,7 +125,8 @@ extension StatusDocument.Totals {
     badRequests = sums.count(.badRequests)
     unroutedRequests = sums.count(.unroutedRequests)
     clientTimeouts =
-      sums.count(.headerTimeouts) + sums.count(.bodyTimeouts) + sums.count(.sendTimeouts)
+      sums.count(.handshakeTimeouts) + sums.count(.headerTimeouts) + sums.count(.bodyTimeouts)
+      + sums.count(.sendTimeouts)
       + sums.count(.idleTimeouts)
     clientAborts = sums.count(.clientAborts)
     unsentRetries = sums.count(.unsentRetries)

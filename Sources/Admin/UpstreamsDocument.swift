@@ -19,6 +19,8 @@ public struct UpstreamsDocument: Codable, Sendable {
     public var weight: Int
     public var backup: Bool
     public var inFlight: Int
+    /// What people said: `ready`, `drain` or `maint`.
+    public var state: String
     /// May get new requests.
     public var available: Bool
     /// Steered around for a moment after a failed connect.
@@ -68,6 +70,7 @@ extension UpstreamsDocument.Backend {
     weight = backend.options.weight
     backup = backend.options.isBackup
     inFlight = backend.inFlight
+    state = (backend.view?.mode ?? .ready).rawValue
     available = backend.isAvailable
     held = backend.isHeld
     health = backend.view?.isUp.map { $0 ? "up" : "down" } ?? "unchecked"

@@ -2,7 +2,8 @@
 
 #include "byte_scan.h"
 
-#define LONGEST_NAME 19
+/* Up to 24 all of a name is compared: its first sixteen bytes and its last eight. */
+#define LONGEST_NAME 21
 
 /* In the order of `FieldName`. */
 static const char *const names[] = {
@@ -53,6 +54,8 @@ static const char *const names[] = {
     "user-agent",
     "vary",
     "via",
+    "x-client-cert-sha256",
+    "x-client-cert-subject",
     "x-forwarded-for",
     "x-forwarded-host",
     "x-forwarded-port",

@@ -8,7 +8,9 @@ enum DirectiveTable {
     switch context {
     case .top: Directive.top
     case .listener: Directive.listener
+    case .listenerTLS: Directive.listenerTLS
     case .upstream: Directive.upstream
+    case .upstreamTLS: Directive.upstreamTLS
     case .route: Directive.route
     }
   }
@@ -17,7 +19,7 @@ enum DirectiveTable {
 
   /// Directives that later versions may have: worth a better answer than "unknown".
   static let planned: Set<String> = [
-    "tls", "certificate", "http2", "cache", "retry",
+    "http2", "cache", "retry",
     "rate-limit", "queue", "sticky", "mirror", "compress", "slow-start", "proxy-protocol",
     "resolver", "panic",
   ]
@@ -29,7 +31,9 @@ struct Checker {
 
   /// Directives of which a block needs one: where one of these is faulty, its absence is not
   /// reported as a second fault.
-  private static let members: Set<String> = ["bind", "backend", "upstream", "redirect", "respond"]
+  private static let members: Set<String> = [
+    "bind", "backend", "upstream", "redirect", "respond", "certificate",
+  ]
 
   mutating func check(_ statements: [Statement], in context: Context) {
     var first: [String: Location] = [:]
@@ -120,7 +124,7 @@ struct Checker {
       draft.markFaulty(context)
       return
     }
-    draft.beginBlock(statement)
+    draft.beginBlock(statement, context)
     if let reading { row.apply(&draft, reading) } else { draft.resetBlock(context) }
     check(block, in: context)
     draft.endBlock(context, statement, isSound: reading != nil)
@@ -213,7 +217,9 @@ struct Checker {
 }
 
 extension Draft {
-  mutating func beginBlock(_ statement: Statement) {
+  mutating func beginBlock(_ statement: Statement, _ context: Context) {
+    // The block around it is still open.
+    if context == .listenerTLS || context == .upstreamTLS { return beginTLS(context, statement) }
     blockLocation = statement.name.location
     hasFaultyMember = false
     backends = []
@@ -226,7 +232,7 @@ extension Draft {
   /// An empty block to check directives against whose own head was faulty.
   mutating func resetBlock(_ context: Context) {
     switch context {
-    case .top: break
+    case .top, .listenerTLS, .upstreamTLS: break
     case .listener: listener = ListenerOptions(name: "")
     case .upstream: upstream = UpstreamOptions(name: "")
     case .route:
@@ -238,6 +244,7 @@ extension Draft {
     switch context {
     case .top: break
     case .listener: endListener(isSound)
+    case .listenerTLS, .upstreamTLS: endTLS(context)
     case .upstream: endUpstream(isSound)
     case .route: endRoute(isSound, at: statement.words.first?.location)
     }
@@ -246,8 +253,8 @@ extension Draft {
   mutating func markFaulty(_ context: Context) {
     switch context {
     case .top: break
-    case .listener: hasFaultyListener = true
-    case .upstream: hasFaultyUpstream = true
+    case .listener, .listenerTLS: hasFaultyListener = true
+    case .upstream, .upstreamTLS: hasFaultyUpstream = true
     case .route: hasFaultyRoute = true
     }
   }

@@ -36,6 +36,9 @@ public enum ConfigurationLoader {
     draft.readSecret = { token in
       readSecret(token.value, from: sources[token.location.file], files)
     }
+    draft.readFile = { text, location in
+      readFile(text, from: sources[location.file], files)
+    }
     if let statements {
       var checker = Checker(draft: draft)
       checker.check(statements, in: .top)
@@ -47,6 +50,21 @@ public enum ConfigurationLoader {
       options: draft.report.hasErrors ? nil : draft.proxy, admin: draft.proxy.admin,
       diagnostics: draft.report.diagnostics(mainPath: path),
       files: sources.filter { seen.insert($0).inserted })
+  }
+
+  /// Certificates and keys; far larger than any.
+  static let certificateLimitBytes = 4 << 20
+
+  private static func readFile(
+    _ written: String, from source: String, _ files: some ConfigurationFiles
+  ) -> Result<ReadFile, ValueFault> {
+    let path = FilePath.resolve(written, against: source)
+    do {
+      return .success(
+        ReadFile(path: path, bytes: try files.read(path, limitBytes: certificateLimitBytes)))
+    } catch {
+      return .failure(ValueFault(message: "'\(path)' cannot be read: \(error.reason)"))
+    }
   }
 
   /// A bearer token (RFC 6750 §2.1): visible ASCII, long enough that nobody guesses it.

@@ -3,11 +3,17 @@ import Proxy
 
 /// Where a directive may stand.
 enum Context: String, Sendable, CaseIterable {
-  case top, listener, upstream, route
+  case top, listener, listenerTLS, upstream, upstreamTLS, route
 
   /// "at the top level", "in a 'route' block".
   var place: String {
-    self == .top ? "at the top level" : "in \(self == .upstream ? "an" : "a") '\(rawValue)' block"
+    switch self {
+    case .top: "at the top level"
+    case .listener, .route: "in a '\(rawValue)' block"
+    case .upstream: "in an 'upstream' block"
+    case .listenerTLS: "in the 'tls' block of a listener"
+    case .upstreamTLS: "in the 'tls' block of an upstream"
+    }
   }
 }
 

@@ -2,6 +2,7 @@ import Primitives
 import Proxy
 import Resilience
 import Routing
+import Transport
 
 /// The options being filled, and where in the file each thing stands that has to be checked once
 /// all of it is known.
@@ -11,6 +12,9 @@ struct Draft: Sendable {
   var listener = ListenerOptions(name: "")
   var upstream = UpstreamOptions(name: "")
   var route = RouteOptions(pattern: RoutePattern(), name: "", action: Draft.noAction)
+  /// The `tls` block that is open; taken into `listener` or `upstream` when it ends.
+  var tlsServer = TLSServerOptions()
+  var tlsClient = TLSClientOptions()
   var report = Report()
 
   /// Never reaches a checked configuration: a route without action is an error.
@@ -38,6 +42,11 @@ struct Draft: Sendable {
     .failure(ValueFault(message: "no files can be read here"))
   }
 
+  /// Reads a file that a directive names, relative to the file at the location; set by the loader.
+  var readFile: @Sendable (String, Location) -> Result<ReadFile, ValueFault> = { _, _ in
+    .failure(ValueFault(message: "no files can be read here"))
+  }
+
   // Of the whole file.
   var listenerNames: [Named<String>] = []
   var upstreamNames: [Named<String>] = []
@@ -56,6 +65,12 @@ struct Draft: Sendable {
   var action: (draft: ActionDraft, location: Location)?
   var pathCondition: Location?
   var methodCondition: Location?
+  var redirectLocation: Location?
+  var tlsLocation: Location?
+  /// Of `tlsServer.credentials`.
+  var credentialLocations: [Location] = []
+  /// `hasFaultyMember` of the block around an open `tls` block.
+  var outerHasFaultyMember = false
   /// A directive that would have been the block's action, backend or address was faulty.
   var hasFaultyMember = false
 

@@ -54,12 +54,38 @@ extension Directive {
         summary: "Host of HTTP/1.0 requests that name none; without it such a request fits only "
           + "routes for any host."
       ) { draft, reading in draft.listener.defaultHost = reading.text(0) },
+      Directive(
+        name: "tls", context: .listener, arguments: [], opens: .listenerTLS,
+        fallback: "plain HTTP", summary: "Clients speak TLS to this listener."
+      ) { _, _ in },
+      Directive(
+        name: "redirect-to-https", context: .listener,
+        arguments: [
+          Argument(
+            label: "STATUS",
+            kind: .word(["301", "302", "307", "308"], noun: "redirection status"),
+            presence: .optional)
+        ],
+        options: [
+          OptionRow(
+            key: "port", kind: .integer(1...65_535), fallback: "443",
+            summary: "Where HTTPS is served.")
+        ],
+        fallback: "off; with the directive, status 308",
+        summary: "Sends every request to the same URL with `https`, but for those below "
+          + "`/.well-known/acme-challenge/`, by which certificates are renewed, and those that a "
+          + "trusted proxy got over TLS."
+      ) { draft, reading in draft.setRedirectToHTTPS(reading) },
       .toggle(
         "strict-path", .listener, \.listener.strictPath,
         "Refuse paths with `%2F`, `%5C` or `//`: 400."),
       .toggle(
         "http2", .listener, \.listener.http2,
-        "Serve HTTP/2 to clients that begin with its preface."),
+        "Serve HTTP/2 to clients that ask for it, in TLS or by its preface."),
+      .toggle(
+        "name-backends", .listener, \.listener.namesBackends,
+        "Say in `Proxy-Status`, as `next-hop`, which backend failed. `off` where clients should "
+          + "not learn the backends' names, which are addresses unless given by `name=`."),
     ]
 
   /// The limits of a message head, the same for requests and responses. A connection's buffer
@@ -112,9 +138,22 @@ extension Draft {
     listener.backlog = value
   }
 
+  fileprivate mutating func setRedirectToHTTPS(_ reading: Reading) {
+    var redirect = RedirectToHTTPS()
+    if !reading.values.isEmpty { redirect.status = Int(reading.text(0)) ?? redirect.status }
+    if let port = reading.optionInteger("port") { redirect.port = UInt16(port) }
+    listener.redirectToHTTPS = redirect
+    redirectLocation = reading.name.location
+  }
+
   mutating func endListener(_ isSound: Bool) {
     if listener.bind.isEmpty, !hasFaultyMember {
       report.error("the listener has no address", at: blockLocation, notes: ["expected 'bind'"])
+    }
+    if listener.tls != nil, listener.redirectToHTTPS != nil {
+      report.error(
+        "this listener speaks TLS: there is nothing to redirect", at: redirectLocation,
+        notes: ["'redirect-to-https' belongs to the listener that speaks plain HTTP"])
     }
     if isSound { proxy.listeners.append(listener) } else { hasFaultyListener = true }
   }

@@ -16,7 +16,9 @@ private enum Reference {
     switch context {
     case .top: "Top level"
     case .listener: "In `listener`"
+    case .listenerTLS: "In `tls` of a `listener`"
     case .upstream: "In `upstream`"
+    case .upstreamTLS: "In `tls` of an `upstream`"
     case .route: "In `route`"
     }
   }

@@ -63,6 +63,12 @@ extension Directive {
         default: draft.upstream.host = .literal(reading.text(0))
         }
       },
+      Directive(
+        name: "tls", context: .upstream, arguments: [], opens: .upstreamTLS,
+        fallback: "plain HTTP",
+        summary: "Backends speak TLS; their certificates are verified. Where that fails no octet "
+          + "of a request is sent, and the answer is 502."
+      ) { _, _ in },
     ] + health + resilience + headLimits(.upstream)
 
   static let hashKeys = ["path", "url", "client-address", "header", "cookie", "query"]
@@ -200,6 +206,7 @@ extension Draft {
           ])
       }
     }
+    completeUpstreamTLS()
     if isSound { proxy.upstreams.append(upstream) } else { hasFaultyUpstream = true }
   }
 }

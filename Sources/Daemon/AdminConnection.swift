@@ -127,9 +127,14 @@ final class AdminConnection {
     do throws(HeadFault) {
       if case .head = phase, !input.isEmpty { try parseHead(&head, now) }
       guard case .content(let request, var reader) = phase else { return nil }
-      let isComplete = try reader.consume(&input)
-      phase = isComplete ? .answering : .content(request, reader)
-      return isComplete ? request : nil
+      guard try reader.consume(&input) else {
+        phase = .content(request, reader)
+        return nil
+      }
+      phase = .answering
+      var complete = request
+      complete.content = reader.kept
+      return complete
     } catch {
       refuse(error.status, "\(error.reason)", now)
       return nil
@@ -171,7 +176,8 @@ final class AdminConnection {
     phase = .content(
       request,
       ContentReader(
-        head.framing, limits: limits, maxBytes: AdminConnection.maxContentBytes))
+        head.framing, limits: limits, maxBytes: AdminConnection.maxContentBytes,
+        keeps: AdminRoutes.wantsContent(request)))
     deadline = now + AdminConnection.contentTimeout
     if head.expectsContinue { _ = send(now) }
   }
@@ -196,7 +202,9 @@ final class AdminConnection {
   private func refuse(_ status: Int, _ detail: String, _ now: MonotonicTime) {
     closesAfterAnswer = true
     var response = AdminResponse.problem(status, detail)
-    if status == 405 { response.fields.append(.init(name: "Allow", value: "GET, HEAD, POST")) }
+    if status == 405 {
+      response.fields.append(.init(name: "Allow", value: "GET, HEAD, POST, PATCH"))
+    }
     answer(response, now)
   }
 

@@ -207,6 +207,11 @@ final class AdminServer {
     case .reload:
       log.info("reload asked for on the admin endpoint")
       return AdminRoutes.reloaded(daemon.reload())
+    case .reloadCertificates:
+      log.info("certificates asked for on the admin endpoint")
+      return AdminRoutes.reloaded(daemon.reloadCertificates())
+    case .setMode(let change):
+      return AdminRoutes.modeSet(change, isKnown: daemon.setMode(change))
     }
   }
 }

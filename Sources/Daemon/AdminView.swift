@@ -1,9 +1,19 @@
 import Admin
 import Glibc
 import Primitives
+import Proxy
 import Telemetry
 
 extension Daemon {
+  /// False where there is no such backend.
+  func setMode(_ change: BackendModeChange) -> Bool {
+    for (upstream, state) in zip(snapshot.options.upstreams, snapshot.upstreamStates)
+    where upstream.name == change.upstream {
+      return state.setMode(change.backend, change.mode, now: MonotonicTime.now())
+    }
+    return false
+  }
+
   /// What the admin endpoint may know, as of now.
   func adminState() -> AdminState {
     let now = MonotonicTime.now()

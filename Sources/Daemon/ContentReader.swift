@@ -2,9 +2,9 @@ import HTTP
 import HTTP1
 import Primitives
 
-/// Reads a request's content to its end and drops it, for servers that only need to know where the
-/// next request begins: the admin endpoint, whose requests say all in their heads, and the sample
-/// backends of the demo.
+/// Reads a request's content to its end and drops it, unless told to keep it: for servers that
+/// mostly need to know where the next request begins, the admin endpoint and the sample backends of
+/// the demo.
 public struct ContentReader {
   private enum State {
     case length(Int)
@@ -15,11 +15,17 @@ public struct ContentReader {
   private var state: State
   private let limits: HeadLimits
   private let maxBytes: Int
+  private let keeps: Bool
+  /// The content so far, where it is kept.
+  public private(set) var kept: [UInt8] = []
   /// Octets of content so far.
   public private(set) var total = 0
 
   /// `limits` are for trailers, `maxBytes` for the content: 413.
-  public init(_ framing: BodyFraming, limits: HeadLimits, maxBytes: Int) {
+  public init(
+    _ framing: BodyFraming, limits: HeadLimits, maxBytes: Int, keeps: Bool = false
+  ) {
+    self.keeps = keeps
     self.limits = limits
     self.maxBytes = maxBytes
     state =
@@ -39,6 +45,7 @@ public struct ContentReader {
       case .length(let remaining):
         guard remaining <= maxBytes - total else { throw ContentReader.overLimit }
         let count = min(remaining, input.count)
+        if keeps { kept += input.prefix(count) }
         input.removeFirst(count)
         total += count
         state = .length(remaining - count)
@@ -48,6 +55,7 @@ public struct ContentReader {
         state = .chunks(decoder)
         switch step {
         case .data(let skip, let count):
+          if keeps { kept += input[skip..<skip + count] }
           input.removeFirst(skip + count)
           total += count
           guard total <= maxBytes else { throw ContentReader.overLimit }

@@ -59,13 +59,13 @@ public final class Daemon {
     self.options = options
     var random = SystemRandomNumberGenerator()
     let seed = random.next()
-    shared = SharedState(seed: seed)
+    shared = SharedState(seed: seed, events: log)
     // Not from the seed: the name is sent to everybody.
     instance = options.name ?? Daemon.randomName(random.next())
     do {
       snapshot = try Snapshot(options, generation: 1, name: instance, shared: shared)
     } catch {
-      log.error("configuration: \(error)")
+      log.error("configuration: \(error.text)")
       return nil
     }
     let sockets: [[WorkerListener]]
@@ -84,6 +84,7 @@ public final class Daemon {
     log.info(
       "weir \(Version.text) ready: \(sockets.count) workers on "
         + addresses.joined(separator: ", "))
+    warnOfUnverified(options)
   }
 
   private static func load(
@@ -194,10 +195,28 @@ public final class Daemon {
         adopt(&loaded, &record)
       }
     }
+    finish(&record, what: "configuration")
+    if record.succeeded { warnOfUnverified(options) }
+    return record
+  }
+
+  /// Reads certificates, keys and authorities again, and nothing else: connections stay, and new
+  /// handshakes get what is new. On any fault nothing changes.
+  func reloadCertificates() -> ReloadRecord {
+    var record = ReloadRecord()
+    record.at = WallClock.now().seconds
+    var loaded = options
+    record.diagnostics = CertificateReading.reread(&loaded, files: DiskFiles())
+    if record.diagnostics.isEmpty { adopt(&loaded, &record) }
+    finish(&record, what: "certificates")
+    return record
+  }
+
+  private func finish(_ record: inout ReloadRecord, what: String) {
     record.generation = snapshot.generation
     lastReload = record
     if record.succeeded {
-      log.info("configuration reloaded: generation \(snapshot.generation)")
+      log.info("\(what) reloaded: generation \(snapshot.generation)")
     } else {
       // A line each: the event log lets no message make lines of its own.
       for diagnostic in record.diagnostics {
@@ -205,7 +224,15 @@ public final class Daemon {
       }
       log.error("reload refused, generation \(snapshot.generation) keeps running")
     }
-    return record
+  }
+
+  /// Loud on purpose: it is meant to be a passing state.
+  private func warnOfUnverified(_ options: ProxyOptions) {
+    for upstream in options.upstreams where upstream.tls?.verifies == false {
+      log.warning(
+        "upstream \(upstream.name): backends are NOT verified ('verify off'): whoever answers at "
+          + "their address gets the requests")
+    }
   }
 
   private func adopt(_ loaded: inout ProxyOptions, _ record: inout ReloadRecord) {
@@ -217,7 +244,7 @@ public final class Daemon {
       snapshot = try Snapshot(
         loaded, generation: snapshot.generation + 1, name: instance, shared: shared)
     } catch {
-      record.diagnostics.append("configuration: \(error)")
+      record.diagnostics.append("configuration: \(error.text)")
       return
     }
     options = loaded

@@ -53,6 +53,8 @@ public enum FieldName: UInt8, Sendable, BitwiseCopyable, CaseIterable {
   case userAgent
   case vary
   case via
+  case xClientCertSha256
+  case xClientCertSubject
   case xForwardedFor
   case xForwardedHost
   case xForwardedPort
@@ -124,6 +126,8 @@ public enum FieldName: UInt8, Sendable, BitwiseCopyable, CaseIterable {
     case .userAgent: "User-Agent"
     case .vary: "Vary"
     case .via: "Via"
+    case .xClientCertSha256: "X-Client-Cert-SHA256"
+    case .xClientCertSubject: "X-Client-Cert-Subject"
     case .xForwardedFor: "X-Forwarded-For"
     case .xForwardedHost: "X-Forwarded-Host"
     case .xForwardedPort: "X-Forwarded-Port"

@@ -4,6 +4,7 @@ import Primitives
 import Resilience
 import Routing
 import Telemetry
+import Transport
 
 /// A checked configuration: what `Config` fills in, `Daemon` compiles into a `Snapshot`, and the
 /// data plane obeys. Every default here is the documented default of its directive.
@@ -65,8 +66,23 @@ public struct ListenerOptions: Sendable, Equatable {
   public var strictPath = false
   /// HTTP/2 where a client asks for it.
   public var http2 = true
+  /// `nil`: plain HTTP.
+  public var tls: TLSServerOptions?
+  /// Value of `Strict-Transport-Security`; `nil`: none is sent.
+  public var transportSecurity: String?
+  public var redirectToHTTPS: RedirectToHTTPS?
+  /// Say in `Proxy-Status` which backend failed.
+  public var namesBackends = true
 
   public init(name: String) { self.name = name }
+}
+
+/// `redirect-to-https [STATUS] [port=N]`
+public struct RedirectToHTTPS: Sendable, Equatable {
+  public var status = 308
+  public var port: UInt16 = 443
+
+  public init() {}
 }
 
 /// `upstream NAME { … }`
@@ -89,6 +105,8 @@ public struct UpstreamOptions: Sendable, Equatable {
   public var healthCheck: HealthCheckOptions?
   public var host = HostPolicy.preserve
   public var limits = HeadLimits()
+  /// `nil`: plain HTTP.
+  public var tls: TLSClientOptions?
 
   public init(name: String) { self.name = name }
 }

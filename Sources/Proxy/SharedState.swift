@@ -19,6 +19,8 @@ public final class BackendState: Sendable {
   let authority: FixedOctets
   /// Upstream and backend as the access log names them.
   let logNames: FixedOctets
+  /// For `next-hop` in `Proxy-Status`.
+  let nameOctets: FixedOctets
 
   init(id: Int, upstreamName: String, name: String, address: SocketAddress) {
     self.id = id
@@ -26,6 +28,7 @@ public final class BackendState: Sendable {
     self.name = name
     endpoint = Endpoint(address)
     authority = FixedOctets(address.description)
+    nameOctets = FixedOctets(name)
     logNames = FixedOctets(AccessRecord.preparedDestination(upstream: upstreamName, backend: name))
   }
 }
@@ -72,6 +75,7 @@ public final class SharedState: Sendable {
     var backends: [BackendState] = []
     var backendIDs: [String: Int] = [:]
     var routeIDs: [String: Int] = [:]
+    var clientContexts: [TLSClientContext] = []
   }
 
   private let registry = Lock(Registry())
@@ -80,10 +84,15 @@ public final class SharedState: Sendable {
   /// Client connections open in all workers.
   public let connections = Atomic<Int>(0)
   public let clients: ClientCounter
+  /// Keys of session tickets, of all listeners and through all reloads.
+  public let tickets = SessionTickets()
+  /// For what an operator should hear of from the data path; seldom.
+  public let events: EventLog?
   public let seed: UInt64
 
-  public init(seed: UInt64) {
+  public init(seed: UInt64, events: EventLog? = nil) {
     self.seed = seed
+    self.events = events
     clients = ClientCounter(seed: seed)
   }
 
@@ -110,6 +119,21 @@ public final class SharedState: Sendable {
           id: id, upstreamName: upstream, name: options.name, address: options.address))
       registry.backendIDs[key] = id
       return id
+    }
+  }
+
+  /// The TLS side of an upstream and the number of its rules, from 1: the same for equal options,
+  /// so that connections and sessions outlive a reload that did not change them.
+  func clientContext(
+    _ options: TLSClientOptions
+  ) throws(TLSFault) -> (context: TLSClientContext, number: Int32) {
+    let made = try TLSClientContext(options)
+    return registry.withLock { registry in
+      if let index = registry.clientContexts.firstIndex(where: { $0.options == options }) {
+        return (registry.clientContexts[index], Int32(index + 1))
+      }
+      registry.clientContexts.append(made)
+      return (made, Int32(registry.clientContexts.count))
     }
   }
 

@@ -3,6 +3,7 @@ import HTTP
 import Primitives
 import Routing
 import Telemetry
+import Transport
 
 /// One compiled configuration: immutable, shared by all workers, replaced as a whole by a reload.
 ///
@@ -22,16 +23,28 @@ public final class Snapshot: Sendable {
   /// `weir-<name>`, as in Via and Proxy-Status.
   let instance: FixedOctets
 
-  /// Throws where a route's regular expression cannot be compiled.
+  /// Throws what the configuration's own checks cannot know.
   public init(
     _ options: ProxyOptions, generation: UInt64, name: String, shared: SharedState
-  ) throws(RouteTableError) {
-    table = try RouteTable(options.routes.map(\.pattern))
+  ) throws(SnapshotFault) {
+    do throws(RouteTableError) {
+      table = try RouteTable(options.routes.map(\.pattern))
+    } catch {
+      throw .routes(error)
+    }
     self.generation = generation
     self.options = options
     instance = FixedOctets("weir-\(name)")
+    let servers: [TLSServerContext?]
+    let clients: [(context: TLSClientContext, number: Int32)?]
+    do throws(TLSFault) {
+      servers = try Snapshot.servers(options, shared)
+      clients = try Snapshot.clients(options, shared)
+    } catch {
+      throw .tls(error)
+    }
     listeners = FixedStorage(count: options.listeners.count) {
-      ListenerPlan(options.listeners[$0])
+      ListenerPlan(options.listeners[$0], servers[$0])
     }
     trustedProxies = options.trustedProxies
     maxConnections = options.maxConnections
@@ -39,7 +52,7 @@ public final class Snapshot: Sendable {
     let states = options.upstreams.map(shared.upstream)
     upstreamStates = states
     let upstreams = FixedStorage(count: states.count) {
-      UpstreamPlan(options.upstreams[$0], states[$0])
+      UpstreamPlan(options.upstreams[$0], states[$0], clients[$0])
     }
     routes = FixedStorage(count: options.routes.count) { index in
       let route = options.routes[index]
@@ -49,7 +62,52 @@ public final class Snapshot: Sendable {
   }
 }
 
+/// Why a checked configuration cannot be run.
+public enum SnapshotFault: Error {
+  /// A regular expression that cannot be compiled.
+  case routes(RouteTableError)
+  /// Certificates or settings that OpenSSL does not take.
+  case tls(TLSFault)
+
+  public var text: String {
+    switch self {
+    case .routes(let fault): "\(fault)"
+    case .tls(let fault): fault.message
+    }
+  }
+}
+
 extension Snapshot {
+  private static func servers(
+    _ options: ProxyOptions, _ shared: SharedState
+  ) throws(TLSFault) -> [TLSServerContext?] {
+    var made: [TLSServerContext?] = []
+    for listener in options.listeners {
+      guard let tls = listener.tls else {
+        made.append(nil)
+        continue
+      }
+      var offered = tls
+      offered.parameters.protocols = listener.http2 ? [.http2, .http11] : [.http11]
+      made.append(try TLSServerContext(offered, name: listener.name, tickets: shared.tickets))
+    }
+    return made
+  }
+
+  private static func clients(
+    _ options: ProxyOptions, _ shared: SharedState
+  ) throws(TLSFault) -> [(context: TLSClientContext, number: Int32)?] {
+    var made: [(context: TLSClientContext, number: Int32)?] = []
+    for upstream in options.upstreams {
+      guard let tls = upstream.tls else {
+        made.append(nil)
+        continue
+      }
+      made.append(try shared.clientContext(tls))
+    }
+    return made
+  }
+
   /// Whether forwarding fields from this peer are believed.
   func isTrusted(_ address: IPAddress) -> Bool {
     for network in trustedProxies where network.contains(address) { return true }
@@ -74,8 +132,16 @@ struct ListenerPlan: ~Copyable, Sendable {
   let defaultHost: [UInt8]
   let strictPath: Bool
   let http2: Bool
+  let tls: TLSServerContext?
+  /// A finished line, or nothing (RFC 6797).
+  let transportSecurity: FixedOctets
+  let redirectToHTTPS: RedirectTemplate?
+  /// Looked at for every request.
+  let redirectsToHTTPS: Bool
+  let namesBackends: Bool
 
-  init(_ options: ListenerOptions) {
+  init(_ options: ListenerOptions, _ tls: TLSServerContext?) {
+    self.tls = tls
     self.options = options
     limits = options.limits
     headerTimeout = options.headerTimeout
@@ -88,6 +154,15 @@ struct ListenerPlan: ~Copyable, Sendable {
     defaultHost = Array((options.defaultHost ?? "").utf8)
     strictPath = options.strictPath
     http2 = options.http2
+    transportSecurity = FixedOctets(
+      options.transportSecurity.map { "Strict-Transport-Security: \($0)\r\n" } ?? "")
+    redirectsToHTTPS = options.redirectToHTTPS != nil
+    redirectToHTTPS = options.redirectToHTTPS.map { redirect in
+      RedirectTemplate(
+        status: redirect.status,
+        location: "https://$host\(redirect.port == 443 ? "" : ":\(redirect.port)")$request-uri")
+    }
+    namesBackends = options.namesBackends
   }
 }
 
@@ -106,8 +181,16 @@ struct UpstreamPlan: ~Copyable, Sendable {
   let slowCall: TimeAmount?
   let limits: HeadLimits
   let host: CompiledHost
+  let tls: TLSClientContext?
+  /// Number of the rules of TLS (`SharedState.clientContext`); 0: plain.
+  let security: Int32
 
-  init(_ options: UpstreamOptions, _ state: UpstreamState) {
+  init(
+    _ options: UpstreamOptions, _ state: UpstreamState,
+    _ tls: (context: TLSClientContext, number: Int32)?
+  ) {
+    self.tls = tls?.context
+    security = tls?.number ?? 0
     self.state = state
     connectTimeout = options.connectTimeout
     firstByteTimeout = options.firstByteTimeout
@@ -247,6 +330,11 @@ struct CompiledEdits: ~Copyable, Sendable {
       names.formUnion(FieldSet(name.withByteView { FieldName($0) }))
     }
     isEmpty = edits.isEmpty
+  }
+
+  /// Whether the edits set or remove fields of this lower-case name.
+  func decide(_ name: StaticString) -> Bool {
+    dropped.contains { $0.withByteView { $0.equals(name) } }
   }
 
   /// Marks the lines that the edits drop.

@@ -26,4 +26,7 @@ public struct BreakerOptions: Sendable, Equatable, BitwiseCopyable {
   public var maxOut = 50
 
   public init() {}
+
+  /// False for `off`: nothing can open it.
+  public var isOn: Bool { failures > 0 || errorRate > 0 || slowCall != nil }
 }

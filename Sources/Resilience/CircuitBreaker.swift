@@ -87,8 +87,15 @@ public struct CircuitBreaker: Sendable, BitwiseCopyable {
 
   public init(_ options: BreakerOptions) { self.options = options }
 
-  /// New thresholds; what was learnt stays.
+  /// New thresholds; what was learnt stays. One that is switched off lets everything through at
+  /// once: whoever does that wants the backend back.
   public mutating func update(_ options: BreakerOptions) {
+    if !options.isOn, state != .closed {
+      let wasFrozen = isFrozen
+      reset(options)
+      isFrozen = wasFrozen
+      return
+    }
     if options.window != self.options.window { clearWindow() }
     self.options = options
   }

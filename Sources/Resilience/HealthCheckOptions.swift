@@ -70,6 +70,8 @@ public enum CheckFailure: Sendable, Hashable {
   /// The connection ended before the answer was complete.
   case closed
   case malformed
+  /// TLS could not be agreed on: which check failed.
+  case handshake(String)
   case status(Int)
   case contentMismatch
 
@@ -81,6 +83,7 @@ public enum CheckFailure: Sendable, Hashable {
     case .timedOut: "no answer in time"
     case .closed: "connection closed before the answer"
     case .malformed: "the answer is not HTTP"
+    case .handshake(let check): "TLS: \(check)"
     case .status(let status): "status \(status)"
     case .contentMismatch: "the content does not contain what it should"
     }

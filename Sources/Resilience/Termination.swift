@@ -31,6 +31,8 @@ public struct Termination: Sendable, Hashable, BitwiseCopyable {
     case completed
     // The other side's connection.
     case refused, unreachable, timedOut, reset, closed
+    /// The backend's certificate did not pass a check; or TLS failed otherwise.
+    case certificateRefused, handshakeFailed
     // What was received.
     case malformed, headTooLarge, targetTooLong, bodyTooLarge
     case unsupportedVersion, unsupportedCoding, methodRefused, expectationFailed
@@ -117,6 +119,8 @@ public struct Termination: Sendable, Hashable, BitwiseCopyable {
   private var backendError: ProxyError {
     switch reason {
     case .refused: .connectionRefused
+    case .certificateRefused: .tlsCertificateError
+    case .handshakeFailed: .tlsProtocolError
     case .unreachable: .destinationIPUnroutable
     case .timedOut:
       switch phase {

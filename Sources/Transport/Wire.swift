@@ -21,6 +21,8 @@ public struct Wire: BitwiseCopyable {
   public var sentOctets = 0
   public var input = InputBuffer()
   public var output = OutputQueue()
+  /// Set: `input` holds what was opened and `output` what was sealed (SealedWire.swift).
+  public internal(set) var tls: TLSChannel?
 
   /// No socket: a stream of an HTTP/2 connection (StreamWire.swift).
   public let isStream: Bool
@@ -44,6 +46,9 @@ public struct Wire: BitwiseCopyable {
     isStream = true
   }
 
+  /// Octets go between the socket and the buffers as they are.
+  public var isPlainSocket: Bool { tls == nil && !isStream }
+
   /// The peer's end of the stream has come.
   public var hasWholeInput: Bool { inboxEnded }
 
@@ -58,6 +63,7 @@ public struct Wire: BitwiseCopyable {
   /// reports `.failed(ENOBUFS)`: callers leave room or stop before.
   public mutating func receive(_ pool: inout BufferPool) -> ReceiveResult {
     if isStream { return receiveDelivered(&pool) }
+    if tls != nil { return receiveSealed(&pool) }
     guard mayRead else { return .wouldBlock }
     if hasEnded { return .ended }
     guard input.attach(&pool) else { return .failed(ENOBUFS) }
@@ -83,6 +89,7 @@ public struct Wire: BitwiseCopyable {
     _ first: ByteView, _ second: ByteView, _ pool: inout BufferPool
   ) -> Bool {
     if isStream { return sendToStream(first, second, &pool) }
+    if tls != nil { return sendSealed(first, second, &pool) }
     var sent = 0
     if output.isEmpty, mayWrite {
       let result =
@@ -127,6 +134,10 @@ public struct Wire: BitwiseCopyable {
   }
 
   public mutating func releaseBuffers(_ pool: inout BufferPool) {
+    if let tls {
+      tls.free(&pool)
+      self.tls = nil
+    }
     input.detach(&pool)
     output.removeAll(&pool)
     inbox.removeAll(&pool)

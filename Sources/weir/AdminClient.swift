@@ -26,7 +26,9 @@ struct AdminClient {
   let address: SocketAddress
   let token: String?
 
-  func ask(_ method: String, _ path: String) throws(Fault) -> Answer {
+  func ask(
+    _ method: String, _ path: String, _ content: [UInt8] = []
+  ) throws(Fault) -> Answer {
     let socket: BlockingSocket
     do {
       socket = try BlockingSocket(to: address, within: AdminClient.connectTime)
@@ -34,9 +36,9 @@ struct AdminClient {
     let deadline = MonotonicTime.now() + AdminClient.answerTime
     var request = "\(method) \(path) HTTP/1.1\r\nHost: weir\r\nConnection: close\r\n"
     if let token { request += "Authorization: Bearer \(token)\r\n" }
-    if method == "POST" { request += "Content-Length: 0\r\n" }
+    if method != "GET" { request += "Content-Length: \(content.count)\r\n" }
     var bytes: [UInt8] = []
-    guard socket.send(Array("\(request)\r\n".utf8), until: deadline) else {
+    guard socket.send(Array("\(request)\r\n".utf8) + content, until: deadline) else {
       throw Fault(message: "weir at \(address) takes no request")
     }
     while true {

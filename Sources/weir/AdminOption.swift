@@ -75,11 +75,11 @@ enum Unreachable {
 extension AdminClient {
   /// The answer with one of these statuses; throws `ExitCode` 2, after saying why, otherwise.
   func require(
-    _ method: String, _ path: String, statuses: Set<Int> = [200]
+    _ method: String, _ path: String, _ content: [UInt8] = [], statuses: Set<Int> = [200]
   ) throws -> Answer {
     let answer: Answer
     do {
-      answer = try ask(method, path)
+      answer = try ask(method, path, content)
     } catch { throw Unreachable.exit(error.message) }
     guard statuses.contains(answer.status) else {
       let reason = answer.status == 401 ? "the token is not the right one" : answer.text

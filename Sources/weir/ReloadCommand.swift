@@ -15,11 +15,15 @@ struct ReloadCommand: ParsableCommand {
 
   @OptionGroup var target: AdminOption
 
+  @Flag(help: "Read only the certificates, keys and authorities again.")
+  var certificates = false
+
   @Flag(help: "Print the daemon's answer as JSON.")
   var json = false
 
   func run() throws {
-    let answer = try target.client().require("POST", "/v1/reload", statuses: [200, 422])
+    let path = certificates ? "/v1/reload/certificates" : "/v1/reload"
+    let answer = try target.client().require("POST", path, statuses: [200, 422])
     if json { print(answer.text, terminator: "") }
     if answer.status == 200, let done = AdminJSON.decode(ReloadDocument.self, answer.body) {
       for diagnostic in done.diagnostics { StandardError.write(diagnostic) }

@@ -49,6 +49,11 @@ enum StatusReport {
       "requests       \(status.totals.requests), \(status.totals.badRequests) malformed, "
         + "\(status.totals.noBackendAvailable) without a backend",
     ]
+    for item in status.certificates {
+      let left = item.daysLeft < 0 ? "EXPIRED" : "\(item.daysLeft) days left"
+      lines.append(
+        "certificate    \(item.listener): \(item.file), expires \(item.expires) (\(left))")
+    }
     if let last = status.lastReload, !last.succeeded {
       lines += last.diagnostics.flatMap { $0.split(separator: "\n") }.map { "  \($0)" }
     }
@@ -61,6 +66,7 @@ enum StatusReport {
 
   private static func state(_ backend: UpstreamsDocument.Backend) -> String {
     if backend.weight == 0 { return "weight 0" }
+    if backend.state != "ready" { return backend.state }
     if backend.health == "down" { return "down" }
     if backend.breaker == "open" { return "broken" }
     if backend.breaker == "half_open" { return "trying" }

@@ -1,8 +1,11 @@
 import Balancing
+import Foundation
 import Primitives
 import Proxy
 import Routing
 import Telemetry
+import TestSupport
+import Transport
 
 @testable import Admin
 
@@ -16,7 +19,7 @@ struct SampleState {
     options.maxConnections = 500
     var listener = ListenerOptions(name: "web")
     listener.bind = [.ip(IPAddress(v4: 0x7F00_0001), port: 8080)]
-    options.listeners = [listener]
+    options.listeners = [listener, try SampleState.secureListener()]
     var app = UpstreamOptions(name: "app")
     app.backends = [
       BackendOptions(address: SampleState.address(9001), name: "127.0.0.1:9001"),
@@ -46,6 +49,26 @@ struct SampleState {
         ProcessUsage(
           residentBytes: 8_388_608, openDescriptors: 21, maxDescriptors: 1024, cpuSeconds: 1.5)
       })
+  }
+
+  private static let certificates = Result { try TestCertificates() }
+  private static let pair = Result { try certificates.get().issue(["www.example.com"]) }
+
+  private static func secureListener() throws -> ListenerOptions {
+    let pair = try pair.get()
+    func read(_ path: String) throws -> [UInt8] {
+      Array(try String(contentsOfFile: path, encoding: .utf8).utf8)
+    }
+    var tls = TLSServerOptions()
+    tls.credentials = [
+      try Credential(
+        files: .init(certificate: "/etc/www.pem", key: "/etc/www.key", chain: nil),
+        certificatePEM: read(pair.certificate), keyPEM: read(pair.key), chainPEM: nil)
+    ]
+    var listener = ListenerOptions(name: "secure")
+    listener.bind = [.ip(IPAddress(v4: 0x7F00_0001), port: 8443)]
+    listener.tls = tls
+    return listener
   }
 
   static func address(_ port: UInt16) -> SocketAddress {

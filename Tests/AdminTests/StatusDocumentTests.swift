@@ -5,12 +5,25 @@ import Testing
 @Suite struct StatusDocumentTests {
   @Test func `status, golden`() throws {
     let sample = try SampleState()
-    let text = String(decoding: AdminJSON.encode(StatusDocument(sample.state)), as: UTF8.self)
+    var document = StatusDocument(sample.state)
+    // A new certificate each time.
+    #expect(document.certificates.map(\.names) == [["www.example.com"]])
+    #expect(document.certificates.map(\.file) == ["/etc/www.pem"])
+    #expect(document.certificates.map(\.listener) == ["secure"])
+    #expect((18...20).contains(document.certificates[0].daysLeft))
+    document.certificates[0].daysLeft = 19
+    document.certificates[0].expires = "2030-01-01T00:00:00Z"
+    document.certificates[0].fingerprint = "ab"
+    let text = String(decoding: AdminJSON.encode(document), as: UTF8.self)
     #expect(
       text == """
-        {"connections":{"accepted":4,"limit":500,"open":3,"rejected":1},"draining":false,\
+        {"certificates":[{"days_left":19,"expires":"2030-01-01T00:00:00Z",\
+        "file":"/etc/www.pem","fingerprint":"ab","key":"ecdsa","listener":"secure",\
+        "names":["www.example.com"]}],\
+        "connections":{"accepted":4,"limit":500,"open":3,"rejected":1},"draining":false,\
         "generation":3,"instance":"test",\
-        "listeners":[{"addresses":["127.0.0.1:8080"],"name":"web"}],"pid":4711,\
+        "listeners":[{"addresses":["127.0.0.1:8080"],"name":"web"},\
+        {"addresses":["127.0.0.1:8443"],"name":"secure"}],"pid":4711,\
         "process":{"cpu_seconds":1.5,"max_descriptors":1024,"open_descriptors":21,\
         "resident_bytes":8388608},\
         "routes":[{"name":"/media/*","responses":{"1xx":0,"2xx":0,"3xx":0,"4xx":0,"5xx":0},\

@@ -22,7 +22,7 @@ import Testing
       \trequest-header set Connection close
           when method GET
       }
-      tls on
+      mirror on
       """
     let result = load(text)
     #expect(result.errorCount == 8)
@@ -60,10 +60,10 @@ import Testing
            15 | \trequest-header set Connection close
               | \t                   ^~~~~~~~~~
               = it belongs to the connection, and weir writes it itself
-        proxy.conf:18:1: error: unknown directive 'tls'
-           18 | tls on
-              | ^~~
-              = this version of weir has no 'tls'
+        proxy.conf:18:1: error: unknown directive 'mirror'
+           18 | mirror on
+              | ^~~~~~
+              = this version of weir has no 'mirror'
 
         """)
   }

@@ -5,6 +5,7 @@ import Resilience
 import Routing
 import Telemetry
 import Testing
+import Transport
 
 @testable import Config
 
@@ -26,7 +27,9 @@ import Testing
       switch context {
       case .top: fileWith(top: line)
       case .listener: fileWith(listener: line)
+      case .listenerTLS: fileWith(listenerTLS: line)
       case .upstream: fileWith(upstream: line)
+      case .upstreamTLS: fileWith(upstreamTLS: line)
       case .route: fileWith(route: line)
       }
     }
@@ -91,7 +94,68 @@ import Testing
     Case(.listener, "max-target 2KiB") { $0.listeners[0].limits.maxTargetBytes == 2048 },
     Case(.listener, "default-host Example.COM") { $0.listeners[0].defaultHost == "example.com" },
     Case(.listener, "strict-path on") { $0.listeners[0].strictPath },
+    Case(.listener, "name-backends off") { !$0.listeners[0].namesBackends },
   ]
+
+  static let listenerTLS: [Case] = [
+    Case(.listener, "tls {\ncertificate v.pem\n}") {
+      $0.listeners[0].tls?.credentials.map(\.keyKind) == [.rsa]
+    },
+    Case(.listener, "redirect-to-https 302 port=8443") {
+      $0.listeners[0].redirectToHTTPS?.status == 302
+        && $0.listeners[0].redirectToHTTPS?.port == 8443
+    },
+    Case(.listener, "redirect-to-https") {
+      $0.listeners[0].redirectToHTTPS == RedirectToHTTPS()
+    },
+    Case(.listenerTLS, "certificate v.pem chain=ca.pem") {
+      $0.listeners[0].tls?.credentials.map(\.names) == [["www.example.com"], ["v.example.com"]]
+    },
+    Case(.listenerTLS, "client-certificate required ca=ca.pem") {
+      $0.listeners[0].tls?.clientCertificates == .required
+        && $0.listeners[0].tls?.clientAuthorities?.path == "ca.pem"
+    },
+    Case(.listenerTLS, "session-tickets off") { $0.listeners[0].tls?.sessionTickets == false },
+    Case(.listenerTLS, "hsts 1h preload") {
+      $0.listeners[0].transportSecurity == "max-age=3600; preload"
+    },
+    Case(.listenerTLS, "handshake-timeout 7s") {
+      $0.listeners[0].tls?.handshakeTimeout == .seconds(7)
+    },
+    Case(.listenerTLS, "min-version 1.3") { server($0)?.minVersion == .tls13 },
+    Case(.listenerTLS, "ciphers AESGCM") { server($0)?.ciphers == "AESGCM" },
+    Case(.listenerTLS, "cipher-suites TLS_AES_128_GCM_SHA256") {
+      server($0)?.cipherSuites == "TLS_AES_128_GCM_SHA256"
+    },
+    Case(.listenerTLS, "groups P-256") { server($0)?.groups == "P-256" },
+    Case(.upstream, "tls {\n}") { $0.upstreams[0].tls == TLSClientOptions() },
+    Case(.upstreamTLS, "server-name API.internal") {
+      $0.upstreams[0].tls?.serverName == "api.internal"
+    },
+    Case(.upstreamTLS, "ca ca.pem") { $0.upstreams[0].tls?.authorities?.path == "ca.pem" },
+    Case(.upstreamTLS, "ca system") { $0.upstreams[0].tls?.authorities == nil },
+    Case(.upstreamTLS, "certificate w.pem key=w.key") {
+      $0.upstreams[0].tls?.credential?.names == ["www.example.com"]
+    },
+    Case(.upstreamTLS, "verify on") { $0.upstreams[0].tls?.verifies == true },
+    Case(.upstreamTLS, "handshake-timeout 7s") {
+      $0.upstreams[0].tls?.handshakeTimeout == .seconds(7)
+    },
+    Case(.upstreamTLS, "min-version 1.3") { client($0)?.minVersion == .tls13 },
+    Case(.upstreamTLS, "ciphers AESGCM") { client($0)?.ciphers == "AESGCM" },
+    Case(.upstreamTLS, "cipher-suites TLS_AES_128_GCM_SHA256") {
+      client($0)?.cipherSuites == "TLS_AES_128_GCM_SHA256"
+    },
+    Case(.upstreamTLS, "groups P-256") { client($0)?.groups == "P-256" },
+  ]
+
+  static func server(_ options: ProxyOptions) -> TLSParameters? {
+    options.listeners[0].tls?.parameters
+  }
+
+  static func client(_ options: ProxyOptions) -> TLSParameters? {
+    options.upstreams[0].tls?.parameters
+  }
 
   static let upstream: [Case] = [
     Case(.upstream, "balance round-robin") { $0.upstreams[0].balance == .roundRobin },
@@ -232,7 +296,7 @@ import Testing
     Case(.top, "route /action {\n\(line)\n}") { $0.routes[0].action == action }
   }
 
-  @Test(arguments: top + listener + upstream + route + actions)
+  @Test(arguments: top + listener + listenerTLS + upstream + route + actions)
   func `a directive sets what it says`(_ sample: Case) throws {
     let result = load(
       sample.file, others: ["other.conf": "name from-other\n", "secret": "0123456789abcdef\n"])
@@ -242,7 +306,7 @@ import Testing
   }
 
   @Test func `every row of the table has a case`() {
-    let cases = Self.top + Self.listener + Self.upstream + Self.route
+    let cases = Self.top + Self.listener + Self.listenerTLS + Self.upstream + Self.route
     for context in Context.allCases {
       let covered = Set(cases.filter { $0.context == context }.map(\.name))
       let actions: Set = ["upstream", "redirect", "respond"]

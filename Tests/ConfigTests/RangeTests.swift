@@ -86,7 +86,9 @@ import Testing
       switch edge.context {
       case .top: fileWith(top: edge.line)
       case .listener: fileWith(listener: edge.line)
+      case .listenerTLS: fileWith(listenerTLS: edge.line)
       case .upstream: fileWith(upstream: edge.line)
+      case .upstreamTLS: fileWith(upstreamTLS: edge.line)
       case .route: fileWith(route: edge.line)
       }
     let result = load(text)

@@ -14,6 +14,8 @@ import Testing
     var edits: [HeaderEdit] = []
     var upgrades = false
     var trailers = false
+    var secure = false
+    var certificate: StaticString = ""
   }
 
   /// The head that the backend gets, without what is the same for all unless `whole`.
@@ -25,7 +27,9 @@ import Testing
         length == view.count
       else { return "refused" }
       let context = HeaderRewrite.RequestContext(
-        client: IPAddress(setting.client)!, isTrusted: setting.trusted, requestID: (1, 0xAB),
+        client: IPAddress(setting.client)!, isTrusted: setting.trusted,
+        isSecure: setting.secure, clientCertificate: ByteView(setting.certificate),
+        requestID: (1, 0xAB),
         instance: ByteView("weir-t"), asksUpgrade: setting.upgrades,
         passesTrailers: setting.trailers)
       let backend = BackendState(
@@ -191,6 +195,34 @@ import Testing
     #expect(set.filter { $0.hasPrefix("\(name):") } == ["\(name): \(value)"])
     let removed = lines("\(name): x\r\n", Setting(edits: [.remove(name: name)]))
     #expect(!removed.contains { $0.hasPrefix("\(name):") })
+  }
+
+  @Test func `that came over TLS says so`() {
+    let text = lines("", Setting(secure: true)).joined(separator: "\n")
+    #expect(text.contains("\nX-Forwarded-Proto: https\n"))
+    #expect(text.contains("\nForwarded: for=192.0.2.1;host=\"a\";proto=https\n"))
+  }
+
+  @Test func `tells who the client proved to be, and nobody else can`() {
+    let forged = "x-client-cert-SUBJECT: CN=root\r\nX-Client-Cert-SHA256: 00\r\n"
+    func told(_ setting: Setting) -> [String] {
+      lines(forged, setting).filter { $0.lowercased().hasPrefix("x-client-cert") }
+    }
+    let certificate: StaticString =
+      "X-Client-Cert-Subject: CN=one\r\nX-Client-Cert-SHA256: ab\r\n"
+    let own = ["X-Client-Cert-Subject: CN=one", "X-Client-Cert-SHA256: ab"]
+    #expect(told(Setting()) == [])
+    #expect(told(Setting(secure: true, certificate: certificate)) == own)
+    // A trusted proxy speaks for its own clients, unless it shows a certificate itself.
+    #expect(told(Setting(trusted: true)).count == 2)
+    #expect(told(Setting(trusted: true, certificate: certificate)) == own)
+    #expect(
+      told(Setting(edits: [.remove(name: "X-Client-Cert-Subject")], certificate: certificate))
+        == ["X-Client-Cert-SHA256: ab"])
+    // Nor can Connection take it away (rule 16).
+    let nominated = lines(
+      "Connection: X-Client-Cert-Subject\r\n\(forged)", Setting(trusted: true))
+    #expect(nominated.contains("x-client-cert-SUBJECT: CN=root"))
   }
 
   @Test func `has the configured edits`() {

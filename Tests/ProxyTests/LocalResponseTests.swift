@@ -27,7 +27,7 @@ import Testing
   @Test func `to an error is this one, octet for octet`() {
     let text = write {
       LocalResponse.append(
-        status: 503, error: .destinationUnavailable, detail: "no backend", to: &$0,
+        status: 503, .init(error: .destinationUnavailable, details: "no backend"), to: &$0,
         context: Self.context(closes: true))
     }
     let expected = """
@@ -44,13 +44,28 @@ import Testing
     #expect(text == expected)
   }
 
+  @Test func `names the backend that failed, and what that had said`() {
+    let name = HeldText("10.0.0.1:80")
+    let text = write {
+      var why = LocalResponse.Reason(error: .httpProtocolError)
+      why.nextHop = name.view
+      why.receivedStatus = 101
+      let octets = LocalResponse.append(status: 502, why, to: &$0, context: Self.context())
+      #expect(octets == "502 Bad Gateway\n".utf8.count)
+    }
+    #expect(
+      text.contains(
+        "\r\nProxy-Status: weir-t; error=http_protocol_error; next-hop=\"10.0.0.1:80\"; "
+          + "received-status=101\r\n"))
+  }
+
   /// A length that differs from the page would desynchronise the connection.
   @Test func `says the length of its page for every status, and sends none to HEAD`() throws {
     for status in 400...599 {
       for isHead in [false, true] {
         let text = write {
           LocalResponse.append(
-            status: status, error: .httpRequestError, detail: "", to: &$0,
+            status: status, .init(error: .httpRequestError), to: &$0,
             context: Self.context(isHead: isHead))
         }
         let end = try #require(text.firstRange(of: "\r\n\r\n"))

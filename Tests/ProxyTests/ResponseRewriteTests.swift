@@ -11,7 +11,7 @@ import Testing
 
   private func forward(
     _ text: String, isHead: Bool = false, closes: Bool = false, toHTTP10: Bool = false,
-    edits: [HeaderEdit] = [], kind: Kind = .final
+    edits: [HeaderEdit] = [], security: StaticString = "", kind: Kind = .final
   ) -> String {
     var room = [UInt8](repeating: 0, count: 4096)
     return HeldText(text + "\r\n\r\n").read { view in
@@ -24,7 +24,8 @@ import Testing
         content: Content(
           head.framing, sendsChunks: hasUnknownLength && !toHTTP10, passesTrailers: false),
         keepsLength: isHead || head.status == 304 || head.framing == .none && head.status != 204,
-        closes: closes, clientIsHTTP10: toHTTP10, date: ByteView("NOW"))
+        closes: closes, clientIsHTTP10: toHTTP10,
+        transportSecurity: ByteView(security), date: ByteView("NOW"))
       return room.withUnsafeMutableBufferPointer { buffer in
         var sink = ByteSink(base: buffer.baseAddress!, capacity: buffer.count)
         let compiled = CompiledEdits(edits)
@@ -95,6 +96,17 @@ import Testing
     let sent = forward(
       "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked", closes: true, toHTTP10: true)
     #expect(sent == "HTTP/1.1 200 OK\r\nDate: NOW\r\nConnection: close\r\n\r\n")
+  }
+
+  @Test func `keeps browsers on HTTPS, unless backend or route decide otherwise`() {
+    let line: StaticString = "Strict-Transport-Security: max-age=1\r\n"
+    #expect(forward("HTTP/1.1 204 x", security: line).contains("\r\n\(line)"))
+    let own = forward("HTTP/1.1 204 x\r\nstrict-transport-security: max-age=0", security: line)
+    #expect(!own.contains("\(line)"))
+    #expect(own.contains("\r\nstrict-transport-security: max-age=0\r\n"))
+    let removed = forward(
+      "HTTP/1.1 204 x", edits: [.remove(name: "Strict-Transport-Security")], security: line)
+    #expect(!removed.contains("Strict"))
   }
 
   @Test func `has the configured edits`() {

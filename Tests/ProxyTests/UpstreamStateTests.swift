@@ -63,6 +63,7 @@ private final class Bench {
       case .breaker(.closed): return "\(name(change.backend)) closed"
       case .wentDown(let failure): return "\(name(change.backend)) down: \(failure.text)"
       case .cameUp: return "\(name(change.backend)) up"
+      case .mode(let mode): return "\(name(change.backend)) \(mode)"
       }
     }
   }
@@ -221,6 +222,31 @@ private final class Bench {
     let place = try #require(bench.reserve())
     bench.state.connectFailed(place.slot, now: bench.now)
     #expect(asked() == 1)
+  }
+
+  @Test(arguments: [BackendMode.drain, .maint])
+  func `people take a backend out and in, for as long as its name is there`(mode: BackendMode) {
+    let bench = Bench(["a", "b", "c"])
+    #expect(bench.state.setMode("b", mode, now: bench.now))
+    #expect(!bench.state.setMode("x", mode, now: bench.now))
+    #expect(!bench.state.setMode("", mode, now: bench.now))
+    func names() -> Set<String> { Set((0..<9).compactMap { _ in bench.serve { _ in .succeeded } }) }
+    #expect(names() == ["a", "c"])
+    bench.options.backends.reverse()
+    bench.options.backends[1].address = .ip(IPAddress(v4: 0x7F00_0001), port: 7)
+    bench.reload()
+    #expect(names() == ["a", "c"])
+    #expect(bench.state.setMode("b", .ready, now: bench.now))
+    #expect(names() == ["a", "b", "c"])
+    #expect(bench.changes == ["b \(mode)", "b ready"])
+    // A name that was away is another backend when it comes back, and so is who took its slot.
+    _ = bench.state.setMode("b", mode, now: bench.now)
+    bench.options.backends[1].name = "d"
+    bench.reload()
+    #expect(names() == ["a", "c", "d"])
+    bench.options.backends[1].name = "b"
+    bench.reload()
+    #expect(names() == ["a", "b", "c"])
   }
 
   @Test func `a breaker switched off never opens`() {

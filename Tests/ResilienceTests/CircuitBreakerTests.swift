@@ -290,6 +290,21 @@ private struct Bench {
     #expect(bench.breaker.state == .halfOpen && bench.breaker.mayAdmit)
   }
 
+  @Test func `switched off, is closed at once and opens no more`() throws {
+    var off = BreakerOptions()
+    off.failures = 0
+    off.errorRate = 0
+    #expect(!off.isOn && BreakerOptions().isOn)
+    var bench = Bench()
+    try bench.halfOpen()
+    let admitted = bench.admit()
+    let probe = try #require(admitted)
+    bench.breaker.update(off)
+    #expect(bench.breaker.state == .closed)
+    bench.record(probe, .gatewayFailed)
+    for _ in 0..<100 { #expect(try bench.serve(.gatewayFailed) == nil) }
+  }
+
   @Test func `is another one after a reset`() throws {
     var bench = Bench()
     let ticket = bench.admit()

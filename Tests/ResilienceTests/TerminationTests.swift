@@ -56,6 +56,11 @@ private let cases: [Case] = [
     .weir, .selecting, .limitReached, 503, .connectionLimitReached,
     word: "connection_limit_reached"),
   Case(.weir, .selecting, .draining, 503, .proxyInternalResponse, word: "proxy_internal_response"),
+  Case(
+    .backend, .connecting, .certificateRefused, 502, .tlsCertificateError,
+    word: "tls_certificate_error"),
+  Case(
+    .backend, .connecting, .handshakeFailed, 502, .tlsProtocolError, word: "tls_protocol_error"),
   Case(.weir, .awaiting, .timedOut, 504, .httpResponseTimeout, word: "http_response_timeout"),
   // The backend
   Case(.backend, .connecting, .refused, 502, .connectionRefused, word: "connection_refused"),

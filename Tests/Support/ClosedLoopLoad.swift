@@ -20,7 +20,7 @@ public final class ClosedLoopLoad: Sendable {
 
   /// - Parameter request: the whole request text, for a connection and its running number.
   public init(
-    port: UInt16, connections: Int = 16, method: String = "GET",
+    port: UInt16, connections: Int = 16, method: String = "GET", tls: TestTLS? = nil,
     request: @escaping @Sendable (Int) -> String = {
       "GET /bytes/512?n=\($0) HTTP/1.1\r\nHost: example.com\r\n\r\n"
     }
@@ -29,14 +29,15 @@ public final class ClosedLoopLoad: Sendable {
     self.state = state
     for first in 0..<connections {
       Thread.detachNewThread {
-        ClosedLoopLoad.drive(port, method, request, first, connections, state)
+        ClosedLoopLoad.drive(port, tls, method, request, first, connections, state)
         state.update { $0.running -= 1 }
       }
     }
   }
 
   private static func drive(
-    _ port: UInt16, _ method: String, _ request: @Sendable (Int) -> String, _ first: Int,
+    _ port: UInt16, _ tls: TestTLS?, _ method: String, _ request: @Sendable (Int) -> String,
+    _ first: Int,
     _ stride: Int, _ state: Monitor<State>
   ) {
     var connection: WireConnection?
@@ -44,6 +45,7 @@ public final class ClosedLoopLoad: Sendable {
     while !state.update({ $0.isStopping }) {
       do {
         let open = try connection ?? WireConnection.connect(port: port)
+        if let tls, connection == nil { try open.startTLS(tls, name: "example.com") }
         connection = open
         try open.send(request(number))
         let response = try open.readResponse(to: method)

@@ -21,6 +21,8 @@ public final class WireConnection {
   public var stepSeconds = 10.0
   /// Told of everything that is received, in order.
   var tap: ((UnsafeRawBufferPointer) -> Void)?
+  /// Set: the octets travel in TLS.
+  var session: TestTLS.Session?
   private var buffer: [UInt8] = []
   private var start = 0
   private var isClosed = false
@@ -97,6 +99,7 @@ public final class WireConnection {
   }
 
   public func send(_ bytes: UnsafeRawBufferPointer) throws {
+    if let session { return try session.write(bytes) }
     var offset = 0
     while offset < bytes.count {
       try waitFor(Int16(POLLOUT), "sending")
@@ -223,9 +226,10 @@ public final class WireConnection {
       buffer.removeAll(keepingCapacity: true)
       start = 0
     }
-    try waitFor(Int16(POLLIN), "receiving")
-    let count = withUnsafeTemporaryAllocation(byteCount: 256 << 10, alignment: 16) { room in
-      let count = recv(descriptor, room.baseAddress!, room.count, 0)
+    if session?.hasPending != true { try waitFor(Int16(POLLIN), "receiving") }
+    let count = try withUnsafeTemporaryAllocation(byteCount: 256 << 10, alignment: 16) { room in
+      let count =
+        try session?.read(room) ?? recv(descriptor, room.baseAddress!, room.count, 0)
       if count > 0 {
         let received = UnsafeRawBufferPointer(rebasing: room[..<count])
         tap?(received)

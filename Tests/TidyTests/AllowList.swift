@@ -24,6 +24,7 @@ enum AllowList {
     "Sources/Primitives/Time/TimerWheel.swift",
     "Sources/Proxy/Downstream/Acceptor.swift",
     "Sources/Proxy/Downstream/DownstreamHTTP1.swift",
+    "Sources/Proxy/Downstream/DownstreamTLS.swift",
     "Sources/Proxy/Exchange/Attempts.swift",
     "Sources/Proxy/Exchange/Exchange.swift",
     "Sources/Proxy/Exchange/ExchangeDriver.swift",
@@ -34,6 +35,7 @@ enum AllowList {
     "Sources/Proxy/Exchange/ResponseFlow.swift",
     "Sources/Proxy/Snapshot.swift",
     "Sources/Proxy/Upstream/ConnectionPool.swift",
+    "Sources/Proxy/Upstream/UpstreamTLS.swift",
     "Sources/Proxy/Worker.swift",
     "Sources/Routing/Frozen.swift",
     "Sources/Routing/PathRegex.swift",
@@ -48,6 +50,11 @@ enum AllowList {
     "Sources/Telemetry/Metrics/Cells.swift",
     "Sources/Transport/EventLoop/Poller.swift",
     "Sources/Transport/Sockets/SocketCalls.swift",
+    "Sources/Transport/TLS/Credential.swift",
+    "Sources/Transport/TLS/SessionTickets.swift",
+    "Sources/Transport/TLS/TLSCallbacks.swift",
+    "Sources/Transport/TLS/TLSChannel.swift",
+    "Sources/Transport/TLS/TLSContext.swift",
   ]
 
   /// Functions that are one table: `path name`.
@@ -61,7 +68,11 @@ enum AllowList {
     "Sources/Routing/Frozen.swift",
     "Sources/Telemetry/Logs/LogQueue.swift",
     "Sources/Telemetry/Metrics/WorkerMetrics.swift",
+    "Sources/Transport/TLS/Credential.swift",
+    "Sources/Transport/TLS/TLSCallbacks.swift",
+    "Sources/Transport/TLS/TLSContext.swift",
     "Tests/Support/Monitor.swift",
+    "Tests/Support/TestTLS.swift",
   ]
 
   /// Modules off the data path, which alone may use Foundation.

@@ -1,6 +1,7 @@
 import CLinux
 import Glibc
 import Primitives
+import TestSupport
 import Testing
 import Transport
 
@@ -113,6 +114,13 @@ import Transport
     }
     #expect(busy?.code == EADDRINUSE)
     first.close()
+    // A child that another test starts in this moment holds the socket until it runs its program.
+    let isDead = Poll.until(.after(5)) {
+      let probe = endpoint.connect()
+      if probe >= 0 { SocketCalls.close(probe) }
+      return probe < 0 && probe != -EAGAIN
+    }
+    #expect(isDead)
     try Listener(endpoint, backlog: 4, sharesPort: false).close()
     unlink(path)
     SocketCalls.close(open(path, O_CREAT | O_WRONLY, 0o600))

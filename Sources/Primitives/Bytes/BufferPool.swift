@@ -139,6 +139,11 @@ public struct InputBuffer: BitwiseCopyable {
     pinned = 0
   }
 
+  /// Gives the block back if nothing is in it.
+  public mutating func detachIfEmpty(_ pool: inout BufferPool) {
+    if isEmpty, pinned == 0 { detach(&pool) }
+  }
+
   /// Where the next received octets go; `room` of them. Only with a block attached.
   @unsafe
   @inlinable @inline(__always)

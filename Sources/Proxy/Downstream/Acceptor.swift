@@ -59,7 +59,13 @@ extension Worker {
     }
     let record = downstreams[handle]
     becameIdle(handle, record)
-    setDeadline(handle, record, now + listenerOptions(record).pointee.headerTimeout)
+    let plan = listenerOptions(record)
+    if let tls = plan.pointee.tls {
+      record.pointee.state = .handshaking
+      setDeadline(handle, record, now + tls.handshakeTimeout)
+    } else {
+      setDeadline(handle, record, now + plan.pointee.headerTimeout)
+    }
     // Its first octets are usually here already; the registration's first edge reports them.
     record.pointee.wire.mayRead = false
     if isDraining { queue(handle, record) }

@@ -5,10 +5,10 @@ import Transport
 
 /// One client connection.
 ///
-///     readingHead ──head──► exchanging ──finished──► readingHead
-///          │ idle, timeout      │ close asked or forced
-///          ▼                    ▼
-///        closed ◄──────────  lingering (sending closed; input drained, bounded)
+///     handshaking (TLS) ──► readingHead ──head──► exchanging ──finished──► readingHead
+///          │                     │ idle, timeout      │ close asked or forced
+///          ▼                     ▼                    ▼
+///        closed ◄────────────────┴───────────────  lingering (sending closed; input drained)
 ///
 /// With HTTP/2 the connection goes from `readingHead` to `multiplexing`, and each stream is a
 /// record like this one, whose wire is a stream (Transport/StreamWire.swift).
@@ -16,7 +16,7 @@ import Transport
 /// Owned by its worker's slab. Holds no buffer while idle.
 struct DownstreamConnection: BitwiseCopyable {
   enum State: UInt8, BitwiseCopyable {
-    case readingHead, exchanging, lingering
+    case readingHead, exchanging, lingering, handshaking
     /// Speaks HTTP/2: its streams have records of their own.
     case multiplexing
   }

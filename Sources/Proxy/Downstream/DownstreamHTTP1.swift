@@ -23,10 +23,11 @@ extension Worker {
     case .multiplexing: multiplex(handle, connection)
     case .lingering where connection.pointee.wire.isStream: finishRefusal(handle, connection)
     case .lingering: lingerOn(handle, connection)
+    case .handshaking: downstreamHandshake(handle, connection)
     }
   }
 
-  private func readHeads(
+  func readHeads(
     _ handle: Handle, _ connection: UnsafeMutablePointer<DownstreamConnection>
   ) {
     if connection.pointee.wire.hasFailed { return closeDownstream(handle) }
@@ -103,9 +104,9 @@ extension Worker {
     _ handle: Handle, _ connection: UnsafeMutablePointer<DownstreamConnection>
   ) -> Bool {
     let octets = connection.pointee.wire.input.view
-    guard octets[0] == UInt8(ascii: "P"), listenerOptions(connection).pointee.http2 else {
-      return false
-    }
+    guard octets[0] == UInt8(ascii: "P"), !connection.pointee.wire.isSealed,
+      listenerOptions(connection).pointee.http2
+    else { return false }
     switch prefaceMatch(octets) {
     case .no: return false
     case .whole: beginSession(handle, connection)
@@ -130,24 +131,35 @@ extension Worker {
   }
 
   /// A head that breaks a rule: answered, and nothing behind it is ever parsed (rule 14).
-  private func refuse(
+  func refuse(
     _ handle: Handle, _ connection: UnsafeMutablePointer<DownstreamConnection>,
     _ fault: HeadFault
   ) {
-    metrics.add(.badRequests)
-    logRefused(connection, fault)
-    var sink = ByteSink(base: scratch, capacity: Worker.scratchBytes)
-    LocalResponse.append(
-      status: fault.status, error: .httpRequestError, detail: fault.reason, to: &sink,
-      context: localContext(closes: true, isHead: false))
+    let sink = refusal(connection, fault, closes: true)
     _ = connection.pointee.wire.send(sink.view, .empty, &pool)
     linger(handle, connection)
   }
 
-  func localContext(closes: Bool, isHead: Bool) -> LocalResponse.Context {
+  /// The answer to such a head, counted and logged.
+  func refusal(
+    _ connection: UnsafeMutablePointer<DownstreamConnection>, _ fault: HeadFault, closes: Bool
+  ) -> ByteSink {
+    metrics.add(.badRequests)
+    var sink = ByteSink(base: scratch, capacity: Worker.scratchBytes)
+    let octets = LocalResponse.append(
+      status: fault.status, LocalResponse.Reason(error: .httpRequestError, details: fault.reason),
+      to: &sink, context: localContext(connection, closes: closes, isHead: false))
+    metrics.add(.responseOctets, UInt64(octets))
+    logRefused(connection, fault, octets)
+    return sink
+  }
+
+  private func localContext(
+    _ connection: UnsafeMutablePointer<DownstreamConnection>, closes: Bool, isHead: Bool
+  ) -> LocalResponse.Context {
     LocalResponse.Context(
       instance: currentSnapshot.instance.view, date: dateText.view, closes: closes,
-      clientIsHTTP10: false, isHead: isHead)
+      clientIsHTTP10: false, isHead: isHead, transportSecurity: transportSecurity(connection))
   }
 
   // MARK: Closing
@@ -175,7 +187,7 @@ extension Worker {
       return
     }
     if hadOutput || connection.pointee.lingerBudget == Worker.lingerOctets {
-      SocketCalls.closeSending(connection.pointee.wire.descriptor)
+      connection.pointee.wire.closeSending(&pool)
       connection.pointee.lingerBudget -= 1
     }
     while connection.pointee.lingerBudget > 0 {
@@ -194,7 +206,7 @@ extension Worker {
     let connection = downstreams[handle]
     if connection.pointee.wire.isStream { return endStream(handle, connection, .internalError) }
     release(handle, connection)
-    SocketCalls.close(connection.pointee.wire.descriptor)
+    connection.pointee.wire.close(&pool)
     downstreams.remove(handle)
   }
 
@@ -203,7 +215,7 @@ extension Worker {
     let connection = downstreams[handle]
     if connection.pointee.wire.isStream { return endStream(handle, connection, .internalError) }
     release(handle, connection)
-    SocketCalls.reset(connection.pointee.wire.descriptor)
+    connection.pointee.wire.reset(&pool)
     downstreams.remove(handle)
   }
 
@@ -213,7 +225,6 @@ extension Worker {
     cutStreams(connection)
     becameBusy(connection)
     wheel.cancel(&connection.pointee.timer)
-    connection.pointee.wire.releaseBuffers(&pool)
     metrics.add(.connectionsClosed)
     forget(connection.pointee.address, isCounted: connection.pointee.isCounted)
   }
@@ -233,6 +244,9 @@ extension Worker {
     case .lingering: closeDownstream(handle)
     case .multiplexing: sessionTimedOut(handle, connection)
     case .exchanging: clientTimedOut(connection.pointee.exchange)
+    case .handshaking:
+      metrics.add(.handshakeTimeouts)
+      closeDownstream(handle)
     case .readingHead:
       if connection.pointee.wire.input.isEmpty, connection.pointee.requests > 0 || isDraining {
         return closeDownstream(handle)

@@ -168,12 +168,7 @@ extension Worker {
   private func refuseStream(
     _ handle: Handle, _ stream: UnsafeMutablePointer<DownstreamConnection>, _ fault: HeadFault
   ) {
-    metrics.add(.badRequests)
-    logRefused(stream, fault)
-    var sink = ByteSink(base: scratch, capacity: Worker.scratchBytes)
-    LocalResponse.append(
-      status: fault.status, error: .httpRequestError, detail: fault.reason, to: &sink,
-      context: localContext(closes: false, isHead: false))
+    var sink = refusal(stream, fault, closes: false)
     stream.pointee.state = .lingering
     if answerStream(stream, &sink, isLast: true) { return finishRefusal(handle, stream) }
     endStream(handle, stream, .internalError)

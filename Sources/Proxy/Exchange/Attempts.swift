@@ -74,6 +74,8 @@ extension Worker {
     exchange.pointee.failure = nil
     plan.pointee.state.judge(
       exchange.pointee.slot, exchange.pointee.ticket, answered(exchange, plan), now: now)
+    // Used up: recorded again at the end, it would give up a place that it no longer holds.
+    exchange.pointee.ticket = CircuitBreaker.Ticket()
     exchange.pointee.isJudged = true
   }
 }

@@ -99,6 +99,8 @@ struct Exchange: BitwiseCopyable {
   /// grown, the request is unsent (rule 43).
   var sentBefore = 0
   var status: Int32 = 0
+  /// Of a response that could not be used, for `Proxy-Status`; 0: there was none.
+  var receivedStatus: Int32 = 0
   var informational: UInt8 = 0
   // What kind
   var method: Method

@@ -28,6 +28,7 @@ extension Worker {
     connection.pointee.deadline = .never
     headOwner = handle
     let exchange = exchanges[handle]
+    if redirectsToHTTPS(handle, exchange, connection) { return }
     switch matcher.match(currentSnapshot.table, requestHead) {
     case .route(let index): exchange.pointee.route = snapshots[current].route(index)
     case .none:
@@ -114,7 +115,6 @@ extension Worker {
   ) {
     switch route.pointee.localAction {
     case .respond(let status, let contentType, let body):
-      if !exchange.pointee.isHead { exchange.pointee.response.octets = body.count }
       answer(handle) { sink, context in
         LocalResponse.append(
           fixed: status, contentType: contentType, body: body, edits: route.pointee.responseEdits,
@@ -183,6 +183,7 @@ extension Worker {
     exchange.pointee.backend = reserved.backend
     exchange.pointee.ticket = reserved.ticket
     exchange.pointee.isJudged = false
+    exchange.pointee.receivedStatus = 0
     exchange.pointee.isReserved = true
     exchange.pointee.tried.insert(Int(reserved.slot))
     exchange.pointee.retry.attemptStarted()
@@ -194,7 +195,7 @@ extension Worker {
     let isRepeatable = exchange.pointee.method.isSafe && exchange.pointee.request.isComplete
     exchange.pointee.isPooled = false
     if !exchange.pointee.wantsNewConnection,
-      let idle = takeIdle(backend, isRepeatable: isRepeatable)
+      let idle = takeIdle(backend, isRepeatable: isRepeatable, security: plan.pointee.security)
     {
       cells.add(.connectionsReused)
       exchange.pointee.isPooled = true
@@ -203,7 +204,7 @@ extension Worker {
       exchange.pointee.connectedAt = now
       return sendRequest(handle, exchange)
     }
-    switch connect(backend) {
+    switch connect(backend, security: plan.pointee.security) {
     case .success(let upstream):
       exchange.pointee.upstream = upstream
       let connection = upstreams[upstream]
@@ -241,14 +242,17 @@ extension Worker {
     let isTrusted = snapshot.isTrusted(client.pointee.address)
     noteRequestID(exchange, isTrusted)
     var sink = ByteSink(base: scratch, capacity: Worker.scratchBytes)
-    HeaderRewrite.appendRequest(
-      requestHead, to: &sink, host: plan.pointee.host,
-      backend: backends[Int(exchange.pointee.backend)].state, edits: route.pointee.requestEdits,
-      context: HeaderRewrite.RequestContext(
-        client: client.pointee.address, isTrusted: isTrusted,
-        requestID: exchange.pointee.requestID, instance: snapshot.instance.view,
-        asksUpgrade: exchange.pointee.asksUpgrade,
-        passesTrailers: exchange.pointee.request.passesTrailers))
+    withClientCertificate(client) { certificate in
+      HeaderRewrite.appendRequest(
+        requestHead, to: &sink, host: plan.pointee.host,
+        backend: backends[Int(exchange.pointee.backend)].state, edits: route.pointee.requestEdits,
+        context: HeaderRewrite.RequestContext(
+          client: client.pointee.address, isTrusted: isTrusted,
+          isSecure: isSecure(client), clientCertificate: certificate,
+          requestID: exchange.pointee.requestID, instance: snapshot.instance.view,
+          asksUpgrade: exchange.pointee.asksUpgrade,
+          passesTrailers: exchange.pointee.request.passesTrailers))
+    }
     if sink.overflowed { return answer(handle, .headTooLarge) }
     exchange.pointee.phase = .awaitingHead
     exchange.pointee.sentBefore = upstream.pointee.wire.sentOctets

@@ -20,15 +20,30 @@ extension Worker {
     if failure == .requestMalformed || failure == .requestStalled {
       exchange.pointee.keepsClient = false
     }
+    let why = reason(exchange, failure, error)
     answer(handle) { sink, context in
-      LocalResponse.append(
-        status: status, error: error, detail: "", to: &sink, context: context)
+      LocalResponse.append(status: status, why, to: &sink, context: context)
     }
   }
 
-  /// Ends the exchange with a response of ours.
+  /// The backend is named where it failed, or was waited for too long.
+  private func reason(
+    _ exchange: UnsafeMutablePointer<Exchange>, _ failure: Termination, _ error: ProxyError
+  ) -> LocalResponse.Reason {
+    var reason = LocalResponse.Reason(error: error)
+    guard failure.side == .backend || failure == .requestTimedOut, exchange.pointee.backend >= 0
+    else { return reason }
+    reason.receivedStatus = Int(exchange.pointee.receivedStatus)
+    let client = downstreams[exchange.pointee.downstream]
+    if listenerOptions(client).pointee.namesBackends {
+      reason.nextHop = backends[Int(exchange.pointee.backend)].state.nameOctets.view
+    }
+    return reason
+  }
+
+  /// Ends the exchange with a response of ours; `render` returns the octets of its content.
   func answer(
-    _ handle: Handle, _ render: (inout ByteSink, LocalResponse.Context) -> Void
+    _ handle: Handle, _ render: (inout ByteSink, LocalResponse.Context) -> Int
   ) {
     let exchange = exchanges[handle]
     precondition(!exchange.pointee.hasAnswered, "two answers to one request")
@@ -39,12 +54,13 @@ extension Worker {
       exchange.pointee.status = Int32(fixedStatus(exchange.pointee.route))
     }
     var sink = ByteSink(base: scratch, capacity: Worker.scratchBytes)
-    render(
+    exchange.pointee.response.octets = render(
       &sink,
       LocalResponse.Context(
         instance: snapshot(exchange).instance.view, date: dateText.view,
         closes: !exchange.pointee.keepsClient && !client.pointee.wire.isStream,
-        clientIsHTTP10: exchange.pointee.clientIsHTTP10, isHead: exchange.pointee.isHead))
+        clientIsHTTP10: exchange.pointee.clientIsHTTP10, isHead: exchange.pointee.isHead,
+        transportSecurity: transportSecurity(client)))
     exchange.pointee.hasAnswered = true
     let sent =
       !sink.overflowed

@@ -13,7 +13,9 @@ extension Worker {
     let status = Int(exchange.pointee.status)
     let requestOctets = exchange.pointee.request.octets
     let responseOctets = exchange.pointee.response.octets
-    let total = now - exchange.pointee.startedAt
+    // What began and ended within one turn of the loop took what the turn has taken so far.
+    let end = exchange.pointee.startedAt == now ? MonotonicTime.now() : now
+    let total = end - exchange.pointee.startedAt
     metrics.add(.requestOctets, UInt64(requestOctets))
     metrics.add(.responseOctets, UInt64(responseOctets))
     if let route = exchange.pointee.route {
@@ -102,7 +104,8 @@ extension Worker {
 
   /// A request whose head broke a rule has no exchange, but its refusal is logged all the same.
   func logRefused(
-    _ connection: UnsafeMutablePointer<DownstreamConnection>, _ fault: HeadFault
+    _ connection: UnsafeMutablePointer<DownstreamConnection>, _ fault: HeadFault,
+    _ responseOctets: Int
   ) {
     guard log.isOn else { return }
     var record = AccessRecord()
@@ -110,6 +113,11 @@ extension Worker {
     record.clientAddress = connection.pointee.address
     record.clientPort = connection.pointee.port
     record.status = fault.status
+    record.responseOctets = responseOctets
+    // Its time ran from the accept or from its first octet, as its deadline's did (rule 37).
+    let left = connection.pointee.deadline - .now()
+    let spent = listenerOptions(connection).pointee.headerTimeout.nanoseconds - left.nanoseconds
+    record.totalMicroseconds = Int(max(0, spent / 1000))
     record.endReason = ProxyError.httpRequestError.text
     log.append(record, now: now)
   }

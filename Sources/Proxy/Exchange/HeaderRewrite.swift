@@ -13,7 +13,8 @@ enum HeaderRewrite {
   static let requestDrops: FieldSet = FieldSet.hopByHop.union(
     FieldSet(
       .host, .contentLength, .expect, .proxy, .xForwardedFor, .xForwardedHost, .xForwardedPort,
-      .xForwardedProto, .forwarded, .xOriginalHost, .xOriginalUrl, .xRewriteUrl, .xRequestId))
+      .xForwardedProto, .forwarded, .xOriginalHost, .xOriginalUrl, .xRewriteUrl, .xRequestId,
+      .xClientCertSha256, .xClientCertSubject))
 
   /// Dropped from every response; framing is written anew.
   static let responseDrops: FieldSet = FieldSet.hopByHop.union(FieldSet(.contentLength))
@@ -22,13 +23,17 @@ enum HeaderRewrite {
   /// even where it passes on what a trusted peer said.
   private static let unremovable = FieldSet(
     .host, .contentLength, .transferEncoding, .xForwardedHost, .xForwardedPort, .xForwardedProto,
-    .xRequestId)
+    .xRequestId, .xClientCertSha256, .xClientCertSubject)
 
   /// The parts of a request that come from the exchange, not from its head.
   struct RequestContext {
     let client: IPAddress
     /// The peer's forwarding fields are believed and appended to.
     let isTrusted: Bool
+    /// The request came over TLS.
+    let isSecure: Bool
+    /// Finished lines about the certificate that the client showed; mostly none.
+    let clientCertificate: ByteView
     let requestID: (UInt64, UInt64)
     let instance: ByteView
     let asksUpgrade: Bool
@@ -56,6 +61,9 @@ enum HeaderRewrite {
     var drops = requestDrops
     if context.isTrusted {
       drops.subtract(FieldSet(.xForwardedHost, .xForwardedPort, .xForwardedProto, .xRequestId))
+      if context.clientCertificate.isEmpty {
+        drops.subtract(FieldSet(.xClientCertSha256, .xClientCertSubject))
+      }
     }
     if !edits.isEmpty { edits.mark(head.fields, head.bytes, in: &mask) }
     head.fields.copy(of: head.bytes, dropping: drops, mask: mask, to: &sink)
@@ -112,14 +120,20 @@ enum HeaderRewrite {
       sink.append(context.client)
       sink.append("\r\n")
     }
-    if !silent.contains(.xForwardedProto) { sink.append("X-Forwarded-Proto: http\r\n") }
+    if !silent.contains(.xForwardedProto) {
+      sink.append(
+        context.isSecure ? "X-Forwarded-Proto: https\r\n" : "X-Forwarded-Proto: http\r\n")
+    }
     if !silent.contains(.xForwardedHost) {
       HeadWriter.appendField("X-Forwarded-Host", head.authority, to: &sink)
     }
     if !silent.contains(.forwarded) {
       sink.append("Forwarded: ")
       if context.isTrusted { appendEarlier(.forwarded, head, to: &sink) }
-      appendForwardedElement(head, context.client, to: &sink)
+      appendForwardedElement(head, context, to: &sink)
+    }
+    if !context.clientCertificate.isEmpty {
+      appendCertificate(context.clientCertificate, edited: edited, to: &sink)
     }
     if !silent.contains(.xRequestId) {
       sink.append("X-Request-ID: ")
@@ -150,8 +164,9 @@ enum HeaderRewrite {
 
   /// RFC 7239 §4; an IPv6 address is bracketed and quoted, a host quoted because of its port.
   private static func appendForwardedElement(
-    _ head: borrowing RequestHead, _ client: IPAddress, to sink: inout ByteSink
+    _ head: borrowing RequestHead, _ context: RequestContext, to sink: inout ByteSink
   ) {
+    let client = context.client
     if client.isV4 {
       sink.append("for=")
       sink.append(client)
@@ -162,7 +177,21 @@ enum HeaderRewrite {
       sink.append("]\";host=\"")
     }
     sink.append(head.authority)
-    sink.append("\";proto=http\r\n")
+    sink.append(context.isSecure ? "\";proto=https\r\n" : "\";proto=http\r\n")
+  }
+
+  /// Line by line, for the route's edits may decide about one of them.
+  private static func appendCertificate(
+    _ lines: ByteView, edited: FieldSet, to sink: inout ByteSink
+  ) {
+    var start = 0
+    while start < lines.count {
+      let end = (lines.firstIndex(of: UInt8(ascii: "\n"), from: start) ?? lines.count - 1) + 1
+      let line = lines.slice(start, end)
+      start = end
+      let name = line.slice(0, line.firstIndex(of: UInt8(ascii: ":")) ?? 0)
+      if !edited.contains(FieldName(name)) { sink.append(line) }
+    }
   }
 
   /// Marks unknown names with an underscore, which many backends cannot tell from the same name
@@ -202,6 +231,8 @@ enum HeaderRewrite {
     let keepsLength: Bool
     let closes: Bool
     let clientIsHTTP10: Bool
+    /// A finished line for clients that came over TLS (RFC 6797), or nothing.
+    let transportSecurity: ByteView
     /// The Date to add where the backend sent none (RFC 9110 §6.6.1).
     let date: ByteView
   }
@@ -218,6 +249,11 @@ enum HeaderRewrite {
     if !edits.added.isEmpty { sink.append(edits.added.view) }
     if !head.fields.contains(.date), !edits.names.contains(.date) {
       HeadWriter.appendField("Date", context.date, to: &sink)
+    }
+    if !context.transportSecurity.isEmpty, !edits.decide("strict-transport-security"),
+      head.fields.firstIndex(named: ByteView("strict-transport-security"), in: head.bytes) == nil
+    {
+      sink.append(context.transportSecurity)
     }
     if context.content.source == .length {
       HeadWriter.appendContentLength(context.content.remaining, to: &sink)

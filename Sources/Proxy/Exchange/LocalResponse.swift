@@ -12,23 +12,30 @@ enum LocalResponse {
     let closes: Bool
     let clientIsHTTP10: Bool
     let isHead: Bool
+    /// As in `HeaderRewrite.ResponseContext`.
+    var transportSecurity = ByteView.empty
   }
 
-  /// A plain page and `Proxy-Status` (RFC 9209) with the error's type.
+  /// What `Proxy-Status` says beside the error's type (RFC 9209 §2.1), as far as it is known.
+  struct Reason {
+    let error: ProxyError
+    var details: StaticString = ""
+    /// Name of the backend that failed.
+    var nextHop = ByteView.empty
+    /// Of the response that could not be used; 0: there was none.
+    var receivedStatus = 0
+  }
+
+  /// A plain page and `Proxy-Status`. Returns the octets of the page, as the other two do.
+  @discardableResult
   static func append(
-    status: Int, error: ProxyError, detail: StaticString, to sink: inout ByteSink,
-    context: Context
-  ) {
+    status: Int, _ why: Reason, to sink: inout ByteSink, context: Context
+  ) -> Int {
     appendHead(status, to: &sink, context)
     sink.append("Proxy-Status: ")
-    sink.append(context.instance)
-    sink.append("; error=")
-    sink.append(error.text)
-    if detail.utf8CodeUnitCount > 0 {
-      sink.append("; details=\"")
-      sink.append(detail)
-      sink.append("\"")
-    }
+    sink.appendProxyStatus(
+      name: context.instance, error: why.error.text, nextHop: why.nextHop,
+      receivedStatus: why.receivedStatus, details: why.details)
     sink.append("\r\n")
     if status == 405 { sink.append("Allow: GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH\r\n") }
     if status == 503 { sink.append("Retry-After: 1\r\n") }
@@ -37,17 +44,19 @@ enum LocalResponse {
     let length = 3 + 1 + reason.utf8CodeUnitCount + 1
     appendEnd(
       "text/plain; charset=utf-8", length: length, to: &sink, context)
-    guard !context.isHead else { return }
+    guard !context.isHead else { return 0 }
     sink.append(decimal: UInt(status), width: 3)
     sink.append(" ")
     sink.append(reason)
     sink.append("\n")
+    return length
   }
 
+  @discardableResult
   static func append(
     fixed status: Int, contentType: [UInt8], body: [UInt8], edits: borrowing CompiledEdits,
     to sink: inout ByteSink, context: Context
-  ) {
+  ) -> Int {
     appendHead(status, to: &sink, context)
     sink.append(edits.added.view)
     if !contentType.isEmpty, !body.isEmpty {
@@ -58,13 +67,16 @@ enum LocalResponse {
     if status != 204 && status != 304 { HeadWriter.appendContentLength(body.count, to: &sink) }
     appendConnection(to: &sink, context)
     sink.append("\r\n")
-    if !context.isHead, status != 204, status != 304 { sink.append(body) }
+    guard !context.isHead, status != 204, status != 304 else { return 0 }
+    sink.append(body)
+    return body.count
   }
 
+  @discardableResult
   static func append(
     redirect template: RedirectTemplate, of head: borrowing RequestHead,
     edits: borrowing CompiledEdits, to sink: inout ByteSink, context: Context
-  ) {
+  ) -> Int {
     appendHead(template.status, to: &sink, context)
     sink.append(edits.added.view)
     sink.append("Location: ")
@@ -83,6 +95,7 @@ enum LocalResponse {
     sink.append("\r\nContent-Length: 0\r\n")
     appendConnection(to: &sink, context)
     sink.append("\r\n")
+    return 0
   }
 
   private static func appendHead(
@@ -90,6 +103,7 @@ enum LocalResponse {
   ) {
     HeadWriter.appendStatusLine(status, reason: ByteView(StatusText.reason(status)), to: &sink)
     HeadWriter.appendField("Date", context.date, to: &sink)
+    if !context.transportSecurity.isEmpty { sink.append(context.transportSecurity) }
   }
 
   private static func appendEnd(

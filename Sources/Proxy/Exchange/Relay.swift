@@ -70,7 +70,7 @@ struct Relay: ~Copyable {
       if source.pointee.input.isEmpty {
         // The head must not wait for content that may be long in coming.
         if head.count > 0, !send(head.view, .empty, to: sink, &head, &pool) { return .sinkFailed }
-        if !source.pointee.isStream, !sink.pointee.isStream, splices(&content) {
+        if source.pointee.isPlainSocket, sink.pointee.isPlainSocket, splices(&content) {
           let outcome = splice(from: source, to: sink, content: &content)
           if outcome != .yields { return outcome }
           continue

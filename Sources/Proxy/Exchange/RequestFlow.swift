@@ -138,6 +138,7 @@ extension Worker {
     switch connection.pointee.state {
     case .idle: break
     case .connecting: connectEnded(handle, connection)
+    case .handshaking: upstreamHandshake(handle, connection)
     case .busy:
       let exchangeHandle = connection.pointee.exchange
       let exchange = exchanges[exchangeHandle]
@@ -161,8 +162,9 @@ extension Worker {
         exchangeHandle, exchange, refused ? .connectRefused : .connectFailed)
     }
     guard connection.pointee.wire.mayWrite else { return }
-    connection.pointee.state = .busy
     connection.pointee.wire.mayRead = false
+    if connection.pointee.security > 0 { return beginUpstreamTLS(handle, connection) }
+    connection.pointee.state = .busy
     exchange.pointee.connectedAt = now
     sendRequest(exchangeHandle, exchange)
   }
@@ -179,7 +181,8 @@ extension Worker {
     let exchangeHandle = connection.pointee.exchange
     switch connection.pointee.state {
     case .idle: closeUpstream(handle)
-    case .connecting: attemptFailed(exchangeHandle, exchanges[exchangeHandle], .connectTimedOut)
+    case .connecting, .handshaking:
+      attemptFailed(exchangeHandle, exchanges[exchangeHandle], .connectTimedOut)
     case .busy:
       metrics.add(.idleTimeouts)
       let exchange = exchanges[exchangeHandle]
@@ -239,6 +242,8 @@ extension Worker {
     case .unreachable: cells.add(.connectFailures)
     case .timedOut: cells.add(failure.phase == .connecting ? .connectTimeouts : .responseTimeouts)
     case .closed, .reset: cells.add(.resets)
+    case .certificateRefused: cells.add(.certificatesRefused)
+    case .handshakeFailed: cells.add(.handshakesFailed)
     default: cells.add(.invalidResponses)
     }
   }

@@ -116,7 +116,8 @@ extension Worker {
     exchange.pointee.failure = nil
     if !responseHead.wantsKeepAlive { exchange.pointee.spoilsUpstream = true }
     // Neither has chunks; HTTP/2 says the end in its own way.
-    let isStream = downstreams[exchange.pointee.downstream].pointee.wire.isStream
+    let client = downstreams[exchange.pointee.downstream]
+    let isStream = client.pointee.wire.isStream
     let toHTTP10 = exchange.pointee.clientIsHTTP10
     let hasUnknownLength =
       responseHead.framing == .chunked || responseHead.framing == .untilClose
@@ -132,8 +133,11 @@ extension Worker {
         content: exchange.pointee.response,
         keepsLength: exchange.pointee.isHead || responseHead.status == 304
           || (responseHead.framing == .none && responseHead.status != 204),
-        closes: !exchange.pointee.keepsClient && !isStream, clientIsHTTP10: toHTTP10, date: dateText.view))
+        closes: !exchange.pointee.keepsClient && !isStream, clientIsHTTP10: toHTTP10,
+        transportSecurity: transportSecurity(client), date: dateText.view))
     guard !sink.overflowed else {
+      exchange.pointee.firstOctetAt = .zero
+      exchange.pointee.receivedStatus = exchange.pointee.status
       attemptFailed(handle, exchange, .headMalformed)
       return false
     }
@@ -150,6 +154,7 @@ extension Worker {
     exchange.pointee.informational += 1
     if responseHead.status == 101 { return switchProtocols(handle, exchange, &sink) }
     guard exchange.pointee.informational <= Worker.maxInformational else {
+      exchange.pointee.receivedStatus = Int32(responseHead.status)
       attemptFailed(handle, exchange, .headMalformed)
       return false
     }
@@ -177,6 +182,7 @@ extension Worker {
     _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>, _ sink: inout ByteSink
   ) -> Bool {
     guard exchange.pointee.asksUpgrade, responseHead.fields.contains(.upgrade) else {
+      exchange.pointee.receivedStatus = 101
       attemptFailed(handle, exchange, .upgradeFailed)
       return false
     }
@@ -213,10 +219,10 @@ extension Worker {
     }
     // A direction that has ended is closed behind its last octet; the other goes on.
     if exchange.pointee.request.isComplete, upstream.pointee.wire.output.isEmpty {
-      SocketCalls.closeSending(upstream.pointee.wire.descriptor)
+      upstream.pointee.wire.closeSending(&pool)
     }
     if exchange.pointee.response.isComplete, client.pointee.wire.output.isEmpty {
-      SocketCalls.closeSending(client.pointee.wire.descriptor)
+      client.pointee.wire.closeSending(&pool)
     }
     if exchange.pointee.request.isComplete, exchange.pointee.response.isComplete,
       upstream.pointee.wire.output.isEmpty, client.pointee.wire.output.isEmpty

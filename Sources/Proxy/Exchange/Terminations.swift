@@ -6,6 +6,10 @@ extension Termination {
   static var connectRefused: Termination { Termination(.backend, .connecting, .refused) }
   static var connectTimedOut: Termination { Termination(.backend, .connecting, .timedOut) }
   static var connectFailed: Termination { Termination(.backend, .connecting, .unreachable) }
+  static var certificateRefused: Termination {
+    Termination(.backend, .connecting, .certificateRefused)
+  }
+  static var handshakeFailed: Termination { Termination(.backend, .connecting, .handshakeFailed) }
   static var backendClosed: Termination { Termination(.backend, .awaiting, .closed) }
   static var backendTimedOut: Termination { Termination(.backend, .awaiting, .timedOut) }
   static var headCutShort: Termination { Termination(.backend, .responseHead, .closed) }

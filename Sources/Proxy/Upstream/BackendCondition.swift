@@ -1,11 +1,21 @@
 import Primitives
 import Resilience
 
+/// What people want of a backend (`weir ready|drain|maint`); it outlives reloads.
+public enum BackendMode: String, Sendable, BitwiseCopyable, CaseIterable {
+  case ready
+  /// No new requests; what is in flight goes on, tunnels too.
+  case drain
+  /// No new requests, and no health checks.
+  case maint
+}
+
 /// Everything that decides whether a backend gets new requests, beside its weight: one for each
 /// slot of its upstream's balancer, behind the same lock.
 struct BackendCondition: BitwiseCopyable {
   /// `BackendState.id`; -1 before the slot's first backend.
   var backend: Int32 = -1
+  var mode = BackendMode.ready
   /// The health check says so.
   var isDown = false
   /// The watch thread has been asked for a check that has not begun.
@@ -26,7 +36,9 @@ struct BackendCondition: BitwiseCopyable {
 
   var isHeld: Bool { heldUntil > .zero }
 
-  var isAvailable: Bool { !isDown && !isHeld && breaker.mayAdmit }
+  var isAvailable: Bool {
+    mode == .ready && !isDown && !isHeld && breaker.mayAdmit
+  }
 
   /// When time alone changes something.
   var wakeAt: MonotonicTime {
@@ -41,6 +53,8 @@ public struct BackendChange: Sendable, Equatable {
     case breaker(CircuitBreaker.Transition)
     case wentDown(CheckFailure)
     case cameUp
+    /// Somebody said so on the admin endpoint.
+    case mode(BackendMode)
   }
 
   public var upstream: String

@@ -30,6 +30,8 @@ public final class BackendWatch {
   private var now = MonotonicTime.now()
   private var random: SeededRandom
   private var head = ResponseHead()
+  /// For what checks receive and cannot send at once; each holds at most a few.
+  private var pool = BufferPool(limit: 65_536)
   /// By seat; a seat's generation grows with each check, so that late events find nothing.
   private var probes: [HealthProbe?] = []
   private var generations: [UInt32] = []
@@ -53,7 +55,7 @@ public final class BackendWatch {
   /// Serves until told to stop.
   public func run() {
     while !isStopping { turn() }
-    for probe in probes { probe?.finish() }
+    for probe in probes { probe?.finish(&pool) }
   }
 
   private func turn() {
@@ -64,7 +66,7 @@ public final class BackendWatch {
       if handle.kind == BackendWatch.mailboxKind {
         for message in shared.watch.take() { obey(message) }
       } else if let probe = probe(handle), !probe.isWaiting {
-        conclude(Int(handle.index), probe, probe.advance(readiness, &head))
+        conclude(Int(handle.index), probe, probe.advance(readiness, &head, &pool))
       }
     }
     while let handle = wheel.popExpired(now: now) {
@@ -113,6 +115,9 @@ public final class BackendWatch {
   }
 
   private func begin(_ seat: Int, _ probe: HealthProbe) {
+    guard probe.subscribers.contains(where: { $0.state.isWatched($0.backend) }) else {
+      return arm(seat, probe, at: now + probe.key.options.interval)
+    }
     generations[seat] &+= 1
     let result = probe.start(now: now)
     if result == .pending {
@@ -128,7 +133,7 @@ public final class BackendWatch {
 
   private func conclude(_ seat: Int, _ probe: HealthProbe, _ result: HealthProbe.Result) {
     guard result != .pending else { return }
-    probe.finish()
+    probe.finish(&pool)
     if result != .unknown { learn(probe, result) }
     arm(seat, probe, at: now + probe.tracker.delay(isUrgent: isUrgent(probe), random: &random))
   }
@@ -199,7 +204,7 @@ public final class BackendWatch {
   private func remove(_ seat: Int, _ key: HealthProbe.Key) {
     guard let probe = probes[seat] else { return }
     wheel.cancel(&probe.timer)
-    probe.finish()
+    probe.finish(&pool)
     generations[seat] &+= 1
     probes[seat] = nil
     seats[key] = nil
@@ -224,6 +229,7 @@ public final class BackendWatch {
     case .wentDown(let failure):
       log.warning("\(name): health check failed, down", ["reason": failure.text])
     case .cameUp: log.info("\(name): health check passes, up")
+    case .mode(let mode): log.info("\(name): set to \(mode.rawValue)")
     }
   }
 }

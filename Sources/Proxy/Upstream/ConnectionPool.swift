@@ -9,6 +9,11 @@ struct WorkerBackend {
   var idle = HandleList()
   /// No snapshot in use names it any more: its idle connections are closed.
   var isConfigured = true
+  /// To be resumed by the next connection, and the rules it was made under.
+  var session: TLSSession?
+  var sessionSecurity: Int32 = 0
+  /// When a failing handshake is worth a line in the event log again.
+  var handshakeReportDue = MonotonicTime.zero
 }
 
 /// The idle connections of each backend, last used first: the warmest is reused, the rest age out.
@@ -26,12 +31,18 @@ extension Worker {
 
   /// An idle connection to the backend, or `nil`. `isRepeatable`: losing the race against the
   /// backend's closing it is no harm, because the request may be sent again.
-  func takeIdle(_ backend: Int, isRepeatable: Bool) -> Handle? {
+  ///
+  /// Connections made under other rules of TLS than `security` (before a reload) are closed.
+  func takeIdle(_ backend: Int, isRepeatable: Bool, security: Int32) -> Handle? {
     while backends[backend].idle.first != .none {
       let handle = backends[backend].idle.first
       let connection = upstreams[handle]
       unlinkIdle(connection)
       connection.pointee.state = .busy
+      guard connection.pointee.security == security else {
+        closeUpstream(handle)
+        continue
+      }
       if !isRepeatable, now - connection.pointee.idleSince > Worker.trustedIdleTime,
         !SocketCalls.isQuiet(connection.pointee.wire.descriptor)
       {
@@ -49,9 +60,10 @@ extension Worker {
     timeout: TimeAmount
   ) {
     let backend = Int(connection.pointee.backend)
+    takeSession(connection)
     guard backends[backend].idle.count < poolSize, backends[backend].isConfigured, !isDraining,
       !connection.pointee.wire.peerClosed, connection.pointee.wire.input.isEmpty,
-      connection.pointee.wire.output.isEmpty
+      connection.pointee.wire.output.isEmpty, !connection.pointee.wire.hasUnopenedInput
     else { return closeUpstream(handle) }
     connection.pointee.wire.input.detach(&pool)
     connection.pointee.exchange = .none
@@ -94,13 +106,14 @@ extension Worker {
   }
 
   /// Begins a connection. Where descriptors have run out, the longest idle client gives way.
-  func connect(_ backend: Int) -> Result<Handle, ConnectFailure> {
+  func connect(_ backend: Int, security: Int32) -> Result<Handle, ConnectFailure> {
     var descriptor = backends[backend].state.endpoint.connect()
     if SocketCalls.isExhausted(-descriptor), closeOldestIdle(1) {
       descriptor = backends[backend].state.endpoint.connect()
     }
     guard descriptor >= 0 else { return .failure(ConnectFailure(code: -descriptor)) }
-    let record = UpstreamConnection(descriptor: descriptor, backend: Int32(backend))
+    let record = UpstreamConnection(
+      descriptor: descriptor, backend: Int32(backend), security: security)
     guard let handle = upstreams.insert(record), poller.add(connection: descriptor, handle) else {
       SocketCalls.close(descriptor)
       return .failure(ConnectFailure(code: 0))
@@ -113,8 +126,8 @@ extension Worker {
     let connection = upstreams[handle]
     if connection.pointee.state == .idle { unlinkIdle(connection) }
     wheel.cancel(&connection.pointee.timer)
-    connection.pointee.wire.releaseBuffers(&pool)
-    SocketCalls.close(connection.pointee.wire.descriptor)
+    takeSession(connection)
+    connection.pointee.wire.close(&pool)
     upstreams.remove(handle)
   }
 

@@ -7,8 +7,10 @@ import Transport
 /// the same address.
 ///
 ///     waiting ──timer──► connecting ──writable──► exchanging ──answer, end, timer──► waiting
+///                             └──► handshaking (TLS) ──┘
 ///
-/// A connection for each check: what is asked is whether a new one can be served.
+/// A connection for each check: what is asked is whether a new one can be served, under the same
+/// rules of TLS as traffic (without a session, so that the certificate is looked at each time).
 final class HealthProbe {
   /// Equal keys share a probe.
   struct Key: Hashable {
@@ -16,6 +18,7 @@ final class HealthProbe {
     var options: HealthCheckOptions
     /// For `Host`, where the check names none.
     var authority: String
+    var tls: TLSClientContext?
   }
 
   struct Subscriber {
@@ -32,9 +35,7 @@ final class HealthProbe {
     case unknown
   }
 
-  private enum Phase { case waiting, connecting, exchanging }
-
-  static let receiveBytes = 16 * 1024
+  private enum Phase { case waiting, connecting, handshaking, exchanging }
 
   let key: Key
   var subscribers: [Subscriber] = []
@@ -44,12 +45,15 @@ final class HealthProbe {
   /// When the timer is wanted: the next check, or the end of this one.
   var due = MonotonicTime.zero
   private(set) var startedAt = MonotonicTime.zero
-  private(set) var descriptor: Int32 = -1
+  var descriptor: Int32 { wire.descriptor }
+  private var wire = HealthProbe.noWire
   private var phase = Phase.waiting
   private let endpoint: Endpoint
   private let request: [UInt8]
-  private var sent = 0
+  private var hasSent = false
   private var octets: [UInt8] = []
+
+  private static var noWire: Wire { Wire(descriptor: -1) }
 
   init(_ key: Key, isUp: Bool) {
     self.key = key
@@ -67,20 +71,24 @@ final class HealthProbe {
   /// Begins a check. `.pending`: `descriptor` is to be watched.
   func start(now: MonotonicTime) -> Result {
     startedAt = now
-    sent = 0
+    hasSent = false
     octets = []
     let opened = endpoint.connect()
     guard opened >= 0 else {
       if SocketCalls.isExhausted(-opened) { return .unknown }
       return .failed(-opened == SocketCalls.refused ? .refused : .unreachable)
     }
-    descriptor = opened
+    wire = Wire(descriptor: opened)
+    wire.mayRead = false
     phase = .connecting
     return .pending
   }
 
   /// The socket has news.
-  func advance(_ readiness: Readiness, _ head: inout ResponseHead) -> Result {
+  func advance(
+    _ readiness: Readiness, _ head: inout ResponseHead, _ pool: inout BufferPool
+  ) -> Result {
+    wire.note(readiness)
     if phase == .connecting {
       let error = SocketCalls.pendingError(descriptor)
       guard error == 0 else {
@@ -88,34 +96,42 @@ final class HealthProbe {
       }
       guard readiness.contains(.writable) else { return .pending }
       phase = .exchanging
+      if let tls = key.tls {
+        var address: IPAddress?
+        if case .ip(let ip, _) = key.address { address = ip }
+        guard wire.beginTLS(tls, address: address, session: nil) else { return .unknown }
+        phase = .handshaking
+      }
+    }
+    if phase == .handshaking {
+      switch wire.handshake(&pool) {
+      case .complete: phase = .exchanging
+      case .waits: return .pending
+      case .failed(.exhausted): return .unknown
+      case .failed(.closed): return .failed(.closed)
+      case .failed(let failure): return .failed(.handshake(failure.text))
+      }
     }
     guard case .http(let check) = key.options.kind else { return .passed }
-    if sent < request.count, !send() { return .failed(.closed) }
-    return receive(check, &head)
+    guard send(&pool) else { return .failed(.closed) }
+    return receive(check, &head, &pool)
   }
 
-  private func send() -> Bool {
-    while sent < request.count {
-      let rest = Array(request[sent...])
-      switch rest.withByteView({ SocketCalls.send(descriptor, $0) }) {
-      case .octets(let count): sent += count
-      case .wouldBlock: return true
-      case .failed: return false
-      }
-    }
-    return true
+  /// False where the connection has failed.
+  private func send(_ pool: inout BufferPool) -> Bool {
+    if hasSent { return wire.flush(&pool) || !wire.hasFailed }
+    hasSent = true
+    return request.withByteView { wire.send($0, .empty, &pool) }
   }
 
-  private func receive(_ check: HTTPCheck, _ head: inout ResponseHead) -> Result {
+  private func receive(
+    _ check: HTTPCheck, _ head: inout ResponseHead, _ pool: inout BufferPool
+  ) -> Result {
     while true {
-      let known = octets.count
-      octets += [UInt8](repeating: 0, count: HealthProbe.receiveBytes)
-      let result = octets.withUnsafeMutableBytes {
-        SocketCalls.receive(descriptor, $0.baseAddress! + known, HealthProbe.receiveBytes)
-      }
-      var received = 0
-      if case .octets(let count) = result { received = count }
-      octets.removeLast(HealthProbe.receiveBytes - received)
+      let result = wire.receive(&pool)
+      let view = wire.input.view
+      octets += (0..<view.count).map { view[$0] }
+      wire.input.detach(&pool)
       let hasEnded = result == .ended || octets.count >= CheckAnswer.maxBytes
       if case .failed = result { return .failed(.closed) }
       if result == .wouldBlock { return .pending }
@@ -128,9 +144,9 @@ final class HealthProbe {
   }
 
   /// The check is over, however it ended.
-  func finish() {
-    if descriptor >= 0 { SocketCalls.close(descriptor) }
-    descriptor = -1
+  func finish(_ pool: inout BufferPool) {
+    if descriptor >= 0 { wire.close(&pool) }
+    wire = HealthProbe.noWire
     phase = .waiting
     octets = []
   }

@@ -4,18 +4,24 @@ import Transport
 /// One connection to a backend.
 ///
 ///     connecting ──writable──► busy ◄──► idle ──any event, timeout──► closed
+///          └──► handshaking ────┘
 ///
 /// Owned by its worker's slab; only that worker uses it. While idle it stays armed in epoll, and
 /// anything that arrives on it closes it (rule 26).
 struct UpstreamConnection: BitwiseCopyable {
   enum State: UInt8, BitwiseCopyable {
-    case connecting, busy, idle
+    case connecting
+    /// TLS is being agreed on; nothing of a request has gone out.
+    case handshaking
+    case busy, idle
   }
 
   var wire: Wire
   var state = State.connecting
   /// `BackendState.id`
   let backend: Int32
+  /// `UpstreamPlan.security`: the rules under which it was made.
+  let security: Int32
   var exchange = Handle.none
   /// Octets of the response head being read that parsing has seen.
   var knownOctets: Int32 = 0
@@ -28,10 +34,11 @@ struct UpstreamConnection: BitwiseCopyable {
   /// Queued in `Worker.ready`.
   var isQueued = false
 
-  init(descriptor: Int32, backend: Int32) {
+  init(descriptor: Int32, backend: Int32, security: Int32) {
     wire = Wire(descriptor: descriptor)
     wire.mayRead = false
     wire.mayWrite = false
     self.backend = backend
+    self.security = security
   }
 }

@@ -12,6 +12,25 @@ extension UpstreamState {
     live.withLock { live in live.slot(of: backend).map { !live.conditions[$0].isDown } ?? true }
   }
 
+  /// Whether people want the backend's health looked at.
+  func isWatched(_ backend: Int) -> Bool {
+    live.withLock { live in
+      live.slot(of: backend).map { live.conditions[$0].mode != .maint } ?? false
+    }
+  }
+
+  /// Takes the backend out for people, or back in. False where it is not configured.
+  public func setMode(_ name: String, _ mode: BackendMode, now: MonotonicTime) -> Bool {
+    live.withLock { live in
+      guard let slot = live.names.firstIndex(of: name), !name.isEmpty else { return false }
+      guard live.conditions[slot].mode != mode else { return true }
+      live.conditions[slot].mode = mode
+      live.settle(slot)
+      report(.mode(mode), live.conditions[slot].backend, now)
+      return true
+    }
+  }
+
   /// A check that was asked for by `WatchMessage.checkSoon` begins; the next failure may ask again.
   func checkBegins(_ backend: Int) {
     live.withLock { live in
@@ -79,7 +98,8 @@ extension Snapshot {
   func healthChecks(
     _ shared: SharedState
   ) -> [(key: HealthProbe.Key, subscribers: [HealthProbe.Subscriber])] {
-    zip(options.upstreams, upstreamStates).flatMap { upstream, state in
+    zip(options.upstreams, upstreamStates).enumerated().flatMap { index, entry in
+      let (upstream, state) = entry
       guard let check = upstream.healthCheck else {
         return [(key: HealthProbe.Key, subscribers: [HealthProbe.Subscriber])]()
       }
@@ -88,7 +108,9 @@ extension Snapshot {
         if case .literal(let name) = upstream.host { authority = name }
         let known = shared.backendState(backend, of: upstream.name)
         return (
-          HealthProbe.Key(address: backend.address, options: check, authority: authority),
+          HealthProbe.Key(
+            address: backend.address, options: check, authority: authority,
+            tls: upstreams[index].pointee.tls),
           [HealthProbe.Subscriber(state: state, backend: known.id, tally: known.tally)]
         )
       }

@@ -20,6 +20,7 @@ public struct BackendView: Sendable {
   public var inFlight: Int
   /// Steered around for a moment after a failed connect.
   public var isHeld: Bool
+  public var mode: BackendMode
   /// The health check's last verdict; `nil` where there is no check.
   public var isUp: Bool?
   public var breaker: CircuitBreaker.State
@@ -43,6 +44,8 @@ public final class UpstreamState: Sendable {
     var plan: BalancerPlan?
     /// By slot.
     var conditions: [BackendCondition] = []
+    /// By slot; empty where no backend is configured.
+    var names: [String] = []
     var breakerOptions = BreakerOptions()
     var healthCheck: HealthCheckOptions?
     /// A configuration has been taken over before.
@@ -88,6 +91,7 @@ public final class UpstreamState: Sendable {
       while live.conditions.count < live.balancer.slotCount {
         live.conditions.append(BackendCondition(options.breaker))
       }
+      live.forgetModes(but: slots, options.backends.map(\.name))
       for (slot, id) in zip(slots, ids) { live.adopt(slot, Int32(id), options.breaker) }
       live.isRunning = true
       live.recountOutByRate(slots)
@@ -206,7 +210,8 @@ public final class UpstreamState: Sendable {
           condition.breaker.state == .open ? condition.breaker.openUntil - now : nil
         return BackendView(
           backend: Int(condition.backend), inFlight: live.balancer.inFlight(slot),
-          isHeld: condition.isHeld, isUp: live.healthCheck == nil ? nil : !condition.isDown,
+          isHeld: condition.isHeld, mode: condition.mode,
+          isUp: live.healthCheck == nil ? nil : !condition.isDown,
           breaker: condition.breaker.state,
           opensFor: opensFor.map { max($0, .zero) }, isAvailable: condition.isAvailable)
       }
@@ -222,10 +227,23 @@ extension UpstreamState.Live {
       if conditions[slot].isDown, healthCheck == nil { stopBelievingChecks(slot) }
       return
     }
+    let mode = conditions[slot].mode
     conditions[slot] = BackendCondition(replacing: conditions[slot], id, options)
+    conditions[slot].mode = mode
     guard let healthCheck, healthCheck.startsDown(isRunning: isRunning) else { return }
     conditions[slot].isDown = true
     conditions[slot].breaker.healthFailed()
+  }
+
+  /// What people said of a backend belongs to its name, wherever that moves, and goes with it.
+  fileprivate mutating func forgetModes(but slots: [Int], _ names: [String]) {
+    var next = [String](repeating: "", count: conditions.count)
+    for (slot, name) in zip(slots, names) { next[slot] = name }
+    for slot in conditions.indices where slot >= self.names.count || next[slot] != self.names[slot]
+    {
+      conditions[slot].mode = .ready
+    }
+    self.names = next
   }
 
   /// There is no check any more that could bring the backend up again.

@@ -9,8 +9,10 @@ extension ByteSink {
   ///   - error: an error type, already a token.
   ///   - nextHop: the backend's name; empty to leave it out.
   ///   - receivedStatus: what the backend answered; 0 to leave it out.
+  ///   - details: for people, without quotes and backslashes; empty to leave it out.
   public mutating func appendProxyStatus(
-    name: ByteView, error: StaticString, nextHop: ByteView, receivedStatus: Int = 0
+    name: ByteView, error: StaticString, nextHop: ByteView = .empty, receivedStatus: Int = 0,
+    details: StaticString = ""
   ) {
     append(structuredItem: name)
     append("; error=")
@@ -22,6 +24,11 @@ extension ByteSink {
     if receivedStatus != 0 {
       append("; received-status=")
       append(decimal: receivedStatus)
+    }
+    if details.utf8CodeUnitCount > 0 {
+      append("; details=\"")
+      append(details)
+      append("\"")
     }
   }
 

@@ -4,6 +4,7 @@ public enum GaugeMetric: CaseIterable, Sendable {
   case configurationGeneration, lastReloadSuccess, lastReloadTime, draining
   case clientConnections
   case residentMemory, openDescriptors, maxDescriptors, processorTime
+  case certificateExpiry
   case backendInFlight, backendAvailable, backendWeight
   case backendHealth, backendChecks, backendBreaker, backendBreakerOpenings
 
@@ -43,6 +44,11 @@ public enum GaugeMetric: CaseIterable, Sendable {
       .init(
         "weir_process_cpu_seconds_total", .counter,
         "Processor time that all threads have used, user and system.")
+    case .certificateExpiry:
+      .init(
+        "weir_certificate_expiry_seconds", .gauge,
+        "When a certificate that clients get expires, in seconds since 1970.",
+        labels: ["listener", "file"])
     case .backendInFlight:
       .init(
         "weir_backend_in_flight", .gauge, "Requests in flight at the backend.",

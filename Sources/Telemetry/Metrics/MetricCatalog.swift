@@ -40,7 +40,8 @@ public enum ProxyCounter: Int, CaseIterable, Sendable, BitwiseCopyable, CatalogC
   case rejectedAtLimit, rejectedAtClientLimit, rejectedWithoutDescriptors
   case requests, requestOctets, responseOctets
   case badRequests, unroutedRequests, loopsDetected, regexLimitExceeded
-  case headerTimeouts, bodyTimeouts, sendTimeouts, idleTimeouts, clientAborts
+  case handshakesFull, handshakesResumed, handshakesFailed, handshakesRefused
+  case handshakeTimeouts, headerTimeouts, bodyTimeouts, sendTimeouts, idleTimeouts, clientAborts
   case unsentRetries, replays, noBackendAvailable
   case tunnels, http2Connections, http2Floods
   case logLinesDropped
@@ -69,6 +70,11 @@ public enum ProxyCounter: Int, CaseIterable, Sendable, BitwiseCopyable, CatalogC
       .init(
         "weir_regex_limit_exceeded_total", .counter,
         "Requests refused because a route's expression took too long to match.")
+    case .handshakesFull: ProxyCounter.handshake("full")
+    case .handshakesResumed: ProxyCounter.handshake("resumed")
+    case .handshakesFailed: ProxyCounter.handshake("failed")
+    case .handshakesRefused: ProxyCounter.handshake("certificate_refused")
+    case .handshakeTimeouts: ProxyCounter.timeout("handshake")
     case .headerTimeouts: ProxyCounter.timeout("header")
     case .bodyTimeouts: ProxyCounter.timeout("body")
     case .sendTimeouts: ProxyCounter.timeout("send")
@@ -108,6 +114,13 @@ public enum ProxyCounter: Int, CaseIterable, Sendable, BitwiseCopyable, CatalogC
     .init(
       "weir_connections_rejected_total", .counter, "Client connections refused, by reason.",
       fixed: ("reason", reason))
+  }
+
+  private static func handshake(_ result: String) -> MetricDescription {
+    .init(
+      "weir_tls_handshakes_total", .counter,
+      "TLS handshakes with clients, by how they ended: with a signature, by a session, or not.",
+      fixed: ("result", result))
   }
 
   private static func timeout(_ phase: String) -> MetricDescription {
@@ -164,6 +177,7 @@ public enum BackendCounter: Int, CaseIterable, Sendable, BitwiseCopyable, Catalo
   case attempts, retriedAway, spills
   case connectionsOpened, connectionsReused
   case connectRefused, connectTimeouts, connectFailures
+  case certificatesRefused, handshakesFailed
   case resets, responseTimeouts, invalidResponses, incompleteResponses
   case requestOctets, responseOctets
 
@@ -192,6 +206,8 @@ public enum BackendCounter: Int, CaseIterable, Sendable, BitwiseCopyable, Catalo
     case .connectRefused: BackendCounter.failure("connection_refused")
     case .connectTimeouts: BackendCounter.failure("connection_timeout")
     case .connectFailures: BackendCounter.failure("destination_unavailable")
+    case .certificatesRefused: BackendCounter.failure("tls_certificate_error")
+    case .handshakesFailed: BackendCounter.failure("tls_protocol_error")
     case .resets: BackendCounter.failure("connection_terminated")
     case .responseTimeouts: BackendCounter.failure("http_response_timeout")
     case .invalidResponses: BackendCounter.failure("http_protocol_error")

@@ -1,0 +1,92 @@
+import Primitives
+import Resilience
+import Telemetry
+import Transport
+
+/// TLS towards backends: the handshake between connect and request, and the sessions that make
+/// the next one cheap.
+extension Worker {
+  /// The connection is there; nothing of the request is sent before the backend has proven who it
+  /// is.
+  func beginUpstreamTLS(
+    _ handle: Handle, _ connection: UnsafeMutablePointer<UpstreamConnection>
+  ) {
+    let exchangeHandle = connection.pointee.exchange
+    let exchange = exchanges[exchangeHandle]
+    guard let tls = route(exchange).pointee.upstream?.pointee.tls else {
+      preconditionFailure("a secured connection of a plain upstream")
+    }
+    let backend = Int(connection.pointee.backend)
+    var address: IPAddress?
+    if case .ip(let ip, _) = backends[backend].state.endpoint.address { address = ip }
+    let session = usableSession(backend, connection.pointee.security)
+    guard connection.pointee.wire.beginTLS(tls, address: address, session: session) else {
+      return attemptFailed(exchangeHandle, exchange, .exhausted)
+    }
+    connection.pointee.state = .handshaking
+    setDeadline(handle, connection, now + tls.options.handshakeTimeout)
+    upstreamHandshake(handle, connection)
+  }
+
+  /// Goes on with the handshake; the request follows at once when it is complete.
+  func upstreamHandshake(
+    _ handle: Handle, _ connection: UnsafeMutablePointer<UpstreamConnection>
+  ) {
+    let exchangeHandle = connection.pointee.exchange
+    let exchange = exchanges[exchangeHandle]
+    if connection.pointee.wire.hasFailed {
+      return upstreamHandshakeFailed(exchangeHandle, exchange, .closed)
+    }
+    switch connection.pointee.wire.handshake(&pool) {
+    case .waits: break
+    case .failed(let failure): upstreamHandshakeFailed(exchangeHandle, exchange, failure)
+    case .complete:
+      connection.pointee.state = .busy
+      connection.pointee.deadline = .never
+      exchange.pointee.connectedAt = now
+      sendRequest(exchangeHandle, exchange)
+    }
+  }
+
+  private func upstreamHandshakeFailed(
+    _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>, _ failure: HandshakeFailure
+  ) {
+    reportHandshake(Int(exchange.pointee.backend), failure)
+    switch failure {
+    case .certificate: attemptFailed(handle, exchange, .certificateRefused)
+    case .exhausted: attemptFailed(handle, exchange, .exhausted)
+    case .protocolError, .plainHTTP, .closed: attemptFailed(handle, exchange, .handshakeFailed)
+    }
+  }
+
+  /// How often one worker says that a backend's handshakes fail: the first time, and then now and
+  /// then, with every request counted in the metrics.
+  private static let reportInterval = TimeAmount.seconds(10)
+
+  private func reportHandshake(_ backend: Int, _ failure: HandshakeFailure) {
+    guard backends[backend].handshakeReportDue <= now else { return }
+    backends[backend].handshakeReportDue = now + Worker.reportInterval
+    let state = backends[backend].state
+    let check =
+      if case .certificate = failure { "its certificate is refused" } else { "TLS fails" }
+    shared.events?.error(
+      "backend \(state.upstreamName)/\(state.name): \(check): \(failure.text)")
+  }
+
+  // MARK: Sessions
+
+  private func usableSession(_ backend: Int, _ security: Int32) -> TLSSession? {
+    guard let session = backends[backend].session,
+      backends[backend].sessionSecurity == security, session.isUsable(wallSeconds: wallSeconds)
+    else { return nil }
+    return session
+  }
+
+  /// Keeps what the backend gave for the next connection to it.
+  func takeSession(_ connection: UnsafeMutablePointer<UpstreamConnection>) {
+    guard let tls = connection.pointee.wire.tls, let session = tls.takeSession() else { return }
+    let backend = Int(connection.pointee.backend)
+    backends[backend].session = session
+    backends[backend].sessionSecurity = connection.pointee.security
+  }
+}
