@@ -29,8 +29,10 @@ final class ResponseFields {
       else { return false }
       let name = head.slice(start, colon)
       name.lowercaseInPlace()
-      append(name, head.slice(colon + 1, end - 1).trimmed())
       start = end + 1
+      // Not even where a route's edits ask for them (RFC 9113 §8.2.2).
+      if FieldSet.hopByHop.contains(FieldName(name)) { continue }
+      append(name, head.slice(colon + 1, end - 1).trimmed())
     }
     return true
   }

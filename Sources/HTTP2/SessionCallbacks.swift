@@ -98,7 +98,8 @@ extension Session {
     let isAcknowledgement = header.flags & UInt8(NGHTTP2_FLAG_ACK.rawValue) != 0
     switch UInt32(header.type) {
     case NGHTTP2_DATA.rawValue:
-      if header.length == 0, header.flags & UInt8(NGHTTP2_FLAG_END_STREAM.rawValue) == 0 { charge() }
+      let ends = header.flags & UInt8(NGHTTP2_FLAG_END_STREAM.rawValue) != 0
+      if header.length == 0, !ends { charge() }
     case NGHTTP2_HEADERS.rawValue, NGHTTP2_PUSH_PROMISE.rawValue, NGHTTP2_GOAWAY.rawValue: break
     case NGHTTP2_SETTINGS.rawValue where !isAcknowledgement:
       // The first one is part of the preface.

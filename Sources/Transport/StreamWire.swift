@@ -64,7 +64,9 @@ extension Wire {
   mutating func sendToStream(
     _ first: ByteView, _ second: ByteView, _ pool: inout BufferPool
   ) -> Bool {
-    guard !hasFailed, output.append(first, &pool), output.append(second, &pool) else { return false }
+    guard !hasFailed, output.append(first, &pool), output.append(second, &pool) else {
+      return false
+    }
     sentOctets += first.count + second.count
     return true
   }

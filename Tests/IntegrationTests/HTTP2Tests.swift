@@ -72,7 +72,7 @@ extension DaemonProcess {
     try withDaemon(DaemonConfiguration([origin.address])) { daemon in
       let client = try daemon.connect2()
       try client.request(
-        1, "GET", "/x?y=%20", 
+        1, "GET", "/x?y=%20",
         [("cookie", "a=1"), ("accept", "b"), ("cookie", "c=2")])
       #expect(try client.answer(1).status == 200)
     }

@@ -3,7 +3,8 @@ import Foundation
 
 /// The frame types of RFC 9113 §6.
 public enum FrameType {
-  public static let data: UInt8 = 0
+  /// DATA.
+  public static let content: UInt8 = 0
   public static let headers: UInt8 = 1
   public static let priority: UInt8 = 2
   public static let reset: UInt8 = 3
@@ -51,8 +52,8 @@ public struct StreamAnswer: Sendable {
   public subscript(_ name: String) -> String? { fields.first { $0.name == name }?.value }
 }
 
-/// An HTTP/2 client that sends whatever a test says, frame by frame, and checks nothing of it. Field
-/// lists are coded without compression (RFC 7541 §6.2.3), so that any octets can be sent.
+/// An HTTP/2 client that sends whatever a test says, frame by frame, and checks nothing of it.
+/// Field lists are coded without compression (RFC 7541 §6.2.3), so that any octets can be sent.
 public final class HTTP2Connection {
   public let wire: WireConnection
   private var inflater: OpaquePointer!
@@ -136,7 +137,7 @@ public final class HTTP2Connection {
       let piece = rest.prefix(16384)
       rest = rest.dropFirst(piece.count)
       try send(
-        FrameType.data, flags: ends && rest.isEmpty ? FrameFlags.endStream : 0, stream: stream,
+        FrameType.content, flags: ends && rest.isEmpty ? FrameFlags.endStream : 0, stream: stream,
         payload: Array(piece))
     } while !rest.isEmpty
   }
@@ -163,7 +164,7 @@ public final class HTTP2Connection {
         continue
       }
       if frame.type == FrameType.goAway { goAway = frame }
-      if frame.type == FrameType.data, !frame.payload.isEmpty, givesWindow {
+      if frame.type == FrameType.content, !frame.payload.isEmpty, givesWindow {
         try window(0, UInt32(frame.payload.count))
       }
       return frame
@@ -176,7 +177,7 @@ public final class HTTP2Connection {
       let frame = try next()
       if frame.stream == stream, frame.type != FrameType.windowUpdate { return frame }
       // Field lists must be decoded in the order they came.
-      if frame.type == FrameType.headers || frame.type == FrameType.data
+      if frame.type == FrameType.headers || frame.type == FrameType.content
         || frame.type == FrameType.reset
       {
         kept.append(decoded(frame))
@@ -191,7 +192,7 @@ public final class HTTP2Connection {
       let frame = try next(of: stream)
       switch frame.type {
       case FrameType.headers: take(decoded(frame), into: &answer)
-      case FrameType.data:
+      case FrameType.content:
         answer.content += frame.payload
         if givesWindow, !frame.payload.isEmpty, !frame.endsStream {
           try window(stream, UInt32(frame.payload.count))
