@@ -3,6 +3,7 @@
 #   make run      install what is missing, build, serve the demo on :8080
 #   make test     install what the tests need, build, run all of them
 #   make bench    weir beside nginx and HAProxy on the same load (QUICK=1: one scenario, 20 s)
+#   make scenarios  what clients see when backends fail (ONLY=kill,hole; WRITE=1: into the docs)
 #   make soak     the slow variants: 10 GiB bodies
 #   make tsan     the integration tests against a build with the thread sanitizer
 #   make asan     the same with the address and leak sanitizer
@@ -26,8 +27,8 @@ BENCH_PACKAGES := gcc libc6-dev python3 util-linux nginx-light haproxy $(TEST_PA
 
 RELEASE := $(SWIFT) build -c release --static-swift-stdlib --product weir
 
-.PHONY: help run build release debug test soak tsan asan bench bench-tools lint format install \
-	clean \
+.PHONY: help run build release debug test scenarios soak tsan asan bench bench-tools lint format \
+	install clean \
 	build-packages test-packages bench-packages
 .DEFAULT_GOAL := help
 
@@ -103,7 +104,9 @@ asan: test-packages
 
 $(BENCH_BUILD)/%: Tests/Benchmarks/%.c Tests/Benchmarks/pattern.h
 	@mkdir -p $(BENCH_BUILD)
-	$(CC) -O2 -Wall -Wextra -Werror -std=gnu11 -o $@ $<
+	$(CC) -O2 -Wall -Wextra -Werror -std=gnu11 -o $@ $< $(LDLIBS)
+
+$(BENCH_BUILD)/load: LDLIBS := -lssl -lcrypto
 
 bench-tools: $(BENCH_BUILD)/load $(BENCH_BUILD)/origin
 
@@ -114,6 +117,12 @@ bench: bench-packages bench-tools
 	  $(if $(QUICK),--quick) $(if $(ROUNDS),--rounds $(ROUNDS)) \
 	  $(if $(SECONDS_EACH),--seconds $(SECONDS_EACH)) $(if $(ONLY),--only $(ONLY)) \
 	  $(if $(WRITE),--write docs/PERFORMANCE.md)
+
+# Needs python3; HAProxy, where it is installed, is shown beside the race for kept connections.
+scenarios: test-packages
+	$(RELEASE)
+	WEIR_BINARY=$$($(RELEASE) --show-bin-path)/weir python3 Tests/Scenarios/scenarios.py \
+	  $(if $(ONLY),--only $(ONLY)) $(if $(WRITE),--write docs/OPERATIONS.md)
 
 lint:
 	$(SWIFT) format lint --strict -r -p Package.swift Sources Tests

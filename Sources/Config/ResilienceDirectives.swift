@@ -4,11 +4,11 @@ import Resilience
 
 /// Directives of an `upstream` block about backends that fail.
 extension Directive {
-  private static let millisecond = TimeAmount.milliseconds(1)
-  private static let hour = TimeAmount.seconds(3600)
+  fileprivate static let millisecond = TimeAmount.milliseconds(1)
+  fileprivate static let hour = TimeAmount.seconds(3600)
   private static let breaker = BreakerOptions()
 
-  static let resilience: [Directive] = [circuitBreaker]
+  static let resilience: [Directive] = [circuitBreaker, retry]
 
   private static let circuitBreaker = Directive(
     name: "circuit-breaker", context: .upstream,
@@ -65,7 +65,80 @@ extension Directive {
   ) { draft, reading in draft.setBreaker(reading) }
 }
 
+extension Directive {
+  private static let again = RetryOptions()
+  fileprivate static let retryConditions: [(word: String, condition: RetryConditions)] = [
+    ("connect-failure", .connectFailure), ("reset", .reset), ("timeout", .timeout),
+    ("500", .status500), ("502", .status502), ("503", .status503), ("504", .status504),
+  ]
+
+  fileprivate static let retry = Directive(
+    name: "retry", context: .upstream,
+    arguments: [
+      Argument(label: "off", kind: .word(["off"], noun: "setting"), presence: .optional)
+    ],
+    options: [
+      OptionRow(
+        key: "attempts", kind: .integer(1...8), fallback: String(again.attempts),
+        summary: "Attempts of one request in all, the first included."),
+      OptionRow(
+        key: "on", kind: .text(limit: 128),
+        fallback: retryConditions.filter { again.conditions.contains($0.condition) }.map(\.word)
+          .joined(separator: ","),
+        summary: "Failures after which another backend is tried, with commas between: "
+          + retryConditions.map { "`\($0.word)`" }.joined(separator: ", ") + "."),
+      OptionRow(
+        key: "backoff", kind: .duration(millisecond...hour), fallback: written(again.backoff),
+        summary: "The first retry goes to another backend at once; each further one waits for a "
+          + "random time up to this, doubled each time."),
+      OptionRow(
+        key: "max-backoff", kind: .duration(millisecond...hour),
+        fallback: written(again.maxBackoff), summary: "The longest such wait."),
+      OptionRow(
+        key: "budget", kind: .percentage(0...100), fallback: "\(again.budget)%",
+        summary: "Retries allowed, as a share of the upstream's requests in the last 10 s, beside "
+          + "\(RetryBudget.floorPerSecond) a second."),
+    ],
+    fallback: "on, with these defaults",
+    summary:
+      "What is tried again. What has not been sent goes to another backend, any method; what "
+      + "has been sent, only with a method that may be sent twice (GET, HEAD, OPTIONS, PUT, "
+      + "DELETE), no content or less than 64 KiB of known length, and before anything of an answer "
+      + "has reached the client."
+  ) { draft, reading in draft.setRetry(reading) }
+}
+
 extension Draft {
+  fileprivate mutating func setRetry(_ reading: Reading) {
+    var options = RetryOptions()
+    if let off = reading.tokens.first {
+      if !reading.options.isEmpty { report.error("'off' stands alone", at: off.location) }
+      options.attempts = 1
+      upstream.retry = options
+      return
+    }
+    options.attempts = reading.optionInteger("attempts") ?? options.attempts
+    options.backoff = reading.optionDuration("backoff") ?? options.backoff
+    options.maxBackoff =
+      reading.optionDuration("max-backoff") ?? max(options.maxBackoff, options.backoff)
+    options.budget = reading.optionInteger("budget") ?? options.budget
+    if let on = reading.options["on"], let text = reading.optionText("on") {
+      options.conditions = []
+      for word in text.split(separator: ",", omittingEmptySubsequences: false) {
+        let known = Directive.retryConditions
+        guard let found = known.first(where: { $0.word == word }) else {
+          let list = known.map { "'\($0.word)'" }.joined(separator: ", ")
+          report.error(
+            "unknown kind of failure '\(word)'", at: on.token.valueLocation,
+            notes: ["expected one of \(list)"])
+          return
+        }
+        options.conditions.formUnion(found.condition)
+      }
+    }
+    upstream.retry = options
+  }
+
   fileprivate mutating func setBreaker(_ reading: Reading) {
     var options = BreakerOptions()
     if let off = reading.tokens.first {

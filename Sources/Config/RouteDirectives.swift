@@ -50,6 +50,13 @@ extension Directive {
       "first-byte-timeout", .route, orNil: \.route.firstByteTimeout, millisecond...day,
       fallback: "the upstream's", "As in `upstream`, for this route."),
     .duration(
+      "attempt-timeout", .route, orNil: \.route.attemptTimeout, millisecond...day,
+      fallback: "the upstream's", "As in `upstream`, for this route."),
+    .toggle(
+      "idempotency-key", .route, \.route.trustsIdempotencyKey,
+      "A request that carries an `Idempotency-Key` field may be sent twice, whatever its method: "
+        + "its backends must know what they did already."),
+    .duration(
       "idle-timeout", .route, orNil: \.route.idleTimeout, millisecond...day,
       fallback: "the upstream's", "As in `upstream`, for this route."),
     .switchable(

@@ -36,6 +36,11 @@ extension Directive {
         "first-byte-timeout", .upstream, \.upstream.firstByteTimeout, millisecond...day,
         "From the end of the request until the response's head is complete: 504."),
       .duration(
+        "attempt-timeout", .upstream, orNil: \.upstream.attemptTimeout, millisecond...day,
+        fallback: "none",
+        "One attempt, from its connect until the response's head is complete; with content, from "
+          + "the end of the request. Then it is tried again where `retry` allows, or 504."),
+      .duration(
         "idle-timeout", .upstream, \.upstream.idleTimeout, millisecond...day,
         "Between two reads of a response, or two writes of a request."),
       .duration(
@@ -44,9 +49,6 @@ extension Directive {
       .count(
         "pool-size", .upstream, \.upstream.poolSize, 0...65_536,
         "Unused connections kept for each backend and worker."),
-      .count(
-        "attempts", .upstream, \.upstream.attempts, 1...8,
-        "Attempts of one request in all, the first included."),
       Directive(
         name: "host", context: .upstream,
         arguments: [

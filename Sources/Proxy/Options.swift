@@ -99,8 +99,9 @@ public struct UpstreamOptions: Sendable, Equatable {
   public var poolIdleTimeout = TimeAmount.seconds(30)
   /// Unused connections kept for each backend and worker.
   public var poolSize = 256
-  /// Attempts of one request in all, the first included.
-  public var attempts = 3
+  public var retry = RetryOptions()
+  /// One attempt, until the response's head: tried again, or 504. `nil`: no limit of its own.
+  public var attemptTimeout: TimeAmount?
   public var breaker = BreakerOptions()
   public var healthCheck: HealthCheckOptions?
   public var host = HostPolicy.preserve
@@ -146,6 +147,9 @@ public struct RouteOptions: Sendable, Equatable {
   /// Overrides of the upstream's.
   public var connectTimeout: TimeAmount?
   public var firstByteTimeout: TimeAmount?
+  public var attemptTimeout: TimeAmount?
+  /// A request that carries `Idempotency-Key` may be sent twice, whatever its method.
+  public var trustsIdempotencyKey = false
   public var idleTimeout: TimeAmount?
   /// Octets of a request's content: 413. 0: no limit.
   public var maxBodyBytes = 0

@@ -1,6 +1,7 @@
 import Balancing
 import HTTP
 import Primitives
+import Resilience
 import Routing
 import Telemetry
 import Transport
@@ -176,7 +177,8 @@ struct UpstreamPlan: ~Copyable, Sendable {
   let idleTimeout: TimeAmount
   let poolIdleTimeout: TimeAmount
   let poolSize: Int
-  let attempts: Int
+  let retry: RetryOptions
+  let attemptTimeout: TimeAmount?
   /// An answer whose head takes longer counts as slow (`circuit-breaker slow-call=`).
   let slowCall: TimeAmount?
   let limits: HeadLimits
@@ -197,7 +199,8 @@ struct UpstreamPlan: ~Copyable, Sendable {
     idleTimeout = options.idleTimeout
     poolIdleTimeout = options.poolIdleTimeout
     poolSize = options.poolSize
-    attempts = options.attempts
+    retry = options.retry
+    attemptTimeout = options.attemptTimeout
     slowCall = options.breaker.slowCall
     limits = options.limits
     host = CompiledHost(options.host)
@@ -262,6 +265,8 @@ struct RoutePlan: ~Copyable, @unchecked Sendable {
   let localAction: LocalAction?
   let requestTimeout: TimeAmount?
   let connectTimeout: TimeAmount
+  let attemptTimeout: TimeAmount?
+  let trustsIdempotencyKey: Bool
   let firstByteTimeout: TimeAmount
   let idleTimeout: TimeAmount
   let tunnelTimeout: TimeAmount
@@ -290,6 +295,8 @@ struct RoutePlan: ~Copyable, @unchecked Sendable {
     self.localAction = localAction
     requestTimeout = options.requestTimeout
     connectTimeout = options.connectTimeout ?? upstream?.pointee.connectTimeout ?? .zero
+    attemptTimeout = options.attemptTimeout ?? upstream?.pointee.attemptTimeout
+    trustsIdempotencyKey = options.trustsIdempotencyKey
     firstByteTimeout = options.firstByteTimeout ?? upstream?.pointee.firstByteTimeout ?? .zero
     idleTimeout = options.idleTimeout ?? upstream?.pointee.idleTimeout ?? .zero
     tunnelTimeout = options.tunnelTimeout

@@ -167,6 +167,7 @@ public final class Worker: StreamSource {
         connection.pointee.state == .idle
       else { continue }
       if !readiness.isDisjoint(with: [.readable, .peerClosed, .failed, .hungUp]) {
+        idleEnded(connection)
         closeUpstream(handle)
       }
     }
@@ -198,6 +199,7 @@ public final class Worker: StreamSource {
       guard let connection = upstreams.resolve(handle) else { return }
       connection.pointee.timer = .none
       upstreamTimedOut(handle, connection)
+    case HandleKind.exchange: waitEnded(handle)
     case HandleKind.acceptPause:
       acceptPauseTimer = .none
       resumeAccepting()

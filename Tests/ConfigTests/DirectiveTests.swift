@@ -185,7 +185,13 @@ import Transport
     Case(.upstream, "idle-timeout 7s") { $0.upstreams[0].idleTimeout == .seconds(7) },
     Case(.upstream, "pool-idle-timeout 7s") { $0.upstreams[0].poolIdleTimeout == .seconds(7) },
     Case(.upstream, "pool-size 0") { $0.upstreams[0].poolSize == 0 },
-    Case(.upstream, "attempts 8") { $0.upstreams[0].attempts == 8 },
+    Case(.upstream, "attempt-timeout 7s") { $0.upstreams[0].attemptTimeout == .seconds(7) },
+    Case(.upstream, "retry off") { $0.upstreams[0].retry.attempts == 1 },
+    Case(.upstream, "retry attempts=8 on=reset,500 backoff=1s max-backoff=2s budget=5%") {
+      let retry = $0.upstreams[0].retry
+      return retry.attempts == 8 && retry.conditions == [.reset, .status500]
+        && retry.backoff == .seconds(1) && retry.maxBackoff == .seconds(2) && retry.budget == 5
+    },
     Case(.upstream, "health-check tcp interval=2s timeout=3s initial=down") { options in
       var check = HealthCheckOptions(kind: .tcp)
       (check.interval, check.timeout, check.initial) = (.seconds(2), .seconds(3), .down)
@@ -260,6 +266,8 @@ import Transport
     Case(.route, "request-timeout 7s") { $0.routes[0].requestTimeout == .seconds(7) },
     Case(.route, "connect-timeout 7s") { $0.routes[0].connectTimeout == .seconds(7) },
     Case(.route, "first-byte-timeout 7s") { $0.routes[0].firstByteTimeout == .seconds(7) },
+    Case(.route, "attempt-timeout 7s") { $0.routes[0].attemptTimeout == .seconds(7) },
+    Case(.route, "idempotency-key on") { $0.routes[0].trustsIdempotencyKey },
     Case(.route, "idle-timeout 7s") { $0.routes[0].idleTimeout == .seconds(7) },
     Case(.route, "max-body-size 10MiB") { $0.routes[0].maxBodyBytes == 10 << 20 },
     Case(.route, "max-body-size off") { $0.routes[0].maxBodyBytes == 0 },

@@ -109,6 +109,8 @@ import Testing
     Case(
       fileWith(upstream: "backend 10.0.0.2:80 weight=256\nbalance hash path points=4096"),
       "6:1: the hash ring has 1052672 points"),
+    Case(fileWith(upstream: "retry off attempts=2"), "8:7: 'off' stands alone"),
+    Case(fileWith(upstream: "retry on=reset,501"), "8:10: unknown kind of failure '501'"),
     Case(fileWith(upstream: "health-check GET"), "8:14: 'GET' needs a path"),
     Case(fileWith(upstream: "health-check GET healthz"), "8:18: 'healthz' is not an absolute path"),
     Case(fileWith(upstream: "health-check tcp /a"), "8:18: 'tcp' takes no path"),

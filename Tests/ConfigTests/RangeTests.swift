@@ -70,6 +70,7 @@ import Testing
             "circuit-breaker slow-call=1s"
           case "circuit-breaker": "circuit-breaker"
           case "health-check": "health-check GET /"
+          case "retry": "retry"
           default: nil
           }
         guard let start else { continue }

@@ -42,7 +42,7 @@ import Testing
     }
   }
 
-  @Test func `a GET that was reset before any response byte is replayed once elsewhere`() throws {
+  @Test func `a GET that was reset before any response byte is replayed elsewhere`() throws {
     let broken = try resettingOrigin()
     let alive = try HTTPOrigin("alive")
     for method in ["GET", "HEAD", "OPTIONS"] {
@@ -61,7 +61,7 @@ import Testing
   }
 
   @Test func `what was sent and may have been done is never sent twice`() throws {
-    for method in ["POST", "PATCH", "PUT", "DELETE"] {
+    for method in ["POST", "PATCH", "LOCK"] {
       let broken = try (0..<2).map { _ in try resettingOrigin() }
       try withDaemon(DaemonConfiguration(broken.map(\.address))) { daemon in
         let client = try daemon.connect()
@@ -75,14 +75,123 @@ import Testing
     }
   }
 
-  @Test func `a replayed GET is sent twice at most`() throws {
+  @Test func `what may be sent twice is, with its content`() throws {
+    let content = String(repeating: "0123456789abcdef", count: 3000)
+    for method in ["GET", "PUT", "DELETE", "OPTIONS"] {
+      let broken = try (0..<2).map { _ in try resettingOrigin() }
+      let alive = try HTTPOrigin("alive")
+      var configuration = DaemonConfiguration(broken.map(\.address) + [alive.address])
+      configuration.upstream = "balance round-robin\ncircuit-breaker off"
+      try withDaemon(configuration) { daemon in
+        for _ in 0..<3 {
+          let client = try daemon.connect()
+          let head = "\(method) /echo HTTP/1.1\r\nHost: a\r\n"
+          try client.send("\(head)Content-Length: \(content.utf8.count)\r\n\r\n\(content)")
+          let response = try client.readResponse(to: method)
+          #expect(response.status == 200 && response.text.hasSuffix(content), "\(method)")
+        }
+      }
+      #expect(alive.requests.map(\.contentCount) == [48_000, 48_000, 48_000], "\(method)")
+      #expect(broken.flatMap(\.records).contains { $0.receivedCount > 48_000 }, "\(method)")
+    }
+  }
+
+  @Test(arguments: [("Content-Length: 70000", false), ("Transfer-Encoding: chunked", true)])
+  func `content that is long, or of unknown length, is not kept`(
+    field: String, isChunked: Bool
+  ) throws {
+    let broken = try (0..<2).map { _ in try resettingOrigin() }
+    let content = String(repeating: "x", count: 70_000)
+    try withDaemon(DaemonConfiguration(broken.map(\.address))) { daemon in
+      let client = try daemon.connect()
+      try client.send(
+        "PUT /x HTTP/1.1\r\nHost: a\r\n\(field)\r\n\r\n"
+          + (isChunked ? "3\r\nabc\r\n0\r\n\r\n" : content))
+      #expect(try client.readResponse().status == 502)
+    }
+    #expect(broken.flatMap(\.records).count { $0.receivedCount > 0 } == 1)
+  }
+
+  @Test func `a status that says not me is asked of another backend, a POST is not`() throws {
+    let busy = try MoodyOrigin("busy", .status(503))
+    let alive = try MoodyOrigin("alive")
+    var configuration = DaemonConfiguration([busy.address, alive.address])
+    configuration.upstream = "balance round-robin\ncircuit-breaker off"
+    try withDaemon(configuration) { daemon in
+      for _ in 0..<10 { #expect(try daemon.get("/").status == 200) }
+      #expect(busy.answered.current > 0)
+      #expect(try daemon.admin("/metrics").text.contains("weir_retries_total{kind=\"status\"}"))
+      let before = busy.answered.current + alive.answered.current
+      let statuses = try (0..<6).map { _ in try daemon.get("/", method: "POST").status }
+      #expect(statuses.contains(503) && statuses.contains(200))
+      #expect(busy.answered.current + alive.answered.current == before + 6)
+      // With nobody else to ask, the answer is passed on as it is.
+      alive.become(.status(503))
+      let response = try daemon.get("/")
+      #expect(response.status == 503 && response["proxy-status"] == nil)
+    }
+  }
+
+  @Test func `a POST with an Idempotency-Key is sent again where the route trusts that`() throws {
+    for isTrusted in [true, false] {
+      let broken = try resettingOrigin()
+      let alive = try HTTPOrigin("alive")
+      var configuration = DaemonConfiguration([broken.address, alive.address])
+      configuration.upstream = "balance round-robin\ncircuit-breaker off"
+      configuration.route = isTrusted ? "idempotency-key on" : ""
+      try withDaemon(configuration) { daemon in
+        let statuses = try (0..<6).map { _ in
+          try daemon.get("/", fields: "Idempotency-Key: \"7\"\r\n", method: "POST").status
+        }
+        #expect(statuses.contains(502) != isTrusted)
+      }
+    }
+  }
+
+  @Test func `an attempt that takes too long is given up for another backend`() throws {
+    let hole = try ScriptedOrigin { connection, _ in
+      connection.stepSeconds = 60
+      while try connection.hasMore() { _ = try connection.readHead() }
+    }
+    let alive = try HTTPOrigin("alive")
+    var configuration = DaemonConfiguration([hole.address, alive.address])
+    configuration.upstream = "balance round-robin\nattempt-timeout 100ms"
+    try withDaemon(configuration) { daemon in
+      for _ in 0..<12 {
+        let response = try daemon.get("/")
+        #expect(response["x-origin"] == "alive")
+      }
+      // Five of those in a row, and the hole is out.
+      #expect(daemon.process.waitForOutput(10) { $0.contains("circuit breaker open") })
+      #expect(hole.records.count <= 6)
+    }
+  }
+
+  /// Must show 5: retries of a fully failing upstream stay within the budget.
+  @Test func `retries stay within their budget`() throws {
+    let broken = try (0..<3).map { _ in try resettingOrigin() }
+    var configuration = DaemonConfiguration(broken.map(\.address))
+    configuration.upstream =
+      "balance round-robin\ncircuit-breaker off\nretry attempts=8 backoff=1ms max-backoff=1ms"
+    try withDaemon(configuration) { daemon in
+      let started = Date()
+      for _ in 0..<200 { #expect(try daemon.get("/x").status == 502) }
+      let seconds = Date().timeIntervalSince(started)
+      let sent = broken.flatMap(\.records).count { $0.receivedCount > 0 }
+      #expect(Double(sent) <= 200 * 1.2 + 30 + 3 * seconds, "\(sent) in \(seconds) s")
+      let metrics = try daemon.admin("/metrics").text
+      #expect(!metrics.contains("weir_retries_denied_total 0"))
+    }
+  }
+
+  @Test func `a replayed GET is sent three times at most`() throws {
     let broken = try (0..<4).map { _ in try resettingOrigin() }
     try withDaemon(DaemonConfiguration(broken.map(\.address))) { daemon in
       #expect(try daemon.get("/x").status == 502)
       _ = try daemon.get("/y")
     }
     let sent = broken.flatMap(\.records).filter { $0.receivedCount > 0 }
-    #expect(sent.count <= 4, "two requests, sent \(sent.count) times")
+    #expect(sent.count <= 6, "two requests, sent \(sent.count) times")
   }
 
   /// The reuse race (semantics 14): the backend closes an idle connection as a request leaves. Not
@@ -103,13 +212,13 @@ import Testing
     }
   }
 
-  @Test func `attempts 1 tries nothing again`() throws {
+  @Test func `retry off tries nothing again`() throws {
     let broken = try resettingOrigin()
     let gone = "127.0.0.1:\(Ports.take())"
     for address in [broken.address, gone] {
       let alive = try HTTPOrigin("alive")
       var configuration = DaemonConfiguration([address, alive.address])
-      configuration.upstream = "balance round-robin\n  attempts 1"
+      configuration.upstream = "balance round-robin\n  retry off"
       try withDaemon(configuration) { daemon in
         let statuses = try (0..<4).map { _ in try daemon.get("/x").status }
         #expect(statuses.contains(502) || statuses.contains(503))

@@ -89,8 +89,8 @@ import Testing
       try client.send("POST /secret HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody")
       let response = try client.readResponse()
       #expect(response.status == 502)
-      let status = response["proxy-status"]
-      #expect(status?.hasPrefix("weir-test; error=tls_certificate_error;") == true)
+      let told = response["proxy-status"] ?? ""
+      #expect(told.hasPrefix("weir-test; error=tls_certificate_error;"))
       #expect(
         daemon.process.waitForOutput {
           $0.contains(
@@ -168,7 +168,7 @@ import Testing
       let response = try daemon.get("/a")
       #expect(response.status == 200)
     }
-    try withDaemon(configuration([origin.address], tls, upstream: "attempts 1")) { daemon in
+    try withDaemon(configuration([origin.address], tls, upstream: "retry off")) { daemon in
       let response = try daemon.get("/a")
       #expect(response.status == 502)
     }
@@ -188,7 +188,7 @@ import Testing
     }
     let silent = try ScriptedOrigin { connection, _ in _ = try? connection.readToEnd() }
     let tls = "verify off\nhandshake-timeout 200ms"
-    try withDaemon(configuration([silent.address], tls, upstream: "attempts 1")) { daemon in
+    try withDaemon(configuration([silent.address], tls, upstream: "retry off")) { daemon in
       let response = try daemon.get("/a")
       #expect(response.status == 504)
       #expect(response["proxy-status"]?.hasPrefix("weir-test; error=connection_timeout;") == true)
@@ -263,7 +263,7 @@ import Testing
         try client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: \(count)\r\n\r\n")
         try Pattern.send(count, on: client)
         let response = try client.readResponse()
-        #expect(response["x-intact"] == "true" && response.body == Pattern.prefix(count))
+        #expect(response["x-intact"] == "true" && Pattern.isPrefix(response.body, count))
       }
     }
     #expect(origin.failures.isEmpty)

@@ -164,7 +164,7 @@ import Testing
     let full = try FullListener()
     let spare = try HTTPOrigin("spare")
     var configuration = DaemonConfiguration([full.address])
-    configuration.upstream = "connect-timeout 300ms\n  attempts 1"
+    configuration.upstream = "connect-timeout 300ms\n  retry off"
     try withDaemon(configuration) { daemon in
       let client = try daemon.connect()
       try client.send("GET /x HTTP/1.1\r\nHost: a\r\n\r\n")

@@ -1,3 +1,4 @@
+import Primitives
 import Resilience
 import Testing
 
@@ -94,17 +95,76 @@ private let cases: [Case] = [
     #expect(retry.attempts == limit)
   }
 
-  @Test func `a request is replayed once, and unsent attempts after it still count`() {
-    var retry = Retry(limit: 4, isReplayable: true)
+  @Test func `a request is replayed up to the limit, unsent attempts included`() {
+    var retry = Retry(limit: 3, isReplayable: true)
     let reset = End(.backend, .awaiting, .reset)
     retry.attemptStarted()
-    #expect(
-      fail(&retry, reset, isUnsent: false) == .retry(.replay))
+    #expect(fail(&retry, reset, isUnsent: false) == .retry(.replay))
     retry.attemptStarted()
-    #expect(
-      fail(&retry, End(.backend, .connecting, .refused), isUnsent: true) == .retry(.unsent))
+    #expect(fail(&retry, End(.backend, .connecting, .refused), isUnsent: true) == .retry(.unsent))
     retry.attemptStarted()
     #expect(fail(&retry, reset, isUnsent: false) == terminated)
+  }
+
+  @Test func `what is no longer at hand is not sent again`() {
+    for isUnsent in [true, false] {
+      var retry = Retry(limit: 3, isReplayable: true)
+      retry.attemptStarted()
+      let decision = retry.attemptFailed(
+        End(.backend, .awaiting, .reset), isUnsent: isUnsent, isIntact: false,
+        clientHasOctets: false)
+      #expect(decision == terminated)
+    }
+  }
+
+  @Test(arguments: [
+    (End(.backend, .connecting, .refused), true, RetryConditions.connectFailure),
+    (End(.backend, .connecting, .timedOut), true, .connectFailure),
+    (End(.backend, .awaiting, .closed), false, .reset),
+    (End(.backend, .requesting, .reset), false, .reset),
+    (End(.backend, .awaiting, .timedOut), false, .timeout),
+  ])
+  func `a failure is repeated only where its condition is named`(
+    failure: Termination, isUnsent: Bool, condition: RetryConditions
+  ) {
+    func decide(_ conditions: RetryConditions) -> Retry.Decision {
+      var retry = Retry(limit: 2, conditions: conditions, isReplayable: true)
+      retry.attemptStarted()
+      return fail(&retry, failure, isUnsent: isUnsent)
+    }
+    #expect(decide(condition) == .retry(isUnsent ? .unsent : .replay))
+    if case .retry = decide(RetryConditions.standard.subtracting(condition)) {
+      Issue.record("repeated without its condition")
+    }
+  }
+
+  @Test func `statuses are repeated where they are named, up to the limit`() {
+    var retry = Retry(limit: 2, isReplayable: true)
+    retry.attemptStarted()
+    for (status, expected) in [(502, true), (503, true), (504, true), (500, false), (501, false)] {
+      #expect(retry.mayRepeat(status: status) == expected)
+    }
+    var named = Retry(limit: 2, conditions: [.status500], isReplayable: true)
+    named.attemptStarted()
+    #expect(named.mayRepeat(status: 500) && !named.mayRepeat(status: 503))
+    var post = Retry(limit: 2, isReplayable: false)
+    post.attemptStarted()
+    #expect(!post.mayRepeat(status: 503))
+    retry.attemptStarted()
+    #expect(!retry.mayRepeat(status: 503))
+  }
+
+  @Test func `waits are spread up to a bound that doubles to its limit`() {
+    let options = RetryOptions()
+    var random = SeededRandom(seed: 4)
+    var retry = Retry(limit: 8, isReplayable: true)
+    retry.attemptStarted()
+    for bound in [50, 100, 200, 250, 250, 250] as [Int64] {
+      let waits = (0..<400).map { _ in retry.wait(options, random: &random).milliseconds }
+      #expect(waits.allSatisfy { $0 >= 0 && $0 <= bound })
+      #expect(waits.contains { $0 < bound / 5 } && waits.contains { $0 > bound * 3 / 4 })
+      retry.attemptStarted()
+    }
   }
 
   private func fail(

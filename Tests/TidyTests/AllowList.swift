@@ -37,6 +37,8 @@ enum AllowList {
     "Sources/Proxy/Exchange/ExchangeEnd.swift",
     "Sources/Proxy/Exchange/ExchangeRecord.swift",
     "Sources/Proxy/Exchange/Relay.swift",
+    "Sources/Proxy/Exchange/Repetition.swift",
+    "Sources/Proxy/Exchange/Replay.swift",
     "Sources/Proxy/Exchange/RequestFlow.swift",
     "Sources/Proxy/Exchange/ResponseFlow.swift",
     "Sources/Proxy/Snapshot.swift",

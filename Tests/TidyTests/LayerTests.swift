@@ -84,8 +84,8 @@ import Testing
         return parts.count > 2 && ["Sources", "Tests"].contains(parts[0])
           ? "\(parts[0])/\(parts[1])" : nil
       })
-    // Programs of the benchmark are driven by the Makefile.
-    for folder in folders where folder != "Tests/Benchmarks" {
+    // Programs that the Makefile starts.
+    for folder in folders where !["Tests/Benchmarks", "Tests/Scenarios"].contains(folder) {
       let name = folder.split(separator: "/")[1]
       let isKnown = package.contains("name: \"\(name)\"") || package.contains("path: \"\(folder)\"")
       #expect(isKnown, "\(folder) belongs to no target")

@@ -50,6 +50,20 @@ public struct OutputQueue: BitwiseCopyable {
     return true
   }
 
+  /// Shows everything in order, block by block, and removes nothing; ends early, with false, where
+  /// the body says false.
+  public func visit(_ body: (ByteView) -> Bool) -> Bool {
+    var block = unsafe first
+    while let shown = unsafe block {
+      let link = unsafe OutputQueue.link(shown).pointee
+      let octets = unsafe ByteView(
+        base: shown + Int(link.start), count: Int(link.end - link.start))
+      guard body(octets) else { return false }
+      unsafe block = link.next
+    }
+    return true
+  }
+
   /// Removes `octets` that were sent; at most `front.count`.
   public mutating func consume(_ octets: Int, _ pool: inout BufferPool) {
     guard let block = unsafe first else { return }

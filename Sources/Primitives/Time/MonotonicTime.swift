@@ -9,6 +9,7 @@ public struct TimeAmount: Sendable, Comparable, Hashable, BitwiseCopyable {
   public init(nanoseconds: Int64) { self.nanoseconds = nanoseconds }
 
   public static let zero = TimeAmount(nanoseconds: 0)
+  public static let max = TimeAmount(nanoseconds: .max)
 
   public static func milliseconds(_ value: Int64) -> TimeAmount {
     TimeAmount(nanoseconds: saturatingProduct(value, 1_000_000))

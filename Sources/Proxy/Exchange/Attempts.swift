@@ -50,7 +50,10 @@ extension Worker {
       // A kept connection may be closed at any moment (semantics.md 14): no sign of illness. If it
       // is one, the new connection that follows will tell.
       let isRace = failure.reason == .closed || failure.reason == .reset
-      if exchange.pointee.isPooled, isRace, failure.phase < .responseHead { return .abandoned }
+      if exchange.pointee.isPooled, isRace, failure.phase < .responseHead {
+        backends[Int(exchange.pointee.backend)].waryUntil = now + Worker.waryTime
+        return .abandoned
+      }
       return .gatewayFailed
     case .weir:
       // The request's own time is up: the backend's fault where it had most of it and was silent.

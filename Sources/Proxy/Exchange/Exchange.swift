@@ -28,6 +28,8 @@ struct Content: BitwiseCopyable {
   var limit = Int.max
   var decoder = ChunkedDecoder()
   var pipe = PipePool.Pipe.none
+  /// Of a request: what was handed on and may have to be again.
+  var replay = Replay()
 
   init() {}
 
@@ -64,8 +66,11 @@ struct Content: BitwiseCopyable {
 ///     begin ─► connecting ─► awaitingHead ─► relaying ─► flushing ─► finished
 ///                  │              │    └──101──► tunnel ───┘
 ///                  └── retry ◄────┘  (another backend; nothing sent, or safe to send again)
+///                        └──► waiting ──► connecting
 struct Exchange: BitwiseCopyable {
   enum Phase: UInt8, BitwiseCopyable {
+    /// Waiting before the next attempt; there is no backend.
+    case waiting
     /// Waiting for the backend connection.
     case connecting
     /// Request on its way or sent; no final response head yet.
@@ -134,6 +139,8 @@ struct Exchange: BitwiseCopyable {
   var connectedAt = MonotonicTime.zero
   var firstOctetAt = MonotonicTime.zero
   var totalDeadline = MonotonicTime.never
+  /// Ends the wait before the next attempt.
+  var timer = TimerWheel.Timer.none
   /// Since when the client has owed content, and how long it has in all (rule 39).
   var bodyWaitSince = MonotonicTime.zero
   var bodyWaited = TimeAmount.zero

@@ -102,7 +102,10 @@ extension Worker {
     if let plan = route.pointee.upstream {
       exchange.pointee.asksUpgrade = mayUpgrade(route)
       exchange.pointee.hash = hash(plan.pointee.hashKey, connection)
-      exchange.pointee.retry = Retry(limit: plan.pointee.attempts, isReplayable: isReplayable)
+      exchange.pointee.retry = Retry(
+        limit: plan.pointee.retry.attempts, conditions: plan.pointee.retry.conditions,
+        isReplayable: isReplayable(route))
+      keepForReplay(exchange)
       attempt(handle, exchange, plan)
     } else {
       answerLocally(handle, exchange, route)
@@ -127,15 +130,6 @@ extension Worker {
           context: context)
       }
     case nil: preconditionFailure("a route without an action")
-    }
-  }
-
-  /// Safe to send twice, and nothing of it is consumed by sending (semantics.md 11).
-  private var isReplayable: Bool {
-    guard requestHead.framing == .none else { return false }
-    switch requestHead.method {
-    case .get, .head, .options: return true
-    default: return false
     }
   }
 
@@ -173,10 +167,16 @@ extension Worker {
     _ plan: UnsafePointer<UpstreamPlan>
   ) {
     guard let reserved = reserve(exchange, plan) else {
-      metrics.add(.noBackendAvailable)
-      return answer(
-        handle, exchange.pointee.failure ?? Termination(.weir, .selecting, .noBackend))
+      return noBackendLeft(handle, exchange, plan)
     }
+    start(handle, exchange, plan, reserved)
+  }
+
+  /// An attempt at the backend on which a place has been taken.
+  func start(
+    _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>,
+    _ plan: UnsafePointer<UpstreamPlan>, _ reserved: ReservedBackend
+  ) {
     let backend = Int(reserved.backend)
     learnBackends(upTo: backend)
     exchange.pointee.slot = reserved.slot
@@ -209,7 +209,7 @@ extension Worker {
       exchange.pointee.upstream = upstream
       let connection = upstreams[upstream]
       connection.pointee.exchange = handle
-      setDeadline(upstream, connection, now + route(exchange).pointee.connectTimeout)
+      setDeadline(upstream, connection, now + connectTime(exchange))
     case .failure(let failure):
       attemptFailed(handle, exchange, failure.termination)
     }
@@ -223,10 +223,11 @@ extension Worker {
     let hash = exchange.pointee.hash
     let isIdempotent = exchange.pointee.method.isIdempotent
     let found = plan.pointee.state.reserve(
-      hash: hash, tried: exchange.pointee.tried, isIdempotent: isIdempotent, now: now)
+      hash: hash, tried: exchange.pointee.tried, isIdempotent: isIdempotent,
+      isFirst: exchange.pointee.retry.attempts == 0, now: now)
     guard found == nil, exchange.pointee.wantsNewConnection else { return found }
     return plan.pointee.state.reserve(
-      hash: hash, tried: TriedBackends(), isIdempotent: isIdempotent, now: now)
+      hash: hash, tried: TriedBackends(), isIdempotent: isIdempotent, isFirst: false, now: now)
   }
 
   // MARK: Rewrite and send

@@ -181,6 +181,7 @@ extension Worker {
     _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>,
     _ connection: UnsafeMutablePointer<DownstreamConnection>
   ) {
+    endRetries(exchange)
     let index = Int(exchange.pointee.snapshot)
     snapshots[index].exchanges -= 1
     if index != current, snapshots[index].exchanges == 0 { snapshots[index].snapshot = nil }

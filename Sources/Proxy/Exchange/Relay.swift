@@ -63,6 +63,12 @@ struct Relay: ~Copyable {
       if !sink.pointee.output.isEmpty, !sink.pointee.flush(&pool) {
         return sink.pointee.hasFailed ? .sinkFailed : .needsSink
       }
+      if content.replay.isDue {
+        if !content.replay.send(to: sink, &head, &pool) {
+          return sink.pointee.hasFailed ? .sinkFailed : .exhausted
+        }
+        continue
+      }
       if content.isComplete {
         if !send(head.view, .empty, to: sink, &head, &pool) { return .sinkFailed }
         return .complete
@@ -137,6 +143,7 @@ struct Relay: ~Copyable {
       sent = send(head.view, octets, to: sink, &head, &pool)
     }
     guard sent else { return sink.pointee.hasFailed ? .sinkFailed : .exhausted }
+    if content.replay.isOn { content.replay.append(octets, &pool) }
     source.pointee.input.consume(octets.count)
     content.octets += octets.count
     if content.source == .length {

@@ -18,7 +18,7 @@ extension Worker {
       return abandon(handle, .clientLeft)
     }
     switch exchange.pointee.phase {
-    case .connecting: break
+    case .waiting, .connecting: break
     case .awaitingHead, .relaying, .tunnel:
       if exchange.pointee.movesRequest || exchange.pointee.phase == .tunnel {
         guard continueRequest(handle, exchange) else { return }
@@ -77,7 +77,7 @@ extension Worker {
     _ upstream: UnsafeMutablePointer<UpstreamConnection>
   ) {
     guard exchange.pointee.phase == .awaitingHead else { return }
-    setDeadline(exchange.pointee.upstream, upstream, now + route(exchange).pointee.firstByteTimeout)
+    setDeadline(exchange.pointee.upstream, upstream, now + answerTime(exchange))
   }
 
   private func awaitBody(
@@ -162,8 +162,9 @@ extension Worker {
         exchangeHandle, exchange, refused ? .connectRefused : .connectFailed)
     }
     guard connection.pointee.wire.mayWrite else { return }
-    connection.pointee.wire.mayRead = false
+    // One that speaks first has spoken already: in a handshake no other edge would tell.
     if connection.pointee.security > 0 { return beginUpstreamTLS(handle, connection) }
+    connection.pointee.wire.mayRead = false
     connection.pointee.state = .busy
     exchange.pointee.connectedAt = now
     sendRequest(exchangeHandle, exchange)
@@ -201,10 +202,10 @@ extension Worker {
   func attemptFailed(
     _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>, _ failure: Termination
   ) {
-    // Content that has left the client's buffer cannot be sent a second time.
-    let isUnsent = !hasSent(exchange) && exchange.pointee.request.octets == 0
+    let isUnsent = !hasSent(exchange)
     let decision = exchange.pointee.retry.attemptFailed(
-      failure, isUnsent: isUnsent, clientHasOctets: exchange.pointee.hasAnswered)
+      failure, isUnsent: isUnsent, isIntact: isIntact(exchange),
+      clientHasOctets: exchange.pointee.hasAnswered)
     countFailure(exchange, failure)
     guard let plan = route(exchange).pointee.upstream else {
       preconditionFailure("an attempt without an upstream")
@@ -213,6 +214,7 @@ extension Worker {
       plan.pointee.state.connectFailed(exchange.pointee.slot, now: now)
     }
     switch decision {
+    case .retry where !takesRetry(exchange, plan, failure): answer(handle, failure)
     case .retry(let kind):
       metrics.add(kind == .unsent ? .unsentRetries : .replays)
       metrics.backend(Int(exchange.pointee.backend)).add(.retriedAway)
@@ -221,7 +223,7 @@ extension Worker {
       exchange.pointee.spoilsUpstream = false
       exchange.pointee.requestIsStopped = false
       exchange.pointee.wantsNewConnection = exchange.pointee.isPooled
-      attempt(handle, exchange, plan)
+      attemptAgain(handle, exchange, plan)
     case .answer: answer(handle, failure)
     case .abort: abandon(handle, failure)
     }

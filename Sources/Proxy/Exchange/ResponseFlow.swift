@@ -109,6 +109,7 @@ extension Worker {
   private func respond(
     _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>, _ sink: inout ByteSink
   ) -> Bool {
+    if responseHead.status >= 500, retriesStatus(handle, exchange) { return false }
     let route = route(exchange)
     exchange.pointee.firstOctetAt = now
     exchange.pointee.status = Int32(responseHead.status)

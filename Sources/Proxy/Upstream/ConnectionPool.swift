@@ -9,6 +9,9 @@ struct WorkerBackend {
   var idle = HandleList()
   /// No snapshot in use names it any more: its idle connections are closed.
   var isConfigured = true
+  /// It closes connections as soon as they are idle: until then they are looked at before each
+  /// request that must not be sent twice.
+  var waryUntil = MonotonicTime.zero
   /// To be resumed by the next connection, and the rules it was made under.
   var session: TLSSession?
   var sessionSecurity: Int32 = 0
@@ -18,6 +21,8 @@ struct WorkerBackend {
 
 /// The idle connections of each backend, last used first: the warmest is reused, the rest age out.
 extension Worker {
+  /// How long a backend that has closed a connection so soon is not trusted.
+  static let waryTime = TimeAmount.seconds(10)
   /// A connection idle for longer is looked at before a request that must not be sent twice.
   private static let trustedIdleTime = TimeAmount.seconds(1)
 
@@ -43,7 +48,8 @@ extension Worker {
         closeUpstream(handle)
         continue
       }
-      if !isRepeatable, now - connection.pointee.idleSince > Worker.trustedIdleTime,
+      let isOld = now - connection.pointee.idleSince > Worker.trustedIdleTime
+      if !isRepeatable, isOld || now < backends[backend].waryUntil,
         !SocketCalls.isQuiet(connection.pointee.wire.descriptor)
       {
         closeUpstream(handle)
@@ -52,6 +58,12 @@ extension Worker {
       return handle
     }
     return nil
+  }
+
+  /// The backend has closed an idle connection: noted where that came soon.
+  func idleEnded(_ connection: UnsafeMutablePointer<UpstreamConnection>) {
+    guard now - connection.pointee.idleSince <= Worker.trustedIdleTime else { return }
+    backends[Int(connection.pointee.backend)].waryUntil = now + Worker.waryTime
   }
 
   /// Keeps a connection whose exchange ended cleanly, or closes it where enough are kept.

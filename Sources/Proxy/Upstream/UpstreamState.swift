@@ -55,6 +55,7 @@ public final class UpstreamState: Sendable {
     /// Breakers that a rate keeps from being closed, and backends configured.
     var outByRate = 0
     var configured = 0
+    var budget = RetryBudget(share: 0)
     var random: SeededRandom
   }
 
@@ -87,6 +88,7 @@ public final class UpstreamState: Sendable {
       let slots = live.balancer.update(plan)
       live.breakerOptions = options.breaker
       live.healthCheck = options.healthCheck
+      live.budget.share = options.retry.budget
       live.configured = slots.count
       while live.conditions.count < live.balancer.slotCount {
         live.conditions.append(BackendCondition(options.breaker))
@@ -105,10 +107,13 @@ public final class UpstreamState: Sendable {
 
   /// Chooses a backend and counts the request there; `nil` where there is none to try.
   /// `isIdempotent`: it may be sent twice, and so may try out a backend that failed before.
+  /// `isFirst`: a request's first attempt, which adds to the budget of retries.
   func reserve(
-    hash: UInt64, tried: TriedBackends, isIdempotent: Bool, now: MonotonicTime
+    hash: UInt64, tried: TriedBackends, isIdempotent: Bool, isFirst: Bool = true,
+    now: MonotonicTime
   ) -> ReservedBackend? {
     live.withLock { live in
+      if isFirst { live.budget.requestBegan(now: now) }
       if live.wakeAt <= now { wake(&live, now) }
       var found = live.balancer.reserve(hash: hash, tried: tried)
       if found == nil, live.endHolds() {
@@ -123,6 +128,9 @@ public final class UpstreamState: Sendable {
       return live.probing(found, hash: hash, tried: tried, isIdempotent: isIdempotent, now)
     }
   }
+
+  /// Takes a retry from the budget; false where that is used up.
+  func takeRetry(now: MonotonicTime) -> Bool { live.withLock { $0.budget.take(now: now) } }
 
   /// The attempt has ended.
   func release(

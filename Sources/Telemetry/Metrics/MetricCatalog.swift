@@ -42,7 +42,7 @@ public enum ProxyCounter: Int, CaseIterable, Sendable, BitwiseCopyable, CatalogC
   case badRequests, unroutedRequests, loopsDetected, regexLimitExceeded
   case handshakesFull, handshakesResumed, handshakesFailed, handshakesRefused
   case handshakeTimeouts, headerTimeouts, bodyTimeouts, sendTimeouts, idleTimeouts, clientAborts
-  case unsentRetries, replays, noBackendAvailable
+  case unsentRetries, replays, statusRetries, retriesDenied, noBackendAvailable
   case tunnels, http2Connections, http2Floods
   case logLinesDropped
 
@@ -91,6 +91,14 @@ public enum ProxyCounter: Int, CaseIterable, Sendable, BitwiseCopyable, CatalogC
       .init(
         "weir_retries_total", .counter, "Further attempts, by why they were allowed.",
         fixed: ("kind", "replay"))
+    case .statusRetries:
+      .init(
+        "weir_retries_total", .counter, "Further attempts, by why they were allowed.",
+        fixed: ("kind", "status"))
+    case .retriesDenied:
+      .init(
+        "weir_retries_denied_total", .counter,
+        "Further attempts that an upstream's budget did not allow.")
     case .noBackendAvailable:
       .init(
         "weir_no_backend_available_total", .counter,

@@ -1,0 +1,160 @@
+import Balancing
+import HTTP
+import Primitives
+import Resilience
+import Telemetry
+
+/// What follows a failed attempt (semantics.md 11 and 12).
+extension Worker {
+  /// Whether all of the request can be sent again.
+  func isIntact(_ exchange: UnsafeMutablePointer<Exchange>) -> Bool {
+    exchange.pointee.request.octets == 0
+      || (exchange.pointee.request.replay.isOn
+        && exchange.pointee.request.replay.count == exchange.pointee.request.octets)
+  }
+
+  /// May be sent twice, as far as its method and its client go (RFC 9110 §9.2.2).
+  func isReplayable(_ route: UnsafePointer<RoutePlan>) -> Bool {
+    if requestHead.method.isIdempotent { return true }
+    guard route.pointee.trustsIdempotencyKey else { return false }
+    let name = ByteView("idempotency-key")
+    return requestHead.fields.firstIndex(named: name, in: requestHead.bytes) != nil
+  }
+
+  /// Content is kept where it is short, of known length, and may be needed again.
+  func keepForReplay(_ exchange: UnsafeMutablePointer<Exchange>) {
+    let content = exchange.pointee.request
+    guard exchange.pointee.retry.isReplayable, exchange.pointee.retry.limit > 1,
+      content.source == .length, content.remaining <= Replay.limitBytes
+    else { return }
+    exchange.pointee.request.replay.keep()
+  }
+
+  /// Takes one retry from the upstream's budget. A kept connection that turned out to be closed
+  /// costs none: nobody was asked twice.
+  func takesRetry(
+    _ exchange: UnsafeMutablePointer<Exchange>, _ plan: UnsafePointer<UpstreamPlan>,
+    _ failure: Termination
+  ) -> Bool {
+    let isRace = failure.reason == .closed || failure.reason == .reset
+    if exchange.pointee.isPooled, isRace { return true }
+    if plan.pointee.state.takeRetry(now: now) { return true }
+    metrics.add(.retriesDenied)
+    return false
+  }
+
+  /// The first retry goes to another backend at once; later ones wait.
+  func attemptAgain(
+    _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>,
+    _ plan: UnsafePointer<UpstreamPlan>
+  ) {
+    exchange.pointee.request.replay.rewind()
+    if exchange.pointee.retry.attempts == 1 || exchange.pointee.wantsNewConnection {
+      return attempt(handle, exchange, plan)
+    }
+    wait(handle, exchange, plan)
+  }
+
+  /// No backend is left that has not failed this request. Where some may still serve, the next
+  /// attempt may go to one of those after a while; else the client learns why.
+  func noBackendLeft(
+    _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>,
+    _ plan: UnsafePointer<UpstreamPlan>
+  ) {
+    let failure = exchange.pointee.failure
+    if let failure, exchange.pointee.retry.hasAttemptsLeft, !exchange.pointee.tried.isEmpty,
+      // What is wrong with a certificate is as wrong a moment later.
+      failure.reason != .certificateRefused, failure.reason != .handshakeFailed,
+      plan.pointee.state.canServe
+    {
+      exchange.pointee.tried = TriedBackends()
+      return wait(handle, exchange, plan)
+    }
+    metrics.add(.noBackendAvailable)
+    answer(handle, failure ?? Termination(.weir, .selecting, .noBackend))
+  }
+
+  private func wait(
+    _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>,
+    _ plan: UnsafePointer<UpstreamPlan>
+  ) {
+    let time = exchange.pointee.retry.wait(plan.pointee.retry, random: &random)
+    exchange.pointee.phase = .waiting
+    wheel.arm(&exchange.pointee.timer, handle, at: now + time)
+  }
+
+  /// The wait between two attempts is over.
+  func waitEnded(_ handle: Handle) {
+    guard let exchange = exchanges.resolve(handle) else { return }
+    exchange.pointee.timer = .none
+    guard let plan = route(exchange).pointee.upstream else { return }
+    attempt(handle, exchange, plan)
+  }
+
+  /// The exchange ends: nothing of it will be sent again.
+  @inline(__always)
+  func endRetries(_ exchange: UnsafeMutablePointer<Exchange>) {
+    if exchange.pointee.timer.isArmed { wheel.cancel(&exchange.pointee.timer) }
+    if exchange.pointee.request.replay.isOn { exchange.pointee.request.replay.end(&pool) }
+  }
+
+  /// The backend answers with a status that says "not me", and another one can be asked at once:
+  /// true, and the answer is thrown away.
+  func retriesStatus(_ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>) -> Bool {
+    let status = Int(responseHead.status)
+    guard exchange.pointee.retry.mayRepeat(status: status), isIntact(exchange),
+      !exchange.pointee.hasAnswered, let plan = route(exchange).pointee.upstream
+    else { return false }
+    let other = plan.pointee.state.reserve(
+      hash: exchange.pointee.hash, tried: exchange.pointee.tried, isIdempotent: true,
+      isFirst: false, now: now)
+    guard let other else { return false }
+    guard plan.pointee.state.takeRetry(now: now) else {
+      plan.pointee.state.release(other.slot, other.ticket, .abandoned, now: now)
+      metrics.add(.retriesDenied)
+      return false
+    }
+    metrics.add(.statusRetries)
+    let cells = metrics.backend(Int(exchange.pointee.backend))
+    cells.add(BackendCounter.responses(status: status))
+    cells.add(.retriedAway)
+    exchange.pointee.failure = nil
+    exchange.pointee.status = Int32(status)
+    exchange.pointee.firstOctetAt = now
+    releaseUpstream(exchange, isReusable: false)
+    exchange.pointee.status = 0
+    exchange.pointee.firstOctetAt = .zero
+    exchange.pointee.spoilsUpstream = false
+    exchange.pointee.requestIsStopped = false
+    exchange.pointee.informational = 0
+    exchange.pointee.wantsNewConnection = false
+    exchange.pointee.request.replay.rewind()
+    start(handle, exchange, plan, other)
+    return true
+  }
+
+  // MARK: Time
+
+  /// For the connect: the attempt's whole time is an upper bound.
+  func connectTime(_ exchange: UnsafeMutablePointer<Exchange>) -> TimeAmount {
+    let route = route(exchange)
+    return min(route.pointee.connectTimeout, route.pointee.attemptTimeout ?? .max)
+  }
+
+  /// From the end of the request until the response's head. A request without content has had the
+  /// time of its connect already; of one with content the client may have been slow.
+  @inline(__always)
+  func answerTime(_ exchange: UnsafeMutablePointer<Exchange>) -> TimeAmount {
+    let route = route(exchange)
+    guard let attempt = route.pointee.attemptTimeout else {
+      return route.pointee.firstByteTimeout
+    }
+    guard exchange.pointee.request.source == .none else {
+      return min(route.pointee.firstByteTimeout, attempt)
+    }
+    let used = (now - exchange.pointee.attemptAt).nanoseconds
+    return min(
+      route.pointee.firstByteTimeout,
+      TimeAmount(nanoseconds: max(0, attempt.nanoseconds - used)))
+  }
+}
