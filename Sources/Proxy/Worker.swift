@@ -62,6 +62,7 @@ public final class Worker: StreamSource {
   var wallSeconds: Int64 = 0
   var wallNanoseconds: Int32 = 0
   var dateText: ByteSink
+  private let dateSpace: UnsafeMutablePointer<UInt8>
   private var dateSecond: Int64 = -1
   let scratch: UnsafeMutablePointer<UInt8>
   /// Of the request parsed last; `headOwner` says whose it is.
@@ -97,8 +98,8 @@ public final class Worker: StreamSource {
     exchanges = Slab(kind: HandleKind.exchange, limit: Worker.slabLimit)
     pool = BufferPool(limit: 4 * limit + 1024)
     scratch = .allocate(capacity: Worker.scratchBytes)
-    let date = UnsafeMutablePointer<UInt8>.allocate(capacity: 32)
-    dateText = ByteSink(base: date, capacity: 32)
+    dateSpace = .allocate(capacity: 32)
+    dateText = ByteSink(base: dateSpace, capacity: 32)
     snapshots = [AdoptedSnapshot(snapshot: snapshot)]
     _ = self.poller.add(listener: mailbox.descriptor, Worker.handle(HandleKind.mailbox, 0))
     for index in listeners.indices {
@@ -107,7 +108,10 @@ public final class Worker: StreamSource {
     }
   }
 
-  deinit { scratch.deallocate() }
+  deinit {
+    scratch.deallocate()
+    dateSpace.deallocate()
+  }
 
   /// The number of records is bounded by descriptors; this bounds the slabs' directories.
   private static let slabLimit = 4_000_000
