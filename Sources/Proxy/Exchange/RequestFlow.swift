@@ -161,7 +161,8 @@ extension Worker {
         exchangeHandle, exchange, refused ? .connectRefused : .connectFailed)
     }
     guard connection.pointee.wire.mayWrite else { return }
-    connection.pointee.wire.mayRead = false
+    // Octets may have come with the end of the connect, from a backend that speaks first: that
+    // edge is not repeated.
     if connection.pointee.security > 0 { return beginUpstreamTLS(handle, connection) }
     connection.pointee.state = .busy
     exchange.pointee.connectedAt = now
