@@ -104,7 +104,9 @@ asan: test-packages
 
 $(BENCH_BUILD)/%: Tests/Benchmarks/%.c Tests/Benchmarks/pattern.h
 	@mkdir -p $(BENCH_BUILD)
-	$(CC) -O2 -Wall -Wextra -Werror -std=gnu11 -o $@ $<
+	$(CC) -O2 -Wall -Wextra -Werror -std=gnu11 -o $@ $< $(LDLIBS)
+
+$(BENCH_BUILD)/load: LDLIBS := -lssl -lcrypto
 
 bench-tools: $(BENCH_BUILD)/load $(BENCH_BUILD)/origin
 

@@ -59,7 +59,7 @@ public final class Daemon {
     self.options = options
     var random = SystemRandomNumberGenerator()
     let seed = random.next()
-    shared = SharedState(seed: seed, events: log)
+    shared = SharedState(seed: seed)
     // Not from the seed: the name is sent to everybody.
     instance = options.name ?? Daemon.randomName(random.next())
     do {

@@ -86,13 +86,10 @@ public final class SharedState: Sendable {
   public let clients: ClientCounter
   /// Keys of session tickets, of all listeners and through all reloads.
   public let tickets = SessionTickets()
-  /// For what an operator should hear of from the data path; seldom.
-  public let events: EventLog?
   public let seed: UInt64
 
-  public init(seed: UInt64, events: EventLog? = nil) {
+  public init(seed: UInt64) {
     self.seed = seed
-    self.events = events
     clients = ClientCounter(seed: seed)
   }
 

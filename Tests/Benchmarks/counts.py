@@ -8,19 +8,28 @@ KEEP_ALIVE = {"target": "/bytes/1024", "length": 1024, "connections": 64}
 
 
 def idle_memory(names):
-    """Anonymous memory with 10,000 idle keep-alive connections, each after one request, against
-    the same binary with room for 100."""
-    lines = ["### 10,000 idle keep-alive connections, each after one request", "",
+    return memory_of_idle(names, "10,000 idle keep-alive connections, each after one request", IDLE)
+
+
+def idle_tls_memory(names):
+    return memory_of_idle(
+        names, "2,000 idle TLS connections, each after one request", 2000, tls=True)
+
+
+def memory_of_idle(names, title, wanted, tls=False):
+    """Anonymous memory with idle keep-alive connections, each after one request, against the same
+    binary with room for 100."""
+    lines = [f"### {title}", "",
              "| | idle connections | base MiB (room for 100) | with them MiB | bytes each |",
              "| --- | --- | --- | --- | --- |"]
     for name in names:
         figures = []
         room = peers.room_for(name, IDLE + 2000)
-        idle = min(IDLE, room - 50)
+        idle = min(wanted, room - 50)
         for connections, held in ((100, 20), (room, idle)):
             origin = peers.Origin()
-            peer = peers.Peer(name, peers.Job(connections=connections), origin)
-            load = meters.Load(peer.port, hold=True, connections=held,
+            peer = peers.Peer(name, peers.Job(connections=connections, tls=tls), origin)
+            load = meters.Load(peer.port, hold=True, connections=held, tls=tls,
                                target="/bytes/1024", length=1024)
             try:
                 load.result()
@@ -36,13 +45,21 @@ def idle_memory(names):
 
 
 def system_calls(names):
-    lines = ["### System calls per keep-alive request (64 connections)", ""]
+    return calls_of(names, "System calls per keep-alive request (64 connections)")
+
+
+def tls_system_calls(names):
+    return calls_of(names, "System calls per keep-alive request over TLS (64 connections)", True)
+
+
+def calls_of(names, title, tls=False):
+    lines = [f"### {title}", ""]
     for name in names:
         origin = peers.Origin()
-        peer = peers.Peer(name, peers.Job(), origin)
+        peer = peers.Peer(name, peers.Job(tls=tls), origin)
         try:
-            meters.run_load(peer.port, requests=2000, **KEEP_ALIVE)
-            calls = meters.system_calls(peer, 2000, 12000, **KEEP_ALIVE)
+            meters.run_load(peer.port, requests=2000, tls=tls, **KEEP_ALIVE)
+            calls = meters.system_calls(peer, 2000, 12000, tls=tls, **KEEP_ALIVE)
         finally:
             peer.stop()
             origin.stop()
@@ -76,5 +93,6 @@ def instructions(names):
 
 
 def sections():
-    return {"idle-memory": idle_memory, "system-calls": system_calls,
+    return {"idle-memory": idle_memory, "idle-tls-memory": idle_tls_memory,
+            "system-calls": system_calls, "tls-system-calls": tls_system_calls,
             "instructions": instructions}

@@ -1,11 +1,13 @@
 /* The client of the benchmarks: a closed loop of connections that compares every octet it gets.
  *
  *   load --port P --target TEMPLATE --length N [--variants K] [--connections C]
- *        [--requests N | --seconds S] [--put BYTES] [--new-connections] [--hold]
+ *        [--requests N | --seconds S] [--put BYTES] [--new-connections] [--hold] [--tls]
  *
  * `%u` in the template becomes 0 … K-1 in turn. `--put` uploads the pattern and expects an empty
  * 200. `--hold` makes one request on each connection, 64 at a time, prints the result, and keeps
- * all of them open until standard input ends. One line of JSON tells the outcome; anything but a
+ * all of them open until standard input ends. `--tls` speaks TLS 1.3 with one cipher suite, the
+ * same for all peers, verifies nothing and resumes nothing: each connection costs the proxy a whole
+ * handshake. One line of JSON tells the outcome; anything but a
  * complete, intact 200 is an error, and any error ends the run with exit code 1.
  */
 #define _GNU_SOURCE
@@ -15,6 +17,8 @@
 #include <getopt.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/epoll.h>
@@ -39,16 +43,18 @@ struct connection {
   int head_sent;
   uint64_t put_sent, body_got, started_ns;
   uint32_t head_got;
+  SSL *ssl;
 };
 
 static struct {
-  int port, connections, variants, new_connections, hold;
+  int port, connections, variants, new_connections, hold, tls;
   uint64_t requests, length, put;
   double seconds;
   const char *target;
 } options = {.connections = 64, .variants = 1};
 
 static struct connection connections[MAX_CONNECTIONS];
+static SSL_CTX *context;
 static char *buffer; /* heads are parsed here too: a head that arrives in pieces is read again */
 static char partial_heads[MAX_CONNECTIONS][256];
 static struct request *requests;
@@ -80,11 +86,38 @@ static double percentile_us(double share) {
   return 0;
 }
 
-static void fail(int fd, const char *why) {
-  if (errors++ == 0) snprintf(first_error, sizeof first_error, "%s (errno %d)", why, errno);
+static void leave(int fd) {
+  SSL_free(connections[fd].ssl);
+  connections[fd].ssl = NULL;
   close(fd);
   connections[fd].used = 0;
   open_count--;
+}
+
+static void fail(int fd, const char *why) {
+  if (errors++ == 0) snprintf(first_error, sizeof first_error, "%s (errno %d)", why, errno);
+  leave(fd);
+}
+
+/* As `send` and `recv`, with TLS where the connection has it. */
+static ssize_t tls_result(int fd, int result) {
+  if (result > 0) return result;
+  int error = SSL_get_error(connections[fd].ssl, result);
+  if (error == SSL_ERROR_ZERO_RETURN) return 0;
+  errno = error == SSL_ERROR_WANT_READ || error == SSL_ERROR_WANT_WRITE ? EAGAIN : EPROTO;
+  return -1;
+}
+
+static ssize_t send_octets(int fd, const void *bytes, size_t count, int flags) {
+  if (connections[fd].ssl == NULL) return send(fd, bytes, count, MSG_NOSIGNAL | flags);
+  ERR_clear_error();
+  return tls_result(fd, SSL_write(connections[fd].ssl, bytes, (int)count));
+}
+
+static ssize_t receive_octets(int fd, char *bytes, size_t count) {
+  if (connections[fd].ssl == NULL) return recv(fd, bytes, count, 0);
+  ERR_clear_error();
+  return tls_result(fd, SSL_read(connections[fd].ssl, bytes, (int)count));
 }
 
 static void make_requests(void) {
@@ -124,8 +157,8 @@ static int push(int fd) {
   struct connection *c = &connections[fd];
   if (c->head_sent < c->request->length) {
     int more = options.put > 0 ? MSG_MORE : 0;
-    ssize_t sent = send(fd, c->request->bytes + c->head_sent, c->request->length - c->head_sent,
-                        MSG_NOSIGNAL | more);
+    ssize_t sent = send_octets(fd, c->request->bytes + c->head_sent,
+                               c->request->length - c->head_sent, more);
     if (sent < 0) return errno == EAGAIN ? 0 : -1;
     c->head_sent += sent;
     if (c->head_sent < c->request->length) return 0;
@@ -133,7 +166,7 @@ static int push(int fd) {
   while (c->put_sent < options.put) {
     uint64_t left = options.put - c->put_sent;
     size_t count = left < (256 << 10) ? left : 256 << 10;
-    ssize_t sent = send(fd, pattern_at(c->put_sent), count, MSG_NOSIGNAL);
+    ssize_t sent = send_octets(fd, pattern_at(c->put_sent), count, 0);
     if (sent < 0) return errno == EAGAIN ? 0 : -1;
     c->put_sent += sent;
     bytes_moved += sent;
@@ -170,6 +203,12 @@ static void connect_one(void) {
   if (fcntl(fd, F_SETFL, O_NONBLOCK) < 0) perror("fcntl"), exit(2);
   struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.fd = fd};
   epoll_ctl(poller, EPOLL_CTL_ADD, fd, &event);
+  if (options.tls) {
+    SSL *ssl = connections[fd].ssl = SSL_new(context);
+    SSL_set_fd(ssl, fd);
+    SSL_set_connect_state(ssl);
+    SSL_set_tlsext_host_name(ssl, "bench.example.com");
+  }
   if (begin(fd) < 0) fail(fd, "send");
 }
 
@@ -186,9 +225,7 @@ static int response_complete(int fd) {
     return 0;
   }
   if (may_start()) return begin(fd);
-  close(fd);
-  c->used = 0;
-  open_count--;
+  leave(fd);
   return 0;
 }
 
@@ -222,19 +259,18 @@ static void receive(int fd) {
   while (c->used) {
     if (c->head_got > 0 && !c->in_body) memcpy(buffer, partial_heads[fd], c->head_got);
     size_t kept = c->in_body ? 0 : c->head_got;
-    ssize_t count = recv(fd, buffer + kept, READ_BYTES - kept, 0);
+    ssize_t count = receive_octets(fd, buffer + kept, READ_BYTES - kept);
     if (count < 0 && errno == EAGAIN) return;
     if (count == 0 && c->closing) {
-      close(fd);
-      c->used = 0;
-      open_count--;
+      leave(fd);
       if (may_start()) connect_one();
       return;
     }
     if (count <= 0) return fail(fd, count == 0 ? "closed early" : "reset");
     if (c->closing || (options.hold && c->in_body && c->body_got == options.length))
       return fail(fd, "octets after the response");
-    int full = (size_t)count == READ_BYTES - kept, head = 0;
+    /* One record is read at a time, and the next may be there. */
+    int full = c->ssl != NULL || (size_t)count == READ_BYTES - kept, head = 0;
     count += kept;
     if (!c->in_body) {
       head = parse_head(buffer, count);
@@ -267,7 +303,7 @@ static void parse_options(int argc, char **argv) {
       {"port", 1, 0, 'p'},     {"target", 1, 0, 't'},   {"length", 1, 0, 'l'},
       {"variants", 1, 0, 'v'}, {"connections", 1, 0, 'c'}, {"requests", 1, 0, 'n'},
       {"seconds", 1, 0, 's'},  {"put", 1, 0, 'u'},      {"new-connections", 0, 0, 'x'},
-      {"hold", 0, 0, 'h'},     {0, 0, 0, 0}};
+      {"hold", 0, 0, 'h'},     {"tls", 0, 0, 'e'},      {0, 0, 0, 0}};
   for (int option; (option = getopt_long(argc, argv, "", names, NULL)) != -1;) {
     switch (option) {
       case 'p': options.port = atoi(optarg); break;
@@ -280,6 +316,7 @@ static void parse_options(int argc, char **argv) {
       case 'u': options.put = strtoull(optarg, NULL, 10); break;
       case 'x': options.new_connections = 1; break;
       case 'h': options.hold = 1; break;
+      case 'e': options.tls = 1; break;
       default: exit(2);
     }
   }
@@ -290,8 +327,20 @@ static void parse_options(int argc, char **argv) {
         exit(2);
 }
 
+static void make_context(void) {
+  signal(SIGPIPE, SIG_IGN);
+  context = SSL_CTX_new(TLS_client_method());
+  SSL_CTX_set_min_proto_version(context, TLS1_3_VERSION);
+  SSL_CTX_set_ciphersuites(context, "TLS_AES_128_GCM_SHA256");
+  SSL_CTX_set1_groups_list(context, "X25519");
+  SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
+  SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
+                                SSL_MODE_RELEASE_BUFFERS);
+}
+
 int main(int argc, char **argv) {
   parse_options(argc, argv);
+  if (options.tls) make_context();
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   struct rlimit limit;
   getrlimit(RLIMIT_NOFILE, &limit);
@@ -316,7 +365,9 @@ int main(int argc, char **argv) {
     for (int i = 0; i < count; i++) {
       int fd = events[i].data.fd;
       if (!connections[fd].used) continue;
-      if (events[i].events & EPOLLOUT && push(fd) < 0) {
+      /* Within a handshake it is the peer's octets that let ours go on. */
+      int waits = options.tls && connections[fd].head_sent < connections[fd].request->length;
+      if ((events[i].events & EPOLLOUT || waits) && push(fd) < 0) {
         fail(fd, "send");
         continue;
       }

@@ -60,6 +60,30 @@ class Job:
     workers: int = 1
     connections: int = 12000
     balance: str = "least-connections"
+    tls: bool = False
+
+
+def certificate(directory):
+    """A certificate and its key in one file, for all peers alike: ECDSA on P-256."""
+    path = directory / "bench.pem"
+    key = directory / "bench.key"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+         "-nodes", "-keyout", str(key), "-out", str(path), "-days", "30", "-subj",
+         "/CN=bench.example.com", "-addext", "subjectAltName=DNS:bench.example.com"],
+        check=True, capture_output=True)
+    path.write_text(path.read_text() + key.read_text())
+    path.chmod(0o644)
+    return path
+
+
+# What a listener says more where it speaks TLS.
+TLS = {
+    "weir": "    tls {{\n        certificate {pem}\n    }}",
+    "nginx": " ssl;\n        ssl_protocols TLSv1.2 TLSv1.3;\n"
+             "        ssl_certificate {pem};\n        ssl_certificate_key {pem}",
+    "haproxy": " ssl crt {pem} ssl-min-ver TLSv1.2",
+}
 
 
 class Origin:
@@ -128,6 +152,7 @@ class Peer:
             "ADMIN": self.directory / "admin.sock", "WORKERS": self.job.workers,
             "CONNECTIONS": room_for(self.name, self.job.connections), "ROUTES": self._routes(),
             "BALANCE": BALANCE[self.name][self.job.balance],
+            "TLS": TLS[self.name].format(pem=certificate(self.directory)) if self.job.tls else "",
             "BACKENDS": "\n".join(line.format(a=a, i=i) for i, a in enumerate(addresses)),
         }
         path = self.directory / template

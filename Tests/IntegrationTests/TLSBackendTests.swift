@@ -263,7 +263,7 @@ import Testing
         try client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: \(count)\r\n\r\n")
         try Pattern.send(count, on: client)
         let response = try client.readResponse()
-        #expect(response["x-intact"] == "true" && response.body == Pattern.prefix(count))
+        #expect(response["x-intact"] == "true" && Pattern.isPrefix(response.body, count))
       }
     }
     #expect(origin.failures.isEmpty)

@@ -39,11 +39,12 @@ import Testing
       for count in [0, 1, 16_384, 70_000, 3_000_000] {
         try client.send("GET /bytes/\(count) HTTP/1.1\r\nHost: example.com\r\n\r\n")
         let response = try client.readResponse()
-        #expect(response.body == Pattern.prefix(count))
+        #expect(Pattern.isPrefix(response.body, count))
       }
       try client.send(
         "GET /chunked/200000 HTTP/1.1\r\nHost: a\r\n\r\nGET /a HTTP/1.1\r\nHost: a\r\n\r\n")
-      #expect(try client.readResponse().body == Pattern.prefix(200_000))
+      let chunked = try client.readResponse()
+      #expect(Pattern.isPrefix(chunked.body, 200_000))
       #expect(try client.readResponse().text == "origin")
       try client.send("POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 2000000\r\n\r\n")
       try Pattern.send(2_000_000, on: client)

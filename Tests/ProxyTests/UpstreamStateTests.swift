@@ -64,6 +64,7 @@ private final class Bench {
       case .wentDown(let failure): return "\(name(change.backend)) down: \(failure.text)"
       case .cameUp: return "\(name(change.backend)) up"
       case .mode(let mode): return "\(name(change.backend)) \(mode)"
+      case .handshakeFailed: return "\(name(change.backend)) TLS"
       }
     }
   }

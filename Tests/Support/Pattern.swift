@@ -24,6 +24,13 @@ public enum Pattern {
     (0..<count).map { bytes[$0 % period] }
   }
 
+  /// Whether these are its first `count` octets; quick, where `prefix` would take seconds.
+  public static func isPrefix(_ octets: [UInt8], _ count: Int) -> Bool {
+    var check = PatternCheck()
+    octets.withUnsafeBytes { check.add($0) }
+    return check.isIntact && check.count == count
+  }
+
   static func withWindow<Result>(
     at offset: Int, count: Int, _ body: (UnsafeRawBufferPointer) throws -> Result
   ) rethrows -> Result {

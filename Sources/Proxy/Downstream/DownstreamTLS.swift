@@ -33,7 +33,10 @@ extension Worker {
     metrics.add(wasResumed ? .handshakesResumed : .handshakesFull)
     connection.pointee.state = .readingHead
     becameIdle(handle, connection)
-    setDeadline(handle, connection, now + listenerOptions(connection).pointee.headerTimeout)
+    // A drain does not wait for who only shook hands.
+    let wait =
+      isDraining ? TimeAmount.seconds(1) : listenerOptions(connection).pointee.headerTimeout
+    setDeadline(handle, connection, now + wait)
     // The first request often comes in the same segment as the end of the handshake.
     readHeads(handle, connection)
   }

@@ -161,9 +161,9 @@ extension Worker {
         exchangeHandle, exchange, refused ? .connectRefused : .connectFailed)
     }
     guard connection.pointee.wire.mayWrite else { return }
-    // Octets may have come with the end of the connect, from a backend that speaks first: that
-    // edge is not repeated.
+    // One that speaks first has spoken already: in a handshake no other edge would tell.
     if connection.pointee.security > 0 { return beginUpstreamTLS(handle, connection) }
+    connection.pointee.wire.mayRead = false
     connection.pointee.state = .busy
     exchange.pointee.connectedAt = now
     sendRequest(exchangeHandle, exchange)

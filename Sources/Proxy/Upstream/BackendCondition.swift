@@ -1,5 +1,6 @@
 import Primitives
 import Resilience
+import Transport
 
 /// What people want of a backend (`weir ready|drain|maint`); it outlives reloads.
 public enum BackendMode: String, Sendable, BitwiseCopyable, CaseIterable {
@@ -55,6 +56,8 @@ public struct BackendChange: Sendable, Equatable {
     case cameUp
     /// Somebody said so on the admin endpoint.
     case mode(BackendMode)
+    /// No condition of its own, but worth telling: requests meet it, each worker says so seldom.
+    case handshakeFailed(HandshakeFailure)
   }
 
   public var upstream: String

@@ -230,6 +230,10 @@ public final class BackendWatch {
       log.warning("\(name): health check failed, down", ["reason": failure.text])
     case .cameUp: log.info("\(name): health check passes, up")
     case .mode(let mode): log.info("\(name): set to \(mode.rawValue)")
+    case .handshakeFailed(let failure):
+      let what =
+        if case .certificate = failure { "its certificate is refused" } else { "TLS fails" }
+      log.error("\(name): \(what): \(failure.text)")
     }
   }
 }

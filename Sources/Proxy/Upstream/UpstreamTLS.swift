@@ -67,10 +67,11 @@ extension Worker {
     guard backends[backend].handshakeReportDue <= now else { return }
     backends[backend].handshakeReportDue = now + Worker.reportInterval
     let state = backends[backend].state
-    let check =
-      if case .certificate = failure { "its certificate is refused" } else { "TLS fails" }
-    shared.events?.error(
-      "backend \(state.upstreamName)/\(state.name): \(check): \(failure.text)")
+    shared.watch.post(
+      .changed(
+        BackendChange(
+          upstream: state.upstreamName, backend: backend, kind: .handshakeFailed(failure),
+          at: now)))
   }
 
   // MARK: Sessions
