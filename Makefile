@@ -99,6 +99,7 @@ tsan: test-packages
 asan: test-packages
 	$(SWIFT) build --scratch-path .build/asan --sanitize address --product weir
 	$(SWIFT) build --build-tests
+	LSAN_OPTIONS="suppressions=$(CURDIR)/Tests/leak-suppressions.txt:print_suppressions=0" \
 	ASAN_OPTIONS="exitcode=66 detect_leaks=1" WEIR_BINARY=$(CURDIR)/.build/asan/debug/weir \
 	  $(SWIFT) test --disable-xctest --skip-build --filter IntegrationTests
 

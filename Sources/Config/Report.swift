@@ -40,6 +40,9 @@ struct Report: Sendable {
   /// More than this tells an operator nothing new.
   static let findingLimit = 1000
 
+  /// Characters of a message; a file that is no configuration may have any word.
+  static let messageLimit = 300
+
   var files: [SourceFile] = []
   private var findings: [Finding] = []
   private(set) var hasErrors = false
@@ -50,13 +53,18 @@ struct Report: Sendable {
     hasErrors = true
     guard !isFull else { return }
     findings.append(
-      Finding(severity: .error, location: location, message: message, notes: notes))
+      Finding(severity: .error, location: location, message: cut(message), notes: notes))
   }
 
   mutating func warning(_ message: String, at location: Location?, notes: [String] = []) {
     guard !isFull else { return }
     findings.append(
-      Finding(severity: .warning, location: location, message: message, notes: notes))
+      Finding(severity: .warning, location: location, message: cut(message), notes: notes))
+  }
+
+  private func cut(_ message: String) -> String {
+    guard message.count > Report.messageLimit else { return message }
+    return "\(message.prefix(Report.messageLimit - 50)) … \(message.suffix(40))"
   }
 
   /// "line 3", or "line 3 of other.conf" where `other` is in another file.

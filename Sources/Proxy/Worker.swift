@@ -60,6 +60,7 @@ public final class Worker {
   var wallSeconds: Int64 = 0
   var wallNanoseconds: Int32 = 0
   var dateText: ByteSink
+  private let dateSpace: UnsafeMutablePointer<UInt8>
   private var dateSecond: Int64 = -1
   let scratch: UnsafeMutablePointer<UInt8>
   /// Of the request parsed last; `headOwner` says whose it is.
@@ -95,8 +96,8 @@ public final class Worker {
     exchanges = Slab(kind: HandleKind.exchange, limit: Worker.slabLimit)
     pool = BufferPool(limit: 4 * limit + 1024)
     scratch = .allocate(capacity: Worker.scratchBytes)
-    let date = UnsafeMutablePointer<UInt8>.allocate(capacity: 32)
-    dateText = ByteSink(base: date, capacity: 32)
+    dateSpace = .allocate(capacity: 32)
+    dateText = ByteSink(base: dateSpace, capacity: 32)
     snapshots = [AdoptedSnapshot(snapshot: snapshot)]
     _ = self.poller.add(listener: mailbox.descriptor, Worker.handle(HandleKind.mailbox, 0))
     for index in listeners.indices {
@@ -105,7 +106,10 @@ public final class Worker {
     }
   }
 
-  deinit { scratch.deallocate() }
+  deinit {
+    scratch.deallocate()
+    dateSpace.deallocate()
+  }
 
   /// The number of records is bounded by descriptors; this bounds the slabs' directories.
   private static let slabLimit = 4_000_000

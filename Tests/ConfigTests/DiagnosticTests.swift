@@ -103,6 +103,13 @@ import Testing
     #expect(plain == diagnostic.rendered())
   }
 
+  @Test func `a word of any length is cut in the message`() throws {
+    let diagnostic = try #require(load(String(repeating: "é", count: 9000)).diagnostics.first)
+    #expect((250...300).contains(diagnostic.message.count))
+    #expect(diagnostic.message.hasPrefix("unknown directive 'éé"))
+    #expect(diagnostic.message.hasSuffix("é'"))
+  }
+
   @Test func `a diagnostic survives JSON`() throws {
     let diagnostics = load("workers none\n").diagnostics
     let json = try JSONEncoder().encode(diagnostics)

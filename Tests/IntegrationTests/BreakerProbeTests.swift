@@ -47,6 +47,46 @@ import Testing
     }
   }
 
+  @Test(arguments: [
+    "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n1",
+    "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n",
+  ])
+  func `a client that keeps its backend waiting does not keep a probe's place`(
+    slow: String
+  ) throws {
+    let mood = Monitor(Mood.failing)
+    let received = Monitor(0)
+    let origin = try ScriptedOrigin { connection, _ in
+      while (try? connection.hasMore()) == true {
+        let head = try connection.readHead()
+        received.update { $0 += 1 }
+        let isIll = mood.current == .failing
+        if !isIll { _ = try connection.readRequestBody(head) }
+        try connection.send("HTTP/1.1 \(isIll ? 503 : 200) Some\r\nContent-Length: 0\r\n\r\n")
+      }
+    }
+    var configuration = DaemonConfiguration([origin.address])
+    configuration.listener = "body-timeout 1h"
+    configuration.upstream = "circuit-breaker failures=2 open=50ms max-open=50ms successes=1"
+    try withDaemon(configuration) { daemon in
+      for _ in 0..<2 { #expect(try daemon.get("/", method: "DELETE").status == 503) }
+      mood.update { $0 = .silent }
+      // The one place is taken by a request that does not come to its end.
+      let known = received.current
+      var holder: WireConnection?
+      let isHeld = try Poll.until(.after(10)) {
+        let client = try daemon.connect()
+        try client.send(slow)
+        if received.wait(until: .after(0.2), for: { $0 > known }) { holder = client }
+        return holder != nil
+      }
+      #expect(isHeld)
+      let isBack = try Poll.until(.after(10)) { try daemon.get("/").status == 200 }
+      #expect(isBack)
+      withExtendedLifetime(holder) {}
+    }
+  }
+
   @Test func `switched off by a reload, the breaker lets go of its backend at once`() throws {
     let mood = Monitor(Mood.failing)
     let origin = try ScriptedOrigin { connection, _ in

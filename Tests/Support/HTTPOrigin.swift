@@ -89,6 +89,9 @@ public final class HTTPOrigin: Sendable {
           + (isHead || bare ? [] : body))
     }
     switch verb {
+    case "bytes" where argument <= Pattern.window && !isHead:
+      // In one piece: a process that is killed has answered, or not begun to.
+      try answer(200, Array(Pattern.bytes[..<argument]))
     case "bytes":
       try connection.send("HTTP/1.1 200 OK\r\n\(fields)Content-Length: \(argument)\r\n\r\n")
       if !isHead { try Pattern.send(argument, on: connection) }

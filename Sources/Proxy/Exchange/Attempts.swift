@@ -9,6 +9,9 @@ extension Worker {
   /// A probe's response that is longer, or of unknown length, is judged by its head: it must not
   /// keep the probe's place for as long as somebody listens.
   private static let longProbeBytes = 1 << 20
+  /// How long a probe's client may keep its backend waiting. Beyond, the place is free for another
+  /// request: else whoever sends slowly could keep a backend out for as long as he likes.
+  private static let probePatience = TimeAmount.seconds(1)
 
   /// What this attempt, which has ended, says about its backend (semantics.md 7).
   func outcome(
@@ -74,10 +77,47 @@ extension Worker {
     let content = exchange.pointee.response
     let isLong = content.source != .length || content.remaining > Worker.longProbeBytes
     guard !content.isComplete, isLong else { return }
+    judgeByHead(exchange, plan)
+  }
+
+  /// The client does not take what its probe's backend has for it.
+  func judgeUnreadProbe(_ exchange: UnsafeMutablePointer<Exchange>) {
+    guard exchange.pointee.ticket.isProbe, let plan = route(exchange).pointee.upstream else {
+      return
+    }
+    judgeByHead(exchange, plan)
+  }
+
+  private func judgeByHead(
+    _ exchange: UnsafeMutablePointer<Exchange>, _ plan: UnsafePointer<UpstreamPlan>
+  ) {
     exchange.pointee.failure = nil
     plan.pointee.state.judge(
       exchange.pointee.slot, exchange.pointee.ticket, answered(exchange, plan), now: now)
     // Used up: recorded again at the end, it would give up a place that it no longer holds.
+    exchange.pointee.ticket = CircuitBreaker.Ticket()
+    exchange.pointee.isJudged = true
+  }
+
+  /// The time until which a request may wait for its client's content: `due`, or earlier for one
+  /// that holds a probe's place.
+  func contentDue(
+    _ exchange: UnsafeMutablePointer<Exchange>, _ due: MonotonicTime
+  ) -> MonotonicTime {
+    guard exchange.pointee.ticket.isProbe, !exchange.pointee.hasAnswered else { return due }
+    let waited = exchange.pointee.bodyWaited.nanoseconds
+    let left = TimeAmount(nanoseconds: max(0, Worker.probePatience.nanoseconds - waited))
+    return min(due, now + left)
+  }
+
+  /// The client has kept a probe waiting for long enough: it goes on as any other request, and says
+  /// nothing about its backend.
+  func giveUpProbe(_ exchange: UnsafeMutablePointer<Exchange>) {
+    guard exchange.pointee.ticket.isProbe, let plan = route(exchange).pointee.upstream else {
+      return
+    }
+    plan.pointee.state.judge(
+      exchange.pointee.slot, exchange.pointee.ticket, .abandoned, now: now)
     exchange.pointee.ticket = CircuitBreaker.Ticket()
     exchange.pointee.isJudged = true
   }

@@ -204,6 +204,11 @@ extension Worker {
       return answer(handle, .requestTimedOut)
     }
     if exchange.pointee.bodyWaitSince > .zero, !exchange.pointee.hasAnswered {
+      giveUpProbe(exchange)
+      let client = downstreams[exchange.pointee.downstream]
+      let time = listenerOptions(client).pointee.bodyTimeout
+      let due = min(exchange.pointee.totalDeadline, exchange.pointee.bodyWaitSince + time)
+      guard due <= now else { return setDeadline(exchange.pointee.downstream, client, due) }
       metrics.add(.bodyTimeouts)
       return answer(handle, .requestStalled)
     }

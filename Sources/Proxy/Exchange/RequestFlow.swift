@@ -95,7 +95,8 @@ extension Worker {
     exchange.pointee.bodyWaitSince = now
     setDeadline(
       exchange.pointee.downstream, client,
-      min(exchange.pointee.totalDeadline, now + options.pointee.bodyTimeout))
+      contentDue(
+        exchange, min(exchange.pointee.totalDeadline, now + options.pointee.bodyTimeout)))
     // The backend waits for the same octets: it is the client's time that runs.
     upstreams[exchange.pointee.upstream].pointee.deadline = .never
   }

@@ -29,6 +29,7 @@ extension Worker {
       client.pointee.deadline = exchange.pointee.totalDeadline
       setDeadline(exchange.pointee.upstream, upstream, now + route(exchange).pointee.idleTimeout)
     case .needsSink:
+      judgeUnreadProbe(exchange)
       upstream.pointee.deadline = .never
       let options = listenerOptions(client)
       setDeadline(
