@@ -33,6 +33,8 @@ let package = Package(
     .target(name: "CLinux"),
     .systemLibrary(name: "CPCRE2", pkgConfig: "libpcre2-8", providers: [.apt(["libpcre2-dev"])]),
     .systemLibrary(
+      name: "CNghttp2", pkgConfig: "libnghttp2", providers: [.apt(["libnghttp2-dev"])]),
+    .systemLibrary(
       name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
     .systemLibrary(name: "CXXHash", providers: [.apt(["libxxhash-dev"])]),
     // Layer 1
@@ -44,6 +46,8 @@ let package = Package(
     .target(name: "Telemetry", dependencies: ["Primitives"], swiftSettings: pure),
     // Layer 3
     .target(name: "HTTP1", dependencies: ["HTTP", "Primitives"], swiftSettings: pure),
+    .target(
+      name: "HTTP2", dependencies: ["CNghttp2", "HTTP", "Primitives"], swiftSettings: edge),
     .target(name: "Routing", dependencies: ["HTTP", "Primitives", "CPCRE2"], swiftSettings: edge),
     // Layer 4
     .target(
@@ -52,7 +56,7 @@ let package = Package(
     .target(
       name: "Proxy",
       dependencies: [
-        "CLinux", "Primitives", "HTTP", "HTTP1", "Balancing", "Resilience", "Telemetry",
+        "CLinux", "Primitives", "HTTP", "HTTP1", "HTTP2", "Balancing", "Resilience", "Telemetry",
         "Routing", "Transport",
       ],
       swiftSettings: edge),
@@ -114,7 +118,8 @@ let package = Package(
       swiftSettings: [.treatAllWarnings(as: .error)]),
     // The real daemon on real sockets (docs/TESTING.md).
     .target(
-      name: "TestSupport", dependencies: ["CLinux", "COpenSSL"], path: "Tests/Support",
+      name: "TestSupport", dependencies: ["CLinux", "CNghttp2", "COpenSSL"],
+      path: "Tests/Support",
       swiftSettings: testing),
     .executableTarget(
       name: "test-origin", dependencies: ["TestSupport"], path: "Tests/Origin",
@@ -139,6 +144,9 @@ let package = Package(
       swiftSettings: testing),
     .testTarget(
       name: "HTTP1Tests", dependencies: ["HTTP1", "HTTP", "Primitives", "TestUnitSupport"],
+      swiftSettings: testing),
+    .testTarget(
+      name: "HTTP2Tests", dependencies: ["HTTP2", "CNghttp2", "HTTP", "Primitives"],
       swiftSettings: testing),
     .testTarget(
       name: "TransportTests",

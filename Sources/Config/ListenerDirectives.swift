@@ -80,6 +80,9 @@ extension Directive {
         "strict-path", .listener, \.listener.strictPath,
         "Refuse paths with `%2F`, `%5C` or `//`: 400."),
       .toggle(
+        "http2", .listener, \.listener.http2,
+        "Serve HTTP/2 to clients that ask for it, in TLS or by its preface."),
+      .toggle(
         "name-backends", .listener, \.listener.namesBackends,
         "Say in `Proxy-Status`, as `next-hop`, which backend failed. `off` where clients should "
           + "not learn the backends' names, which are addresses unless given by `name=`."),

@@ -39,5 +39,5 @@ public enum Method: UInt8, Sendable, BitwiseCopyable, CaseIterable {
 
 /// The protocol version of a message as received.
 public enum HTTPVersion: UInt8, Sendable, BitwiseCopyable {
-  case http10, http11
+  case http10, http11, http2
 }

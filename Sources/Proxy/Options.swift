@@ -64,6 +64,8 @@ public struct ListenerOptions: Sendable, Equatable {
   public var defaultHost: String?
   /// Refuse `%2F`, `%5C` and `//` in paths.
   public var strictPath = false
+  /// HTTP/2 where a client asks for it.
+  public var http2 = true
   /// `nil`: plain HTTP.
   public var tls: TLSServerOptions?
   /// Value of `Strict-Transport-Security`; `nil`: none is sent.

@@ -88,7 +88,9 @@ extension Snapshot {
         made.append(nil)
         continue
       }
-      made.append(try TLSServerContext(tls, name: listener.name, tickets: shared.tickets))
+      var offered = tls
+      offered.parameters.protocols = listener.http2 ? [.http2, .http11] : [.http11]
+      made.append(try TLSServerContext(offered, name: listener.name, tickets: shared.tickets))
     }
     return made
   }
@@ -130,6 +132,7 @@ struct ListenerPlan: ~Copyable, Sendable {
   let sendTimeout: TimeAmount
   let defaultHost: [UInt8]
   let strictPath: Bool
+  let http2: Bool
   let tls: TLSServerContext?
   /// A finished line, or nothing (RFC 6797).
   let transportSecurity: FixedOctets
@@ -151,6 +154,7 @@ struct ListenerPlan: ~Copyable, Sendable {
     sendTimeout = options.sendTimeout
     defaultHost = Array((options.defaultHost ?? "").utf8)
     strictPath = options.strictPath
+    http2 = options.http2
     transportSecurity = FixedOctets(
       options.transportSecurity.map { "Strict-Transport-Security: \($0)\r\n" } ?? "")
     redirectsToHTTPS = options.redirectToHTTPS != nil

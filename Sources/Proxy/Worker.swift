@@ -1,6 +1,7 @@
 import CLinux
 import Glibc
 import HTTP
+import HTTP2
 import Primitives
 import Routing
 import Telemetry
@@ -30,7 +31,7 @@ public enum WorkerMessage: Sendable {
 ///
 /// A turn: wait, read the clock once, harvest the whole batch of events, dispatch them, fire
 /// timers, run what was put off, hand the log on.
-public final class Worker {
+public final class Worker: StreamSource {
   /// Connections accepted from one listener in one turn.
   static let acceptsPerTurn = 64
   static let pipesPerWorker = 32
@@ -40,6 +41,7 @@ public final class Worker {
   let mailbox: Mailbox<WorkerMessage>
   let metrics: WorkerMetrics
   let log: AccessLogBuffer
+  let intake = Intake()
   var poller: Poller
   var wheel: TimerWheel
   var pool: BufferPool

@@ -24,7 +24,33 @@ public struct Wire: BitwiseCopyable {
   /// Set: `input` holds what was opened and `output` what was sealed (SealedWire.swift).
   public internal(set) var tls: TLSChannel?
 
-  public init(descriptor: Int32) { self.descriptor = descriptor }
+  /// No socket: a stream of an HTTP/2 connection (StreamWire.swift).
+  public let isStream: Bool
+  var inbox = OutputQueue()
+  var inboxEnded = false
+  var creditOwed = 0
+  /// Nothing will be sent behind what `output` holds; and that has been said to the peer.
+  public var outputEnds = false
+  public var outputEnded = false
+
+  public init(descriptor: Int32) {
+    self.descriptor = descriptor
+    isStream = false
+  }
+
+  /// A stream's wire.
+  public static var stream: Wire { Wire() }
+
+  private init() {
+    descriptor = -1
+    isStream = true
+  }
+
+  /// Octets go between the socket and the buffers as they are.
+  public var isPlainSocket: Bool { tls == nil && !isStream }
+
+  /// The peer's end of the stream has come.
+  public var hasWholeInput: Bool { inboxEnded }
 
   public mutating func note(_ readiness: Readiness) {
     if !readiness.isDisjoint(with: [.readable, .peerClosed, .failed, .hungUp]) { mayRead = true }
@@ -36,6 +62,7 @@ public struct Wire: BitwiseCopyable {
   /// Receives once into the input buffer. A full buffer or an exhausted pool reads nothing and
   /// reports `.failed(ENOBUFS)`: callers leave room or stop before.
   public mutating func receive(_ pool: inout BufferPool) -> ReceiveResult {
+    if isStream { return receiveDelivered(&pool) }
     if tls != nil { return receiveSealed(&pool) }
     guard mayRead else { return .wouldBlock }
     if hasEnded { return .ended }
@@ -61,6 +88,7 @@ public struct Wire: BitwiseCopyable {
   public mutating func send(
     _ first: ByteView, _ second: ByteView, _ pool: inout BufferPool
   ) -> Bool {
+    if isStream { return sendToStream(first, second, &pool) }
     if tls != nil { return sendSealed(first, second, &pool) }
     var sent = 0
     if output.isEmpty, mayWrite {
@@ -90,6 +118,7 @@ public struct Wire: BitwiseCopyable {
 
   /// Sends what is queued. True once nothing is left; look at `hasFailed` when false.
   public mutating func flush(_ pool: inout BufferPool) -> Bool {
+    if isStream { return isStreamFlushed }
     while !output.isEmpty, mayWrite {
       switch SocketCalls.send(descriptor, output.front) {
       case .octets(let count):
@@ -111,5 +140,6 @@ public struct Wire: BitwiseCopyable {
     }
     input.detach(&pool)
     output.removeAll(&pool)
+    inbox.removeAll(&pool)
   }
 }

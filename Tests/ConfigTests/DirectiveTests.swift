@@ -94,6 +94,7 @@ import Transport
     Case(.listener, "max-target 2KiB") { $0.listeners[0].limits.maxTargetBytes == 2048 },
     Case(.listener, "default-host Example.COM") { $0.listeners[0].defaultHost == "example.com" },
     Case(.listener, "strict-path on") { $0.listeners[0].strictPath },
+    Case(.listener, "http2 off") { !$0.listeners[0].http2 },
     Case(.listener, "name-backends off") { !$0.listeners[0].namesBackends },
   ]
 

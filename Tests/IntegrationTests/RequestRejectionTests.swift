@@ -102,7 +102,7 @@ import Testing
     Case("9", line("G(T / HTTP/1.1")),
     Case("9", line(" GET / HTTP/1.1")),
     Case("9", line("\(String(repeating: "A", count: 33)) / HTTP/1.1")),
-    Case("9", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
+    Case("9", "PRI * HTTP/2.0\r\nHost: a\r\n\r\n", 505),
     Case("15", "\r\n\r\n" + line("GET / HTTP/1.1")),
     Case("15", "\n" + line("GET / HTTP/1.1")),
     Case("15", "\r" + line("GET / HTTP/1.1")),

@@ -157,6 +157,7 @@ extension Worker {
     // and is then answered with `Connection: close` (rule 50).
     for handle in downstreams.handles() {
       let connection = downstreams[handle]
+      if connection.pointee.state == .multiplexing { queue(handle, connection) }
       if connection.pointee.isIdle {
         let grace = min(connection.pointee.deadline, now + Worker.drainGrace)
         setDeadline(handle, connection, grace)

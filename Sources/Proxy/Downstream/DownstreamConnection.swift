@@ -1,4 +1,5 @@
 import HTTP
+import HTTP2
 import Primitives
 import Transport
 
@@ -9,10 +10,15 @@ import Transport
 ///          ▼                     ▼                    ▼
 ///        closed ◄────────────────┴───────────────  lingering (sending closed; input drained)
 ///
+/// With HTTP/2 the connection goes from `readingHead` to `multiplexing`, and each stream is a
+/// record like this one, whose wire is a stream (Transport/StreamWire.swift).
+///
 /// Owned by its worker's slab. Holds no buffer while idle.
 struct DownstreamConnection: BitwiseCopyable {
   enum State: UInt8, BitwiseCopyable {
     case readingHead, exchanging, lingering, handshaking
+    /// Speaks HTTP/2: its streams have records of their own.
+    case multiplexing
   }
 
   var wire: Wire
@@ -39,6 +45,17 @@ struct DownstreamConnection: BitwiseCopyable {
   /// Queued in `Worker.ready`.
   var isQueued = false
 
+  // HTTP/2
+  /// Of a connection that multiplexes; released when it closes.
+  var session: Unmanaged<Session>?
+  /// Its streams, newest first.
+  var firstStream = Handle.none
+  /// Of a stream: the connection it belongs to, its number there, its neighbours.
+  var parent = Handle.none
+  var streamID: Int32 = 0
+  var streamPrevious = Handle.none
+  var streamNext = Handle.none
+
   init(_ accepted: AcceptedConnection, listener: Int32, now: MonotonicTime) {
     wire = Wire(descriptor: accepted.descriptor)
     // The first octets may have come with the connection; accept tells nothing about them.
@@ -46,5 +63,16 @@ struct DownstreamConnection: BitwiseCopyable {
     port = accepted.port
     self.listener = listener
     acceptedAt = now
+  }
+
+  /// A stream, which to an exchange is a client connection for one request.
+  init(stream: Int32, of connection: DownstreamConnection, _ parent: Handle) {
+    wire = .stream
+    address = connection.address
+    port = connection.port
+    listener = connection.listener
+    acceptedAt = connection.acceptedAt
+    self.parent = parent
+    streamID = stream
   }
 }

@@ -20,6 +20,8 @@ extension Worker {
     switch connection.pointee.state {
     case .readingHead: readHeads(handle, connection)
     case .exchanging: clientReady(connection.pointee.exchange)
+    case .multiplexing: multiplex(handle, connection)
+    case .lingering where connection.pointee.wire.isStream: finishRefusal(handle, connection)
     case .lingering: lingerOn(handle, connection)
     case .handshaking: downstreamHandshake(handle, connection)
     }
@@ -66,6 +68,7 @@ extension Worker {
   private func parseHead(
     _ handle: Handle, _ connection: UnsafeMutablePointer<DownstreamConnection>
   ) -> Bool {
+    if connection.pointee.requests == 0, startsSession(handle, connection) { return false }
     // The head is pinned in place for its exchange, so it starts the block.
     connection.pointee.wire.input.moveToFront()
     let octets = connection.pointee.wire.input.view
@@ -96,6 +99,24 @@ extension Worker {
     return true
   }
 
+  /// A connection that begins with HTTP/2's preface, or may: there is no head to parse then.
+  private func startsSession(
+    _ handle: Handle, _ connection: UnsafeMutablePointer<DownstreamConnection>
+  ) -> Bool {
+    let octets = connection.pointee.wire.input.view
+    guard octets[0] == UInt8(ascii: "P"), !connection.pointee.wire.isSealed,
+      listenerOptions(connection).pointee.http2
+    else { return false }
+    switch prefaceMatch(octets) {
+    case .no: return false
+    case .whole: beginSession(handle, connection)
+    case .partly:
+      connection.pointee.knownOctets = Int32(octets.count)
+      if receiveMoreHead(handle, connection) { queue(handle, connection) }
+    }
+    return true
+  }
+
   /// Reads on if the socket may hold more. True: there is something new to parse.
   private func receiveMoreHead(
     _ handle: Handle, _ connection: UnsafeMutablePointer<DownstreamConnection>
@@ -114,15 +135,23 @@ extension Worker {
     _ handle: Handle, _ connection: UnsafeMutablePointer<DownstreamConnection>,
     _ fault: HeadFault
   ) {
+    let sink = refusal(connection, fault, closes: true)
+    _ = connection.pointee.wire.send(sink.view, .empty, &pool)
+    linger(handle, connection)
+  }
+
+  /// The answer to such a head, counted and logged.
+  func refusal(
+    _ connection: UnsafeMutablePointer<DownstreamConnection>, _ fault: HeadFault, closes: Bool
+  ) -> ByteSink {
     metrics.add(.badRequests)
     var sink = ByteSink(base: scratch, capacity: Worker.scratchBytes)
     let octets = LocalResponse.append(
       status: fault.status, LocalResponse.Reason(error: .httpRequestError, details: fault.reason),
-      to: &sink, context: localContext(connection, closes: true, isHead: false))
+      to: &sink, context: localContext(connection, closes: closes, isHead: false))
     metrics.add(.responseOctets, UInt64(octets))
     logRefused(connection, fault, octets)
-    _ = connection.pointee.wire.send(sink.view, .empty, &pool)
-    linger(handle, connection)
+    return sink
   }
 
   private func localContext(
@@ -137,12 +166,15 @@ extension Worker {
 
   /// Ends our side, then discards what the client still sends, bounded in time and octets: a close
   /// with unread input would reset the connection and could take the answer with it.
-  func linger(_ handle: Handle, _ connection: UnsafeMutablePointer<DownstreamConnection>) {
+  func linger(
+    _ handle: Handle, _ connection: UnsafeMutablePointer<DownstreamConnection>,
+    for time: TimeAmount = Worker.lingerTime
+  ) {
     connection.pointee.state = .lingering
     connection.pointee.lingerBudget = Worker.lingerOctets
     connection.pointee.wire.input.detach(&pool)
     becameBusy(connection)
-    setDeadline(handle, connection, now + Worker.lingerTime)
+    setDeadline(handle, connection, now + time)
     lingerOn(handle, connection)
   }
 
@@ -172,6 +204,7 @@ extension Worker {
 
   func closeDownstream(_ handle: Handle) {
     let connection = downstreams[handle]
+    if connection.pointee.wire.isStream { return endStream(handle, connection, .internalError) }
     release(handle, connection)
     connection.pointee.wire.close(&pool)
     downstreams.remove(handle)
@@ -180,6 +213,7 @@ extension Worker {
   /// The client learns by a reset that its response is not complete.
   func resetDownstream(_ handle: Handle) {
     let connection = downstreams[handle]
+    if connection.pointee.wire.isStream { return endStream(handle, connection, .internalError) }
     release(handle, connection)
     connection.pointee.wire.reset(&pool)
     downstreams.remove(handle)
@@ -188,6 +222,7 @@ extension Worker {
   private func release(
     _ handle: Handle, _ connection: UnsafeMutablePointer<DownstreamConnection>
   ) {
+    cutStreams(connection)
     becameBusy(connection)
     wheel.cancel(&connection.pointee.timer)
     metrics.add(.connectionsClosed)
@@ -207,6 +242,7 @@ extension Worker {
     }
     switch connection.pointee.state {
     case .lingering: closeDownstream(handle)
+    case .multiplexing: sessionTimedOut(handle, connection)
     case .exchanging: clientTimedOut(connection.pointee.exchange)
     case .handshaking:
       metrics.add(.handshakeTimeouts)

@@ -31,6 +31,9 @@ extension Worker {
   ) {
     let wasResumed = connection.pointee.wire.tls?.wasResumed ?? false
     metrics.add(wasResumed ? .handshakesResumed : .handshakesFull)
+    if connection.pointee.wire.tls?.negotiatedProtocol == .http2 {
+      return beginSession(handle, connection)
+    }
     connection.pointee.state = .readingHead
     becameIdle(handle, connection)
     // A drain does not wait for who only shook hands.
@@ -61,9 +64,23 @@ extension Worker {
 
   // MARK: What follows from it
 
+  /// The connection itself, or the one that a stream belongs to.
+  @inline(__always)
+  func carrier(
+    _ connection: UnsafeMutablePointer<DownstreamConnection>
+  ) -> UnsafeMutablePointer<DownstreamConnection> {
+    connection.pointee.wire.isStream ? downstreams[connection.pointee.parent] : connection
+  }
+
+  /// The client's octets came over TLS.
+  @inline(__always)
+  func isSecure(_ connection: UnsafeMutablePointer<DownstreamConnection>) -> Bool {
+    carrier(connection).pointee.wire.isSealed
+  }
+
   /// The line that keeps browsers on HTTPS (RFC 6797 §7.2: never over plain HTTP).
   func transportSecurity(_ connection: UnsafeMutablePointer<DownstreamConnection>) -> ByteView {
-    connection.pointee.wire.isSealed
+    isSecure(connection)
       ? listenerOptions(connection).pointee.transportSecurity.view : .empty
   }
 
@@ -72,7 +89,7 @@ extension Worker {
   func withClientCertificate(
     _ connection: UnsafeMutablePointer<DownstreamConnection>, _ body: (ByteView) -> Void
   ) {
-    guard let tls = connection.pointee.wire.tls else { return body(.empty) }
+    guard let tls = carrier(connection).pointee.wire.tls else { return body(.empty) }
     tls.withClientIdentity(body)
   }
 
@@ -100,7 +117,7 @@ extension Worker {
     _ connection: UnsafeMutablePointer<DownstreamConnection>
   ) -> Bool {
     guard let redirect = listenerOptions(connection).pointee.redirectToHTTPS,
-      !connection.pointee.wire.isSealed, !isCertificateChallenge
+      !isSecure(connection), !isCertificateChallenge
     else { return false }
     if currentSnapshot.isTrusted(connection.pointee.address),
       let scheme = requestHead.first(.xForwardedProto), scheme.equalsLowercased("https")

@@ -58,6 +58,10 @@ extension Worker {
       targetRange: requestHead.targetRange, hostRange: requestHead.authorityRange,
       version: requestHead.version)
     exchange.request = Content(requestHead.framing, sendsChunks: true, passesTrailers: false)
+    // The head says chunked for what HTTP/2 frames; the stream's end is the content's.
+    if connection.pointee.wire.isStream, exchange.request.source == .chunked {
+      exchange.request.source = .untilClose
+    }
     exchange.requestID = (random.next(), random.next())
     noteForLog(.referer, &exchange.refererRange)
     noteForLog(.userAgent, &exchange.userAgentRange)
@@ -245,7 +249,7 @@ extension Worker {
         backend: backends[Int(exchange.pointee.backend)].state, edits: route.pointee.requestEdits,
         context: HeaderRewrite.RequestContext(
           client: client.pointee.address, isTrusted: isTrusted,
-          isSecure: client.pointee.wire.isSealed, clientCertificate: certificate,
+          isSecure: isSecure(client), clientCertificate: certificate,
           requestID: exchange.pointee.requestID, instance: snapshot.instance.view,
           asksUpgrade: exchange.pointee.asksUpgrade,
           passesTrailers: exchange.pointee.request.passesTrailers))
@@ -277,6 +281,7 @@ extension Worker {
     if requestHead.host.isEmpty {
       requestHead.assumeHost(listenerOptions(client).pointee.defaultHost)
     }
+    if client.pointee.wire.isStream { requestHead.version = .http2 }
     headOwner = handle
   }
 
@@ -293,6 +298,12 @@ extension Worker {
   ) {
     exchange.pointee.mustContinue = false
     guard client.pointee.wire.input.isEmpty else { return }
+    if client.pointee.wire.isStream {
+      var sink = ByteSink(base: scratch + Worker.scratchBytes - 64, capacity: 64)
+      sink.append("HTTP/1.1 100 Continue\r\n\r\n")
+      _ = answerStream(client, &sink, isLast: false, isFinal: false)
+      return
+    }
     _ = client.pointee.wire.send(ByteView("HTTP/1.1 100 Continue\r\n\r\n"), .empty, &pool)
   }
 

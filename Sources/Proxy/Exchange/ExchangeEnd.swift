@@ -58,11 +58,15 @@ extension Worker {
       &sink,
       LocalResponse.Context(
         instance: snapshot(exchange).instance.view, date: dateText.view,
-        closes: !exchange.pointee.keepsClient,
+        closes: !exchange.pointee.keepsClient && !client.pointee.wire.isStream,
         clientIsHTTP10: exchange.pointee.clientIsHTTP10, isHead: exchange.pointee.isHead,
         transportSecurity: transportSecurity(client)))
     exchange.pointee.hasAnswered = true
-    let sent = !sink.overflowed && client.pointee.wire.send(sink.view, .empty, &pool)
+    let sent =
+      !sink.overflowed
+      && (client.pointee.wire.isStream
+        ? answerStream(client, &sink, isLast: true)
+        : client.pointee.wire.send(sink.view, .empty, &pool))
     guard sent else { return abandon(handle, .clientLeft) }
     exchange.pointee.phase = .flushing
     flushEnd(handle, exchange)
@@ -99,6 +103,11 @@ extension Worker {
   func responseComplete(_ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>) {
     releaseUpstream(exchange, isReusable: true)
     exchange.pointee.phase = .flushing
+    let client = downstreams[exchange.pointee.downstream]
+    if client.pointee.wire.isStream {
+      client.pointee.wire.outputEnds = true
+      streamMoved(client)
+    }
     flushEnd(handle, exchange)
   }
 
@@ -149,6 +158,7 @@ extension Worker {
     let mayCloseAtOnce =
       exchange.pointee.clientAskedClose && exchange.pointee.request.isComplete
     forgetExchange(handle, exchange, connection)
+    if connection.pointee.wire.isStream { return endStream(client, connection, .noError) }
     connection.pointee.wire.input.unpin()
     guard keepsClient else {
       let isQuiet = connection.pointee.wire.input.isEmpty

@@ -141,7 +141,11 @@ enum HeaderRewrite {
       sink.append(hex16: context.requestID.1)
       sink.append("\r\n")
     }
-    sink.append(head.version == .http11 ? "Via: 1.1 " : "Via: 1.0 ")
+    switch head.version {
+    case .http10: sink.append("Via: 1.0 ")
+    case .http11: sink.append("Via: 1.1 ")
+    case .http2: sink.append("Via: 2.0 ")
+    }
     sink.append(context.instance)
     sink.append("\r\n\r\n")
   }

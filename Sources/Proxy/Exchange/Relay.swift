@@ -58,6 +58,8 @@ struct Relay: ~Copyable {
     content: inout Content, head: inout ByteSink, limits: HeadLimits, pool: inout BufferPool
   ) -> RelayOutcome {
     for _ in 0..<Relay.roundsPerTurn {
+      // A stream's last frame says that it is the last: it must not leave before that is known.
+      if sink.pointee.isStream, content.isComplete, head.count == 0 { return .complete }
       if !sink.pointee.output.isEmpty, !sink.pointee.flush(&pool) {
         return sink.pointee.hasFailed ? .sinkFailed : .needsSink
       }
@@ -74,7 +76,7 @@ struct Relay: ~Copyable {
       if source.pointee.input.isEmpty {
         // The head must not wait for content that may be long in coming.
         if head.count > 0, !send(head.view, .empty, to: sink, &head, &pool) { return .sinkFailed }
-        if source.pointee.tls == nil, sink.pointee.tls == nil, splices(&content) {
+        if source.pointee.isPlainSocket, sink.pointee.isPlainSocket, splices(&content) {
           let outcome = splice(from: source, to: sink, content: &content)
           if outcome != .yields { return outcome }
           continue

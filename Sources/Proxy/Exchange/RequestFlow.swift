@@ -52,6 +52,7 @@ extension Worker {
       from: client.pointer(to: \.wire)!, to: upstream.pointer(to: \.wire)!,
       content: &exchange.pointee.request, head: &head, limits: HeadLimits(), pool: &pool)
     if exchange.pointee.phase == .tunnel { return tunnelMoved(handle, exchange, outcome) }
+    if client.pointee.wire.isStream { streamMoved(client) }
     switch outcome {
     case .complete: requestSent(exchange, upstream)
     case .needsSource: awaitBody(handle, exchange, client)

@@ -17,10 +17,17 @@ extension Worker {
     }
     let client = downstreams[exchange.pointee.downstream]
     let upstream = upstreams[exchange.pointee.upstream]
+    if client.pointee.wire.isStream, sink.count > 0 {
+      let isLast = exchange.pointee.response.isComplete
+      guard answerStream(client, &sink, isLast: isLast) else {
+        return abandon(handle, .clientLeft)
+      }
+    }
     let outcome = relay.pump(
       from: upstream.pointer(to: \.wire)!, to: client.pointer(to: \.wire)!,
       content: &exchange.pointee.response, head: &sink, limits: HeadLimits(), pool: &pool)
     if exchange.pointee.phase == .tunnel { return tunnelMoved(handle, exchange, outcome) }
+    if client.pointee.wire.isStream, outcome != .complete { streamMoved(client) }
     switch outcome {
     case .complete: responseComplete(handle, exchange)
     case .needsSource:
@@ -110,6 +117,9 @@ extension Worker {
     // What an earlier attempt failed of is counted there; this one has an answer.
     exchange.pointee.failure = nil
     if !responseHead.wantsKeepAlive { exchange.pointee.spoilsUpstream = true }
+    // Neither has chunks; HTTP/2 says the end in its own way.
+    let client = downstreams[exchange.pointee.downstream]
+    let isStream = client.pointee.wire.isStream
     let toHTTP10 = exchange.pointee.clientIsHTTP10
     let hasUnknownLength =
       responseHead.framing == .chunked || responseHead.framing == .untilClose
@@ -117,16 +127,15 @@ extension Worker {
     // Rule 27: content that the client still owes would be taken for its next request.
     if !exchange.pointee.request.isComplete || isDraining { exchange.pointee.keepsClient = false }
     exchange.pointee.response = Content(
-      responseHead.framing, sendsChunks: hasUnknownLength && !toHTTP10,
+      responseHead.framing, sendsChunks: hasUnknownLength && !toHTTP10 && !isStream,
       passesTrailers: exchange.pointee.acceptsTrailers && route.pointee.trailers)
-    let client = downstreams[exchange.pointee.downstream]
     HeaderRewrite.appendResponse(
       responseHead, to: &sink, edits: route.pointee.responseEdits,
       context: HeaderRewrite.ResponseContext(
         content: exchange.pointee.response,
         keepsLength: exchange.pointee.isHead || responseHead.status == 304
           || (responseHead.framing == .none && responseHead.status != 204),
-        closes: !exchange.pointee.keepsClient, clientIsHTTP10: toHTTP10,
+        closes: !exchange.pointee.keepsClient && !isStream, clientIsHTTP10: toHTTP10,
         transportSecurity: transportSecurity(client), date: dateText.view))
     guard !sink.overflowed else {
       exchange.pointee.firstOctetAt = .zero
@@ -156,7 +165,10 @@ extension Worker {
     else { return true }
     HeaderRewrite.appendInformational(responseHead, to: &sink)
     let client = downstreams[exchange.pointee.downstream]
-    let sent = client.pointee.wire.send(sink.view, .empty, &pool)
+    let sent =
+      client.pointee.wire.isStream
+      ? answerStream(client, &sink, isLast: false, isFinal: false)
+      : client.pointee.wire.send(sink.view, .empty, &pool)
     sink.removeAll()
     if !sent {
       abandon(handle, .clientLeft)

@@ -9,8 +9,8 @@ struct WorkerBackend {
   var idle = HandleList()
   /// No snapshot in use names it any more: its idle connections are closed.
   var isConfigured = true
-  /// It closes connections as soon as they are idle: until then they are looked at before each
-  /// request that must not be sent twice.
+  /// It closes connections soon after they become idle: until then a request that must not be sent
+  /// twice gets a new one.
   var waryUntil = MonotonicTime.zero
   /// To be resumed by the next connection, and the rules it was made under.
   var session: TLSSession?
@@ -39,6 +39,7 @@ extension Worker {
   ///
   /// Connections made under other rules of TLS than `security` (before a reload) are closed.
   func takeIdle(_ backend: Int, isRepeatable: Bool, security: Int32) -> Handle? {
+    if !isRepeatable, now < backends[backend].waryUntil { return nil }
     while backends[backend].idle.first != .none {
       let handle = backends[backend].idle.first
       let connection = upstreams[handle]
@@ -48,8 +49,7 @@ extension Worker {
         closeUpstream(handle)
         continue
       }
-      let isOld = now - connection.pointee.idleSince > Worker.trustedIdleTime
-      if !isRepeatable, isOld || now < backends[backend].waryUntil,
+      if !isRepeatable, now - connection.pointee.idleSince > Worker.trustedIdleTime,
         !SocketCalls.isQuiet(connection.pointee.wire.descriptor)
       {
         closeUpstream(handle)

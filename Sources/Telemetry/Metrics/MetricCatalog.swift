@@ -43,7 +43,7 @@ public enum ProxyCounter: Int, CaseIterable, Sendable, BitwiseCopyable, CatalogC
   case handshakesFull, handshakesResumed, handshakesFailed, handshakesRefused
   case handshakeTimeouts, headerTimeouts, bodyTimeouts, sendTimeouts, idleTimeouts, clientAborts
   case unsentRetries, replays, statusRetries, retriesDenied, noBackendAvailable
-  case tunnels
+  case tunnels, http2Connections, http2Floods
   case logLinesDropped
 
   public var metric: MetricDescription {
@@ -105,6 +105,12 @@ public enum ProxyCounter: Int, CaseIterable, Sendable, BitwiseCopyable, CatalogC
         "Requests answered 503 because no backend could serve.")
     case .tunnels:
       .init("weir_tunnels_total", .counter, "Connections that became tunnels (upgrades).")
+    case .http2Connections:
+      .init("weir_http2_connections_total", .counter, "Client connections that spoke HTTP/2.")
+    case .http2Floods:
+      .init(
+        "weir_http2_floods_total", .counter,
+        "HTTP/2 connections cut because of abusive frames.")
     case .logLinesDropped:
       .init(
         "weir_log_lines_dropped_total", .counter,

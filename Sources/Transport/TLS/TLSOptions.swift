@@ -21,11 +21,12 @@ public enum TLSVersion: String, Sendable, CaseIterable {
 
 /// What both sides may agree to speak over a connection (ALPN, RFC 7301).
 public enum ApplicationProtocol: UInt8, Sendable, BitwiseCopyable, CaseIterable {
-  case http11
+  case http2, http11
 
   /// The registered name.
   public var name: StaticString {
     switch self {
+    case .http2: "h2"
     case .http11: "http/1.1"
     }
   }

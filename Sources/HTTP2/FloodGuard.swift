@@ -1,0 +1,68 @@
+import Primitives
+
+/// The abuse account of one HTTP/2 connection (safety rule 30).
+///
+/// What a client may do but has no reason to do often (resets, pings, settings, empty frames,
+/// needless window updates, unknown frames) costs a token of a bucket that refills slowly and is
+/// refunded by what clients are here for: responses that complete. A client that empties it is
+/// sent away with ENHANCE_YOUR_CALM. The same account is charged for resets that weir sends
+/// because of a client's errors, so that a client cannot have work begun and dropped by provoking
+/// them.
+public struct FloodGuard: BitwiseCopyable, Sendable {
+  /// Tokens of a new connection, and the most it can have.
+  public static let capacity = 100
+  public static let refillPerSecond = 2
+  /// WINDOW_UPDATE frames that are free at first, and for each stream opened and DATA frame sent.
+  static let windowUpdatesFree = 16
+  static let windowUpdatesPerFrame = 2
+
+  /// Nanoseconds of refill: a token is worth `1 s / refillPerSecond`.
+  private var credit: Int64
+  private var refilledAt: MonotonicTime
+  private var freeWindowUpdates = FloodGuard.windowUpdatesFree
+  /// The account was overdrawn; it stays so.
+  public private(set) var isExhausted = false
+
+  private static let tokenNanoseconds = Int64(1_000_000_000 / refillPerSecond)
+  private static let fullNanoseconds = Int64(capacity) * tokenNanoseconds
+
+  public init(now: MonotonicTime) {
+    credit = FloodGuard.fullNanoseconds
+    refilledAt = now
+  }
+
+  /// One token for one event. False once the account is exhausted.
+  public mutating func charge(now: MonotonicTime) -> Bool {
+    let elapsed = max(0, (now - refilledAt).nanoseconds)
+    refilledAt = now
+    credit = min(FloodGuard.fullNanoseconds, credit.addingReportingOverflow(elapsed).partialValue)
+    if credit < FloodGuard.tokenNanoseconds {
+      isExhausted = true
+      return false
+    }
+    credit -= FloodGuard.tokenNanoseconds
+    return !isExhausted
+  }
+
+  /// No tokens are enough for this.
+  public mutating func exhaust() { isExhausted = true }
+
+  /// A response went out whole.
+  public mutating func refund() {
+    credit = min(FloodGuard.fullNanoseconds, credit + FloodGuard.tokenNanoseconds)
+  }
+
+  /// A stream was opened or a DATA frame sent: window updates may answer it.
+  public mutating func expectWindowUpdates() {
+    freeWindowUpdates = min(freeWindowUpdates + FloodGuard.windowUpdatesPerFrame, 1 << 20)
+  }
+
+  /// False once the account is exhausted.
+  public mutating func windowUpdate(now: MonotonicTime) -> Bool {
+    if freeWindowUpdates > 0 {
+      freeWindowUpdates -= 1
+      return !isExhausted
+    }
+    return charge(now: now)
+  }
+}

@@ -1,0 +1,54 @@
+import Primitives
+
+/// One frame header (RFC 9113 §4.1).
+struct FrameHeader: BitwiseCopyable {
+  var type: UInt8
+  var flags: UInt8
+  var stream: Int32
+  /// Octets of the payload.
+  var length: Int
+  /// Where the header begins among the octets that were walked over; negative where it began
+  /// before them.
+  var start: Int
+}
+
+/// Walks over the frame headers of what a client sends, beside the parser: nghttp2 says nothing of
+/// frames that it ignores, and those have to be counted and judged, too (safety rules 30 and 35).
+struct FrameScan: BitwiseCopyable {
+  private static let headerBytes = 9
+  /// Octets of the preface and of payloads that are passed over.
+  private var skip = 24
+  private var lengthTypeFlags: UInt64 = 0
+  private var stream: UInt32 = 0
+  private var count = 0
+
+  /// Calls `found` for each frame whose header ends within `octets`, until it returns false.
+  mutating func walk(_ octets: ByteView, _ found: (FrameHeader) -> Bool) {
+    var index = 0
+    while index < octets.count {
+      if skip > 0 {
+        let step = min(skip, octets.count - index)
+        skip -= step
+        index += step
+        continue
+      }
+      if count < 5 {
+        lengthTypeFlags = lengthTypeFlags << 8 | UInt64(octets[index])
+      } else {
+        stream = stream << 8 | UInt32(octets[index])
+      }
+      count += 1
+      index += 1
+      guard count == FrameScan.headerBytes else { continue }
+      let header = FrameHeader(
+        type: UInt8(lengthTypeFlags >> 8 & 0xFF), flags: UInt8(lengthTypeFlags & 0xFF),
+        stream: Int32(bitPattern: stream & 0x7FFF_FFFF), length: Int(lengthTypeFlags >> 16),
+        start: index - FrameScan.headerBytes)
+      lengthTypeFlags = 0
+      stream = 0
+      count = 0
+      skip = header.length
+      guard found(header) else { return }
+    }
+  }
+}

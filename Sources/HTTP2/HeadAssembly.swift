@@ -1,0 +1,148 @@
+import HTTP
+import Primitives
+
+/// Turns one header block, field by field, into a head in the form of HTTP/1.1, which then passes
+/// the same strict parser as every other request: what HTTP/1 could not say cannot be smuggled
+/// through HTTP/2 (safety rules 33 and 34; RFC 9113 §10.3).
+///
+/// nghttp2 has checked order, names and connection-specific fields (RFC 9113 §8.2 and §8.3) before
+/// it hands a field over. The values of pseudo-fields are kept in front of the head, because the
+/// request line needs all of them.
+struct HeadAssembly: BitwiseCopyable {
+  enum Fault: UInt8, BitwiseCopyable {
+    case none
+    /// Larger than a head may be: answered with 431, and decoded on to keep the tables in step.
+    case overLimit
+    /// Contradicts itself: the stream is reset with PROTOCOL_ERROR.
+    case malformed
+  }
+
+  /// Octets of fields that are decoded for nothing before the connection is cut.
+  static let patienceBytes = 64 * 1024
+
+  var fault = Fault.none
+  /// Decoded octets of names and values, kept or not.
+  private(set) var decoded = 0
+  private var fieldCount = 0
+  private var method = ByteRange.empty
+  private var path = ByteRange.empty
+  private var authority = ByteRange.empty
+  /// Where the head begins, behind the pseudo-fields; 0 before the request line is written.
+  private(set) var start = 0
+  private var crumbs = 0
+  private var hasLength = false
+  private var hasHost = false
+
+  /// Takes one field. `sink` holds everything since the block began.
+  mutating func append(
+    _ name: ByteView, _ value: ByteView, to sink: inout ByteSink, limits: HeadLimits
+  ) {
+    decoded += name.count + value.count
+    fieldCount += 1
+    if decoded > limits.maxBytes || fieldCount > limits.maxFields
+      || name.count + value.count + 2 > limits.maxFieldBytes
+    {
+      if fault == .none { fault = .overLimit }
+    }
+    guard fault == .none else { return }
+    if name.count > 0, name[0] == UInt8(ascii: ":") {
+      appendPseudo(name, value, to: &sink)
+    } else {
+      if start == 0 { writeRequestLine(to: &sink) }
+      appendField(name, value, to: &sink)
+    }
+    if sink.overflowed, fault == .none { fault = .overLimit }
+  }
+
+  private mutating func appendPseudo(_ name: ByteView, _ value: ByteView, to sink: inout ByteSink) {
+    let from = sink.count
+    sink.append(value)
+    let range = ByteRange(from, sink.count)
+    if name.equals(":method") {
+      method = range
+    } else if name.equals(":path") {
+      path = range
+    } else if name.equals(":authority") {
+      authority = range
+    } else if !name.equals(":scheme") {
+      fault = .malformed
+    }
+  }
+
+  private mutating func writeRequestLine(to sink: inout ByteSink) {
+    // At least one octet stands in front, so that 0 can mean "not yet".
+    if sink.count == 0 { sink.append(byte: 0) }
+    start = sink.count
+    sink.append(sink.view.slice(method))
+    sink.append(byte: UInt8(ascii: " "))
+    // CONNECT has no path; its target is refused by the parser's rules, not by accident.
+    sink.append(sink.view.slice(path.isEmpty ? authority : path))
+    sink.append(" HTTP/1.1\r\n")
+    guard !authority.isEmpty else { return }
+    sink.append("host: ")
+    sink.append(sink.view.slice(authority))
+    sink.append("\r\n")
+  }
+
+  private mutating func appendField(_ name: ByteView, _ value: ByteView, to sink: inout ByteSink) {
+    switch FieldName(name) {
+    case .host:
+      // RFC 9113 §8.3.1: one that differs from :authority makes the request malformed.
+      if authority.isEmpty {
+        if hasHost { fault = .malformed }
+        hasHost = true
+      } else {
+        if !value.equalsIgnoringCase(sink.view.slice(authority)) { fault = .malformed }
+        return
+      }
+    case .cookie: crumbs += 1
+    case .contentLength: hasLength = true
+    case .transferEncoding, .connection, .upgrade, .keepAlive, .proxyConnection:
+      fault = .malformed
+    default: break
+    }
+    sink.append(name)
+    sink.append(": ")
+    sink.append(value)
+    sink.append("\r\n")
+  }
+
+  /// The block is complete. Content of unknown length is marked as HTTP/1 would mark it.
+  mutating func finish(endsStream: Bool, to sink: inout ByteSink) {
+    guard fault == .none else { return }
+    if start == 0 { writeRequestLine(to: &sink) }
+    if crumbs > 1 { joinCrumbs(&sink) }
+    if !endsStream, !hasLength { sink.append("transfer-encoding: chunked\r\n") }
+    sink.append("\r\n")
+    if sink.overflowed { fault = .overLimit }
+  }
+
+  /// RFC 9113 §8.2.3: cookie fields become one again before they leave HTTP/2.
+  private func joinCrumbs(_ sink: inout ByteSink) {
+    let head = sink.view.slice(from: start).array
+    sink.truncate(to: start)
+    head.withByteView { head in
+      var line = 0
+      while line < head.count {
+        let end = (head.firstIndex(of: UInt8(ascii: "\n"), from: line) ?? head.count - 1) + 1
+        if !HeadAssembly.isCookie(head.slice(line, end)) { sink.append(head.slice(line, end)) }
+        line = end
+      }
+      sink.append("cookie: ")
+      var isFirst = true
+      line = 0
+      while line < head.count {
+        let end = (head.firstIndex(of: UInt8(ascii: "\n"), from: line) ?? head.count - 1) + 1
+        if HeadAssembly.isCookie(head.slice(line, end)) {
+          if !isFirst { sink.append("; ") }
+          isFirst = false
+          sink.append(head.slice(line + "cookie: ".utf8.count, end - 2))
+        }
+        line = end
+      }
+      sink.append("\r\n")
+    }
+  }
+
+  private static func isCookie(_ line: ByteView) -> Bool { line.hasPrefix("cookie: ") }
+}

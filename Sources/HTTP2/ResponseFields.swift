@@ -1,0 +1,48 @@
+import CNghttp2
+import HTTP
+import Primitives
+
+/// A rendered HTTP/1 response head as the field list that nghttp2 takes.
+///
+/// Room for it is allocated once for a worker. The list points into the rendered head, which
+/// nghttp2 copies from when the response is submitted.
+final class ResponseFields {
+  private let list: UnsafeMutablePointer<nghttp2_nv>
+  private static let capacity = Fields.hardLimit + 64
+  private(set) var count = 0
+
+  init() { list = .allocate(capacity: ResponseFields.capacity) }
+
+  deinit { list.deallocate() }
+
+  var pointer: UnsafePointer<nghttp2_nv> { UnsafePointer(list) }
+
+  /// Reads the head, whose names become lower case where they stand (RFC 9113 §8.2). False where
+  /// it has too many lines. The head is weir's own: that it is well-formed is not a question.
+  func read(_ head: ByteView) -> Bool {
+    count = 0
+    append(ByteView(":status"), head.slice(9, 12))
+    var start = (head.firstIndex(of: UInt8(ascii: "\n")) ?? head.count - 1) + 1
+    while start < head.count, head[start] != UInt8(ascii: "\r") {
+      guard let end = head.firstIndex(of: UInt8(ascii: "\n"), from: start),
+        let colon = head.firstIndex(of: UInt8(ascii: ":"), from: start), count < Self.capacity
+      else { return false }
+      let name = head.slice(start, colon)
+      name.lowercaseInPlace()
+      start = end + 1
+      // Not even where a route's edits ask for them (RFC 9113 §8.2.2).
+      if FieldSet.hopByHop.contains(FieldName(name)) { continue }
+      append(name, head.slice(colon + 1, end - 1).trimmed())
+    }
+    return true
+  }
+
+  private func append(_ name: ByteView, _ value: ByteView) {
+    (list + count).initialize(
+      to: nghttp2_nv(
+        name: UnsafeMutablePointer(mutating: name.pointer),
+        value: UnsafeMutablePointer(mutating: value.pointer), namelen: name.count,
+        valuelen: value.count, flags: UInt8(NGHTTP2_NV_FLAG_NONE.rawValue)))
+    count += 1
+  }
+}

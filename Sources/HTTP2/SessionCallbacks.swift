@@ -1,0 +1,211 @@
+import CNghttp2
+import HTTP
+import Primitives
+
+/// What nghttp2 is told once for all sessions of a worker.
+///
+/// The closures are formed here and not in a `main`: there they would belong to the main actor,
+/// and trap on any other thread.
+final class SessionSetup {
+  let callbacks: OpaquePointer
+  let options: OpaquePointer
+  var provider = nghttp2_data_provider()
+
+  /// Safety rule 29.
+  private static let maxContinuations = 8
+  /// Safety rule 32: control frames waiting for a client that does not read.
+  private static let maxQueuedFrames = 1000
+
+  init() {
+    var callbacks: OpaquePointer!
+    var options: OpaquePointer!
+    guard nghttp2_session_callbacks_new(&callbacks) == 0, nghttp2_option_new(&options) == 0 else {
+      fatalError("no memory for the first HTTP/2 structures")
+    }
+    self.callbacks = callbacks
+    self.options = options
+    nghttp2_option_set_no_auto_window_update(options, 1)
+    nghttp2_option_set_max_continuations(options, SessionSetup.maxContinuations)
+    nghttp2_option_set_max_outbound_ack(options, SessionSetup.maxQueuedFrames)
+    nghttp2_option_set_no_closed_streams(options, 1)
+    provider.read_callback = readContent
+    install()
+  }
+
+  deinit {
+    nghttp2_session_callbacks_del(callbacks)
+    nghttp2_option_del(options)
+  }
+
+  private func install() {
+    nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks) { _, frame, context in
+      withSession(context) { $0.headersBegin(frame!.pointee) }
+    }
+    nghttp2_session_callbacks_set_on_header_callback(callbacks) {
+      _, frame, name, nameLength, value, valueLength, _, context in
+      withSession(context) {
+        $0.header(
+          frame!.pointee, view(name, nameLength), view(value, valueLength))
+      }
+    }
+    nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks) { _, frame, context in
+      withSession(context) { $0.frameReceived(frame!.pointee) }
+    }
+    nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks) {
+      _, _, stream, octets, count, context in
+      withSession(context) { $0.dataReceived(stream, view(octets, count)) }
+    }
+    nghttp2_session_callbacks_set_on_stream_close_callback(callbacks) { _, stream, code, context in
+      withSession(context) { $0.closed(stream, code) }
+    }
+    nghttp2_session_callbacks_set_on_frame_send_callback(callbacks) { _, frame, context in
+      withSession(context) { $0.frameSent(frame!.pointee) }
+    }
+  }
+}
+
+private func view(_ octets: UnsafePointer<UInt8>?, _ count: Int) -> ByteView {
+  ByteView(UnsafeBufferPointer(start: octets, count: count))
+}
+
+@inline(__always)
+private func withSession(_ context: UnsafeMutableRawPointer?, _ body: (Session) -> Int32) -> Int32 {
+  Unmanaged<Session>.fromOpaque(context!)._withUnsafeGuaranteedRef(body)
+}
+
+/// Content for a DATA frame, as the stream's owner has it.
+private func readContent(
+  _: OpaquePointer?, _ stream: Int32, _ target: UnsafeMutablePointer<UInt8>?, _ room: Int,
+  _ flags: UnsafeMutablePointer<UInt32>?, _: UnsafeMutablePointer<nghttp2_data_source>?,
+  _ context: UnsafeMutableRawPointer?
+) -> Int {
+  Unmanaged<Session>.fromOpaque(context!)._withUnsafeGuaranteedRef { session in
+    let owner = session.owner(of: stream)
+    guard owner != 0 else { return Int(NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE.rawValue) }
+    let piece = session.source.readContent(of: owner, into: target!, room: room)
+    if piece.isLast { flags!.pointee |= UInt32(NGHTTP2_DATA_FLAG_EOF.rawValue) }
+    if piece.count == 0, !piece.isLast { return Int(NGHTTP2_ERR_DEFERRED.rawValue) }
+    return piece.count
+  }
+}
+
+/// What nghttp2 found, in the order in which it found it. Nothing is dispatched from here.
+extension Session {
+  private static let continueOn: Int32 = 0
+
+  /// What a frame costs, whatever becomes of it.
+  func account(_ header: FrameHeader) {
+    let isAcknowledgement = header.flags & UInt8(NGHTTP2_FLAG_ACK.rawValue) != 0
+    switch UInt32(header.type) {
+    case NGHTTP2_DATA.rawValue:
+      let ends = header.flags & UInt8(NGHTTP2_FLAG_END_STREAM.rawValue) != 0
+      if header.length == 0, !ends { charge() }
+    case NGHTTP2_HEADERS.rawValue, NGHTTP2_PUSH_PROMISE.rawValue, NGHTTP2_GOAWAY.rawValue: break
+    case NGHTTP2_SETTINGS.rawValue where !isAcknowledgement:
+      // The first one is part of the preface.
+      if hasSettings { charge() }
+      hasSettings = true
+    case NGHTTP2_WINDOW_UPDATE.rawValue: _ = abuse.windowUpdate(now: now)
+    case NGHTTP2_CONTINUATION.rawValue where header.length > 0: break
+    default: charge()
+    }
+  }
+
+  private func charge() { _ = abuse.charge(now: now) }
+
+  func headersBegin(_ frame: nghttp2_frame) -> Int32 {
+    assembling = 0
+    guard frame.headers.cat == NGHTTP2_HCAT_REQUEST else { return Session.continueOn }
+    openStreams += 1
+    abuse.expectWindowUpdates()
+    assembling = frame.hd.stream_id
+    assembly = HeadAssembly()
+    if intake.used + Session.headRoom > Intake.headBytes { assembly.fault = .overLimit }
+    assemblySink = ByteSink(
+      base: intake.heads + min(intake.used, Intake.headBytes - Session.headRoom),
+      capacity: Session.headRoom)
+    return Session.continueOn
+  }
+
+  func header(_ frame: nghttp2_frame, _ name: ByteView, _ value: ByteView) -> Int32 {
+    guard assembling == frame.hd.stream_id else { return Session.continueOn }
+    assembly.append(name, value, to: &assemblySink, limits: limits)
+    if assembly.decoded > HeadAssembly.patienceBytes { abuse.exhaust() }
+    return Session.continueOn
+  }
+
+  func frameReceived(_ frame: nghttp2_frame) -> Int32 {
+    let stream = frame.hd.stream_id
+    let ends = frame.hd.flags & UInt8(NGHTTP2_FLAG_END_STREAM.rawValue) != 0
+    switch UInt32(frame.hd.type) {
+    case NGHTTP2_HEADERS.rawValue:
+      if assembling == stream {
+        headComplete(stream, endsStream: ends)
+      } else if ends {
+        intake.events.append(SessionEvent(kind: .ended, stream: stream))
+      }
+    case NGHTTP2_DATA.rawValue:
+      if ends { intake.events.append(SessionEvent(kind: .ended, stream: stream)) }
+    default: break
+    }
+    return Session.continueOn
+  }
+
+  private func headComplete(_ stream: Int32, endsStream: Bool) {
+    assembling = 0
+    assembly.finish(endsStream: endsStream, to: &assemblySink)
+    var event = SessionEvent(kind: .opened, stream: stream)
+    event.endsStream = endsStream
+    switch assembly.fault {
+    case .none:
+      event.range = ByteRange(intake.used + assembly.start, intake.used + assemblySink.count)
+      intake.used += assemblySink.count
+    case .overLimit: event.kind = .openedOverLimit
+    case .malformed:
+      reset(stream, .protocolError)
+      return
+    }
+    intake.events.append(event)
+  }
+
+  func dataReceived(_ stream: Int32, _ octets: ByteView) -> Int32 {
+    // The connection's window is given back at once: a stream that stalls must not stop the
+    // others (safety rule 28).
+    _ = nghttp2_session_consume_connection(raw, octets.count)
+    let start = octets.pointer - received.pointer
+    var event = SessionEvent(kind: .data, stream: stream)
+    event.range = ByteRange(start, start + octets.count)
+    intake.events.append(event)
+    return Session.continueOn
+  }
+
+  func closed(_ stream: Int32, _ code: UInt32) -> Int32 {
+    streamClosed(window: nghttp2_session_get_stream_effective_local_window_size(raw, stream))
+    if assembling == stream { assembling = 0 }
+    ended.insert(stream)
+    // While sending, streams close because weir is done with them.
+    if !received.isEmpty {
+      var event = SessionEvent(kind: .reset, stream: stream)
+      event.owner = owner(of: stream)
+      intake.events.append(event)
+    }
+    return Session.continueOn
+  }
+
+  func frameSent(_ frame: nghttp2_frame) -> Int32 {
+    switch UInt32(frame.hd.type) {
+    case NGHTTP2_DATA.rawValue: abuse.expectWindowUpdates()
+    case NGHTTP2_RST_STREAM.rawValue:
+      resetByUs.insert(frame.hd.stream_id)
+      switch frame.rst_stream.error_code {
+      case NGHTTP2_PROTOCOL_ERROR.rawValue, NGHTTP2_FLOW_CONTROL_ERROR.rawValue,
+        NGHTTP2_STREAM_CLOSED.rawValue, NGHTTP2_FRAME_SIZE_ERROR.rawValue,
+        NGHTTP2_REFUSED_STREAM.rawValue, NGHTTP2_COMPRESSION_ERROR.rawValue:
+        charge()
+      default: break
+      }
+    default: break
+    }
+    return Session.continueOn
+  }
+}

@@ -1,0 +1,77 @@
+import Primitives
+
+/// What one reception of octets came to, in order. A few words, so that a whole read is parsed
+/// before anything is dispatched (safety rule 31).
+public struct SessionEvent: BitwiseCopyable, Sendable {
+  public enum Kind: UInt8, BitwiseCopyable, Sendable {
+    /// A request's head: `range` of `Intake.heads`, in the form of HTTP/1.1.
+    case opened
+    /// A request whose head is over a limit: 431.
+    case openedOverLimit
+    /// Content: `range` of the octets that were received.
+    case data
+    /// The client has sent all of the request.
+    case ended
+    /// The stream is gone: reset by the client, or by an error of its own.
+    case reset
+    /// Cancelled within the same read: nothing to do.
+    case void
+  }
+
+  public var kind: Kind
+  public var stream: Int32
+  public var range = ByteRange.empty
+  /// Of `.opened`: the head is all there is.
+  public var endsStream = false
+  /// Of `.reset`: who served the stream, which itself is forgotten by now; 0 for nobody.
+  public var owner: UInt64 = 0
+}
+
+/// What a worker's sessions write their events and heads into: one for all of them, because each
+/// reception is dealt with before the next one begins.
+public final class Intake {
+  /// Heads of one reception; beyond it streams are refused.
+  static let headBytes = 2 * 1024 * 1024
+
+  public internal(set) var events: [SessionEvent] = []
+  let heads: UnsafeMutablePointer<UInt8>
+  var used = 0
+  let setup: SessionSetup
+  let fields: ResponseFields
+
+  public init() {
+    // Untouched pages cost nothing.
+    heads = .allocate(capacity: Intake.headBytes)
+    events.reserveCapacity(256)
+    setup = SessionSetup()
+    fields = ResponseFields()
+  }
+
+  deinit { heads.deallocate() }
+
+  /// The head of an `.opened` event, valid until the next reception.
+  public func head(_ event: SessionEvent) -> ByteView {
+    ByteView(base: heads, count: used).slice(event.range)
+  }
+
+  func reset() {
+    events.removeAll(keepingCapacity: true)
+    used = 0
+  }
+
+  /// A stream that was opened and reset in the same read is never dispatched (safety rule 31).
+  func cancelResetStreams() {
+    guard events.contains(where: { $0.kind == .reset }) else { return }
+    for index in events.indices where events[index].kind == .reset {
+      let stream = events[index].stream
+      guard
+        let opened = events.firstIndex(where: {
+          $0.stream == stream && ($0.kind == .opened || $0.kind == .openedOverLimit)
+        })
+      else { continue }
+      for other in opened...index where events[other].stream == stream {
+        events[other].kind = .void
+      }
+    }
+  }
+}

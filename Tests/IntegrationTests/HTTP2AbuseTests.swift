@@ -1,0 +1,239 @@
+import Foundation
+import TestSupport
+import Testing
+
+/// Frames that break rules, and frames that are lawful but abusive (safety rules 28–35).
+@Suite(.blocking) struct `HTTP/2 abuse` {
+  private static let calm: UInt32 = 11
+
+  private struct Flood: Sendable {
+    let name: String
+    /// Frames for the n-th round, and what the connection ends with.
+    let frames: @Sendable (UInt32) -> [UInt8]
+  }
+
+  private static func headers(_ stream: UInt32, ends: Bool = true) -> [UInt8] {
+    HTTP2Connection.frame(
+      FrameType.headers, flags: FrameFlags.endHeaders | (ends ? FrameFlags.endStream : 0),
+      stream: stream, payload: HTTP2Connection.block(HTTP2Connection.requestFields("GET", "/f")))
+  }
+
+  private static let floods: [Flood] = [
+    Flood(name: "rapid reset") { round in
+      headers(round * 2 + 1)
+        + HTTP2Connection.frame(
+          FrameType.reset, stream: round * 2 + 1, payload: HTTP2Connection.octets(UInt32(8)))
+    },
+    Flood(name: "resets that the server is made to send") { round in
+      headers(round * 2 + 1)
+        + HTTP2Connection.frame(
+          FrameType.windowUpdate, stream: round * 2 + 1,
+          payload: HTTP2Connection.octets(UInt32(0x7FFF_FFFF)))
+    },
+    Flood(name: "ping") { _ in
+      HTTP2Connection.frame(FrameType.ping, payload: [0, 1, 2, 3, 4, 5, 6, 7])
+    },
+    Flood(name: "settings") { _ in HTTP2Connection.frame(FrameType.settings) },
+    Flood(name: "priority") { round in
+      HTTP2Connection.frame(
+        FrameType.priority, stream: round * 2 + 1, payload: [0, 0, 0, 0, 15])
+    },
+    Flood(name: "window updates") { _ in
+      HTTP2Connection.frame(FrameType.windowUpdate, payload: HTTP2Connection.octets(UInt32(1)))
+    },
+    Flood(name: "unknown frames") { _ in HTTP2Connection.frame(0xB0, payload: [1]) },
+    Flood(name: "empty content") { round in
+      (round == 0 ? headers(1, ends: false) : [])
+        + HTTP2Connection.frame(FrameType.content, stream: 1)
+    },
+  ]
+
+  @Test(arguments: floods.map(\.name))
+  func `a flood is cut within some hundred frames, and no backend hears of it`(
+    name: String
+  ) throws {
+    let flood = try #require(Self.floods.first { $0.name == name })
+    // Never answers: what arrives there is remembered.
+    let origin = try ScriptedOrigin { connection, _ in _ = try connection.readToEnd() }
+    try withDaemon(DaemonConfiguration([origin.address])) { daemon in
+      let client = try daemon.connect2()
+      var octets: [UInt8] = []
+      for round in 0..<400 { octets += flood.frames(UInt32(round)) }
+      // In one piece: nothing of it may be dispatched before all of it has been looked at.
+      try? client.wire.send(octets)
+      #expect(try client.untilEnd() == Self.calm)
+      #expect(try daemon.metric("weir_http2_floods_total") == 1)
+      let other = try daemon.connect2()
+      try other.send(FrameType.ping, payload: [1, 2, 3, 4, 5, 6, 7, 8])
+      #expect(try other.next().type != FrameType.goAway)
+    }
+    if name != "empty content" { #expect(origin.records.allSatisfy { $0.received.isEmpty }) }
+  }
+
+  @Test func `a header block of many pieces is cut`() throws {
+    let origin = try HTTPOrigin()
+    try withDaemon(DaemonConfiguration([origin.address])) { daemon in
+      let client = try daemon.connect2()
+      try client.send(
+        FrameType.headers, flags: FrameFlags.endStream, stream: 1,
+        payload: HTTP2Connection.block(HTTP2Connection.requestFields("GET", "/")))
+      for index in 0..<50 {
+        try? client.send(
+          FrameType.continuation, stream: 1, payload: HTTP2Connection.block([("a\(index)", "b")]))
+      }
+      #expect(try client.untilEnd() != nil)
+    }
+    #expect(origin.requests.isEmpty)
+  }
+
+  /// The section, what is sent behind the preface, and the code of RFC 9113 §7.
+  private static let connectionErrors: [(String, [UInt8], UInt32)] = [
+    ("§4.2: a frame above SETTINGS_MAX_FRAME_SIZE",
+      HTTP2Connection.frame(
+        FrameType.content, stream: 1, payload: .init(repeating: 0, count: 16_385)),
+      6),
+    ("§5.1.1: an even stream", headers(2), 1),
+    ("§5.1.1: a stream below one that was opened", headers(5) + headers(3), 1),
+    ("§5.1: DATA on an idle stream",
+      HTTP2Connection.frame(FrameType.content, stream: 7, payload: [1]), 1),
+    ("§6.1: DATA on stream 0", HTTP2Connection.frame(FrameType.content, payload: [1]), 1),
+    ("§6.1: padding longer than the frame",
+      headers(1, ends: false)
+        + HTTP2Connection.frame(
+          FrameType.content, flags: FrameFlags.padded, stream: 1, payload: [9, 1]), 1),
+    ("§6.2: HEADERS on stream 0", headers(0), 1),
+    ("§6.4: RST_STREAM on stream 0",
+      HTTP2Connection.frame(FrameType.reset, payload: [0, 0, 0, 8]), 1),
+    ("§6.4: RST_STREAM on an idle stream",
+      HTTP2Connection.frame(FrameType.reset, stream: 9, payload: [0, 0, 0, 8]), 1),
+    ("§6.4: RST_STREAM of a wrong size",
+      headers(1) + HTTP2Connection.frame(FrameType.reset, stream: 1, payload: [0, 8]), 6),
+    ("§6.5: SETTINGS on a stream", HTTP2Connection.frame(FrameType.settings, stream: 1), 1),
+    ("§6.5: an acknowledgement with content",
+      HTTP2Connection.frame(
+        FrameType.settings, flags: FrameFlags.acknowledgement, payload: [0, 1, 0, 0, 0, 0]), 6),
+    ("§6.5: SETTINGS of a wrong size",
+      HTTP2Connection.frame(FrameType.settings, payload: [0, 1, 0]), 6),
+    ("§6.5.2: ENABLE_PUSH above 1",
+      HTTP2Connection.frame(
+        FrameType.settings, payload: HTTP2Connection.settings([(2, 2)])), 1),
+    ("§6.5.2: a window above 2^31-1",
+      HTTP2Connection.frame(
+        FrameType.settings, payload: HTTP2Connection.settings([(4, 0x8000_0000)])), 3),
+    ("§6.5.2: a frame size below 16,384",
+      HTTP2Connection.frame(
+        FrameType.settings, payload: HTTP2Connection.settings([(5, 100)])), 1),
+    ("§6.6: PUSH_PROMISE from a client",
+      headers(1)
+        + HTTP2Connection.frame(
+          FrameType.pushPromise, flags: FrameFlags.endHeaders, stream: 1,
+          payload: [0, 0, 0, 2] + HTTP2Connection.block([(":method", "GET")])), 1),
+    ("§6.7: PING on a stream",
+      HTTP2Connection.frame(FrameType.ping, stream: 1, payload: .init(repeating: 0, count: 8)), 1),
+    ("§6.7: PING of a wrong size", HTTP2Connection.frame(FrameType.ping, payload: [1]), 6),
+    ("§6.8: GOAWAY on a stream",
+      HTTP2Connection.frame(
+        FrameType.goAway, stream: 1, payload: .init(repeating: 0, count: 8)), 1),
+    ("§6.9: WINDOW_UPDATE of 0 for the connection",
+      HTTP2Connection.frame(FrameType.windowUpdate, payload: [0, 0, 0, 0]), 1),
+    ("§6.9: WINDOW_UPDATE of a wrong size",
+      HTTP2Connection.frame(FrameType.windowUpdate, payload: [0, 0, 1]), 6),
+    ("§6.9.1: a window above 2^31-1",
+      HTTP2Connection.frame(FrameType.windowUpdate, payload: [0x7F, 0xFF, 0xFF, 0xFF]), 3),
+    ("§6.10: CONTINUATION without HEADERS",
+      HTTP2Connection.frame(FrameType.continuation, stream: 1, payload: []), 1),
+    ("§6.2: another frame inside a header block",
+      HTTP2Connection.frame(
+        FrameType.headers, stream: 1,
+        payload: HTTP2Connection.block(HTTP2Connection.requestFields("GET", "/")))
+        + HTTP2Connection.frame(FrameType.ping, payload: .init(repeating: 0, count: 8)), 1),
+    ("RFC 7541 §2.3.3: an index beyond the table",
+      HTTP2Connection.frame(
+        FrameType.headers, flags: FrameFlags.endHeaders | FrameFlags.endStream, stream: 1,
+        payload: [0xFF, 0x80, 0x7F]), 9),
+  ]
+
+  /// What a peer may never do ends the connection with the code of RFC 9113 §7.
+  @Test func `errors of the connection have their code`() throws {
+    let origin = try HTTPOrigin()
+    try withDaemon(DaemonConfiguration([origin.address])) { daemon in
+      for (name, octets, code) in Self.connectionErrors {
+        let client = try daemon.connect2()
+        try client.wire.send(octets)
+        let started = Date()
+        #expect(try client.untilEnd() == code, "\(name)")
+        #expect(Date().timeIntervalSince(started) < 5, "\(name): closed late")
+      }
+    }
+  }
+
+  @Test func `frames for a stream that has ended are an error, unless weir reset it`() throws {
+    let origin = try HTTPOrigin()
+    try withDaemon(DaemonConfiguration([origin.address])) { daemon in
+      for (type, payload) in [
+        (FrameType.content, [UInt8(1)]),
+        (
+          FrameType.headers,
+          HTTP2Connection.block(HTTP2Connection.requestFields("GET", "/bytes/1"))
+        ),
+      ] {
+        let client = try daemon.connect2()
+        try client.request(1, "GET", "/bytes/1")
+        #expect(try client.answer(1).status == 200)
+        try client.send(
+          type, flags: type == FrameType.headers ? FrameFlags.endHeaders : 0, stream: 1,
+          payload: payload)
+        #expect(try client.untilEnd() == 5, "STREAM_CLOSED")
+      }
+      // The answer came before the content: weir resets the stream, and content is under way.
+      let client = try daemon.connect2()
+      try client.request(1, "POST", "/a/../b", ends: false)
+      let answer = try client.answer(1)
+      #expect(answer.status == 400)
+      try client.content(1, [1, 2, 3])
+      try client.request(3, "GET", "/bytes/1")
+      #expect(try client.answer(3).status == 200)
+    }
+  }
+
+  @Test func `more streams than allowed are refused, the others are served`() throws {
+    let origin = try HTTPOrigin()
+    try withDaemon(DaemonConfiguration([origin.address])) { daemon in
+      let client = try daemon.connect2()
+      var octets: [UInt8] = []
+      for index in 0..<110 {
+        octets += HTTP2Connection.frame(
+          FrameType.headers, flags: FrameFlags.endHeaders | FrameFlags.endStream,
+          stream: UInt32(index * 2 + 1),
+          payload: HTTP2Connection.block(HTTP2Connection.requestFields("GET", "/delay/100")))
+      }
+      try client.wire.send(octets)
+      var served = 0
+      var refused = 0
+      for index in 0..<110 {
+        let answer = try client.answer(UInt32(index * 2 + 1))
+        if answer.status == 200 { served += 1 }
+        if answer.resetCode == 7 { refused += 1 }
+      }
+      #expect(served == 100 && refused == 10)
+    }
+  }
+
+  @Test func `a stream that is reset cancels its request to the backend`() throws {
+    let closed = Monitor(false)
+    let origin = try ScriptedOrigin { connection, _ in
+      _ = try connection.readHead()
+      _ = try connection.readToEnd()
+      closed.update { $0 = true }
+    }
+    try withDaemon(DaemonConfiguration([origin.address])) { daemon in
+      let client = try daemon.connect2()
+      try client.request(1, "GET", "/wait")
+      let hasCome = origin.wait { ($0.first?.receivedCount ?? 0) > 0 }
+      #expect(hasCome)
+      try client.send(FrameType.reset, stream: 1, payload: [0, 0, 0, 8])
+      let isClosed = closed.wait(until: .after(10)) { $0 }
+      #expect(isClosed)
+    }
+  }
+}
