@@ -54,6 +54,22 @@ import Testing
     #expect(origin.requests.allSatisfy { $0.head.version == "HTTP/1.1" })
   }
 
+  @Test func `a backend that answers before it was asked is heard at once`() throws {
+    let origin = try ScriptedOrigin { connection, _ in
+      try connection.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nearly")
+      connection.finishSending()
+      _ = try connection.readToEnd()
+    }
+    var configuration = DaemonConfiguration([origin.address])
+    configuration.upstream = "first-byte-timeout 60s"
+    try withDaemon(configuration) { daemon in
+      for _ in 0..<20 {
+        let text = try daemon.get("/").text
+        #expect(text == "early")
+      }
+    }
+  }
+
   @Test func `HTTP/1.0 and close-delimited backends are understood`() throws {
     let origin = try ScriptedOrigin { connection, _ in
       let head = try connection.readHead()

@@ -163,11 +163,11 @@ extension Worker {
         exchangeHandle, exchange, refused ? .connectRefused : .connectFailed)
     }
     guard connection.pointee.wire.mayWrite else { return }
-    // One that speaks first has spoken already: in a handshake no other edge would tell.
     if connection.pointee.security > 0 { return beginUpstreamTLS(handle, connection) }
-    connection.pointee.wire.mayRead = false
     connection.pointee.state = .busy
     exchange.pointee.connectedAt = now
+    // One that speaks first has spoken already: no other edge would tell.
+    if connection.pointee.wire.mayRead { queue(handle, connection) }
     sendRequest(exchangeHandle, exchange)
   }
 
