@@ -25,7 +25,7 @@ struct `Budget of a request` {
 
   /// The budget is 8,000 instructions and is not met; docs/PERFORMANCE.md says where they go. Until
   /// it is, this is a ratchet: lower it when the count falls.
-  static let instructionLimit = 17_000.0
+  static let instructionLimit = 13_500.0
 
   @Test(.timeLimit(.minutes(5)))
   func `no allocation, and no more instructions or reference counting than last time`() throws {
@@ -36,7 +36,7 @@ struct `Budget of a request` {
     }
     // A ratchet: lower it when the count falls. A pair costs about 12 ns.
     for name in ["swift_retain", "swift_release"] {
-      #expect(cost.calls(name) < 24, "\(name): \(cost.calls(name)) a request")
+      #expect(cost.calls(name) < 8, "\(name): \(cost.calls(name)) a request")
     }
   }
 
@@ -70,7 +70,9 @@ struct `Budget of a request` {
             "route */r\($0)/* {\n  upstream app\n}"
           }.joined(separator: "\n")
           return configuration
-        }, target: { "/r\($0 % 9999)/bytes/1024" }
+        },
+        // A hundred of them, so that each has had its counters made before the counting begins.
+        target: { "/r\($0 % 100 * 99)/bytes/1024" }
       ).instructions
     }
     let (one, many) = (try cost(1), try cost(10_000))
