@@ -49,6 +49,7 @@ let package = Package(
     .target(
       name: "HTTP2", dependencies: ["CNghttp2", "HTTP", "Primitives"], swiftSettings: edge),
     .target(name: "Routing", dependencies: ["HTTP", "Primitives", "CPCRE2"], swiftSettings: edge),
+    .target(name: "Caching", dependencies: ["HTTP", "Primitives"], swiftSettings: pure),
     // Layer 4
     .target(
       name: "Transport", dependencies: ["CLinux", "COpenSSL", "Primitives"], swiftSettings: edge),
@@ -57,22 +58,23 @@ let package = Package(
       name: "Proxy",
       dependencies: [
         "CLinux", "Primitives", "HTTP", "HTTP1", "HTTP2", "Balancing", "Resilience", "Telemetry",
-        "Routing", "Transport",
+        "Routing", "Caching", "Transport",
       ],
       swiftSettings: edge),
     // Layer 6
     .target(
       name: "Admin",
       dependencies: [
-        "Primitives", "HTTP", "Balancing", "Resilience", "Telemetry", "Transport", "Proxy",
+        "Primitives", "HTTP", "Balancing", "Resilience", "Telemetry", "Caching", "Transport",
+        "Proxy",
       ],
       swiftSettings: pure),
     // Layer 7
     .target(
       name: "Config",
       dependencies: [
-        "Primitives", "HTTP", "Balancing", "Resilience", "Telemetry", "Routing", "Transport",
-        "Proxy",
+        "Primitives", "HTTP", "Balancing", "Resilience", "Telemetry", "Routing", "Caching",
+        "Transport", "Proxy",
       ],
       swiftSettings: pure),
     // Layer 8
@@ -141,6 +143,10 @@ let package = Package(
       name: "PrimitivesTests", dependencies: ["Primitives"], swiftSettings: testing),
     .testTarget(
       name: "HTTPTests", dependencies: ["HTTP", "Primitives", "TestUnitSupport"],
+      swiftSettings: testing),
+    .testTarget(
+      name: "CachingTests",
+      dependencies: ["Caching", "HTTP", "HTTP1", "Primitives", "TestUnitSupport"],
       swiftSettings: testing),
     .testTarget(
       name: "HTTP1Tests", dependencies: ["HTTP1", "HTTP", "Primitives", "TestUnitSupport"],

@@ -1,3 +1,4 @@
+import Caching
 import HTTP
 import Telemetry
 

@@ -1,3 +1,4 @@
+import Caching
 import Primitives
 import Proxy
 import Routing

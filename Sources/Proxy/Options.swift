@@ -1,4 +1,5 @@
 import Balancing
+import Caching
 import HTTP
 import Primitives
 import Resilience
