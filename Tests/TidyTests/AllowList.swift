@@ -10,6 +10,7 @@ enum AllowList {
   /// whose documentation says why its uses are safe.
   static let rawPointerFiles: Set<String> = [
     "Sources/Balancing/FixedTable.swift",
+    "Sources/Caching/Eviction/SlotRecords.swift",
     "Sources/Daemon/WorkerThreads.swift",
     "Sources/HTTP/FieldName.swift",
     "Sources/HTTP/Fields.swift",
