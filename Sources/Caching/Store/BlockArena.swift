@@ -7,8 +7,9 @@ import Primitives
 /// So everything in it could be handed to another process as one piece. Memory that was never
 /// needed is never touched, and what is allocated can never exceed the mapping: the cap is hard.
 ///
-/// Why the uses are safe: the tables are touched with the lock held; a block belongs to who
-/// allocated it until it is freed. The mapping lives as long as the arena.
+/// Why the uses are safe, on any thread (hence `@unchecked Sendable`): the tables are touched with
+/// the lock held; a block belongs to who allocated it until it is freed. The mapping lives as long
+/// as the arena.
 @safe
 final class BlockArena: @unchecked Sendable {
   /// Octets of the smallest block; blocks are numbered in these.

@@ -38,7 +38,7 @@ struct CacheShard: ~Copyable, @unchecked Sendable {
   private let mask: UInt64
   private let marks: UnsafeMutablePointer<Mark>
   private var tags: TagIndex
-  private var eviction: Eviction
+  private var eviction: EvictionOrder
   /// Records by their numbers in `eviction`.
   private var slots: [UInt32] = []
   private var freeSlots: [UInt32] = []
@@ -47,7 +47,7 @@ struct CacheShard: ~Copyable, @unchecked Sendable {
   var fills: [UInt64: [CacheFill]] = [:]
 
   /// `bucketCount` is a power of two.
-  init(arena: BlockArena, bucketCount: Int, seed: UInt64, bytes: Int) {
+  init(arena: BlockArena, bucketCount: Int, seed: UInt64) {
     self.arena = arena
     unsafe buckets = .allocate(capacity: bucketCount)
     unsafe buckets.initialize(repeating: 0, count: bucketCount)
@@ -55,7 +55,7 @@ struct CacheShard: ~Copyable, @unchecked Sendable {
     unsafe marks = .allocate(capacity: CacheShard.markCount)
     unsafe marks.initialize(repeating: Mark(hash: 0, until: .zero), count: CacheShard.markCount)
     tags = TagIndex(bucketCount: bucketCount, seed: seed, arena: arena)
-    eviction = Eviction(capacityBytes: bytes)
+    eviction = EvictionOrder(mostSlots: arena.capacityBytes / BlockArena.unitBytes)
   }
 
   deinit {
@@ -120,7 +120,7 @@ struct CacheShard: ~Copyable, @unchecked Sendable {
     return pending
   }
 
-  func touch(_ object: StoredObject) { unsafe eviction.touch(object.record.pointee.slot) }
+  func touch(_ object: StoredObject) { unsafe eviction.touch(Int(object.record.pointee.slot)) }
 
   /// Fetches without a head for the same as this one.
   func siblings(_ fill: CacheFill) -> Int {
@@ -183,7 +183,8 @@ struct CacheShard: ~Copyable, @unchecked Sendable {
     unsafe buckets[Int(hash & mask)] = unit(object)
     tags.enter(object)
     let charged = object.chargedBytes
-    eviction.insert(slot, fingerprint: UInt32(truncatingIfNeeded: hash >> 20), bytes: charged)
+    eviction.insert(
+      Int(slot), fingerprint: UInt32(truncatingIfNeeded: hash >> 20), bytes: charged)
     objectCount += 1
     bytes += charged
     return gone
@@ -205,7 +206,7 @@ struct CacheShard: ~Copyable, @unchecked Sendable {
     }
     tags.remove(object)
     let slot = unsafe object.record.pointee.slot
-    eviction.remove(slot)
+    if eviction.contains(Int(slot)) { eviction.remove(Int(slot)) }
     freeSlots.append(slot)
     unsafe object.record.pointee.flags.remove(.isLinked)
     objectCount -= 1
@@ -215,7 +216,7 @@ struct CacheShard: ~Copyable, @unchecked Sendable {
   /// Takes out what is worth least; its pin passes to the caller. `nil` where nothing is stored.
   mutating func evict() -> StoredObject? {
     guard let slot = eviction.victim() else { return nil }
-    let victim = object(slots[Int(slot)])
+    let victim = object(slots[slot])
     remove(victim)
     return victim
   }

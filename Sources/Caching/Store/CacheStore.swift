@@ -83,11 +83,10 @@ public final class CacheStore: Sendable {
       return nil
     }
     self.arena = arena
-    let share = arena.capacityBytes / CacheStore.shardCount
     shards = (0..<CacheStore.shardCount).map { index in
       Shard(
         CacheShard(
-          arena: arena, bucketCount: buckets, seed: seed &+ UInt64(index), bytes: share))
+          arena: arena, bucketCount: buckets, seed: seed &+ UInt64(index)))
     }
   }
 
@@ -157,8 +156,9 @@ public final class CacheStore: Sendable {
     }
     let joined = shard.joinable(query, head, &scratch, guess: guess, now: now)
     // What a client wants confirmed now must have been asked for after it.
-    if let joined, !query.constraints.noCache, now - joined.startedAt < CacheStore.patience
-      || joined.inner.withLock({ $0.phase == .growing }) || shard.siblings(joined) > 1
+    if let joined, !query.constraints.noCache,
+      now - joined.startedAt < CacheStore.patience
+        || joined.inner.withLock({ $0.phase == .growing }) || shard.siblings(joined) > 1
     {
       joined.join(waiter)
       result.kind = .waits
@@ -234,8 +234,8 @@ public final class CacheStore: Sendable {
 
   // MARK: Fetches
 
-  /// A head has come that may be stored; a transient one is only for those who wait. False where there is no memory for it: the response is
-  /// then for who asked for it alone.
+  /// A head has come that may be stored; a transient one is only for those who wait. False where
+  /// there is no memory for it: the response is then for who asked for it alone.
   public func headArrived(
     _ fill: CacheFill, _ parts: RecordParts, isTransient: Bool = false, now: MonotonicTime
   ) -> (isStored: Bool, wakes: [FillWaiter]) {

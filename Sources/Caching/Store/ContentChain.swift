@@ -138,7 +138,8 @@ struct ContentChain: BitwiseCopyable {
   }
 
   /// Frees the blocks that a reader at `position` has left behind, but for the first, which counts
-  /// owners. `start`: where the second block's content begins. Only of content that is never stored.
+  /// owners. `start`: where the second block's content begins. Only of content that is not going
+  /// to be stored.
   mutating func dropBlocks(before position: Int, start: inout Int, _ arena: BlockArena) {
     guard first != 0 else { return }
     let head = unsafe ContentChain.block(first, arena)

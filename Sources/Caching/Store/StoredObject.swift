@@ -4,7 +4,7 @@ import Primitives
 import Synchronization
 
 /// What the cache knows of one stored response, at the front of its block. Behind it, in the same
-/// block: the nodes of its tags, key, secondary key, names of `Vary`, tags, head, and short content.
+/// block: the nodes of its tags, key, secondary key, names of `Vary`, tags, head, short content.
 ///
 /// Longer content is in a chain of blocks of its own (`ContentChain`), which a record that a 304
 /// has renewed shares with the one before it.
@@ -104,7 +104,8 @@ extension RecordParts {
 /// A stored response, for as long as whoever has it holds a pin.
 ///
 /// Why the uses are safe: a record stays at its address until its last pin is given back, its parts
-/// are written before anybody else sees it, and what changes later changes under the shard's lock.
+/// are written before anybody else sees it, and what changes later changes under the shard's lock;
+/// so it may be passed between threads (`@unchecked Sendable`).
 @safe
 public struct StoredObject: BitwiseCopyable, @unchecked Sendable {
   let record: UnsafeMutablePointer<CacheRecord>

@@ -151,7 +151,9 @@ struct TagIndex: ~Copyable {
       let place = unsafe TagIndex.nodes(object) + index
       let own = unsafe ref(place)
       let next = unsafe place.pointee.next
-      if unsafe place.pointee.isLeader { unsafe replaceLeader(place, by: next == own ? .none : next) }
+      if unsafe place.pointee.isLeader {
+        unsafe replaceLeader(place, by: next == own ? .none : next)
+      }
       unsafe node(place.pointee.previous).pointee.next = next
       unsafe node(next).pointee.previous = place.pointee.previous
     }

@@ -282,7 +282,9 @@ extension Worker {
     if isWanted, let asking, responseHead.status != 304 {
       let status = readings[asking.pointee.reading].pointee.status
       releaseReading(asking)
-      if case .forwarded(let reason) = status.kind { asking.pointee.forwarded = ForwardedMark(reason) }
+      if case .forwarded(let reason) = status.kind {
+        asking.pointee.forwarded = ForwardedMark(reason)
+      }
       takeOver(origin, asking, from: exchange)
     }
     dropFetch(handle, exchange)
