@@ -19,8 +19,8 @@ struct GhostTable {
 
   var memoryBytes: Int { entries.count * MemoryLayout<Entry>.stride }
 
-  /// At least twice as many places as slots, so that buckets seldom overflow. What was remembered is
-  /// forgotten: a cache that needs new slots has hardly evicted anything yet.
+  /// At least twice as many places as slots, so that buckets seldom overflow. What was remembered
+  /// is forgotten: a cache that needs new slots has hardly evicted anything yet.
   mutating func makeRoom(forSlots slots: Int) {
     var count = entries.count
     while count < 2 * slots { count *= 2 }

@@ -81,9 +81,10 @@ public enum StoredHead {
       sink.view.slice(from: start), status: old.status, fieldsStart: fieldsStart, wallSeconds)
   }
 
-  /// Whether a 304 is about the response with these validators (RFC 9111 §4.3.4). Where it names an
-  /// entity tag or a date it has to be the stored one; one that names none, as many backends answer,
-  /// is about what was asked for. False: nothing is updated, and the response is fetched anew.
+  /// Whether a 304 is about the response with these validators (RFC 9111 §4.3.4). Where it names
+  /// an entity tag or a date it has to be the stored one; one that names none, as many backends
+  /// answer, is about what was asked for. False: nothing is updated, and the response is fetched
+  /// anew.
   public static func isConfirmed(
     by head: borrowing ResponseHead, _ stored: StoredValidators
   ) -> Bool {
