@@ -150,9 +150,25 @@ private func stored(
   @Test func `of a targeted field is all that counts`() throws {
     let lines = "\(date)\nCDN-Cache-Control: must-revalidate\nCache-Control: max-age=7"
     #expect(try judge(lines) == .doNotStore(.noLifetime))
+    let expires = "\(date)\nCDN-Cache-Control: public\nExpires: Sun, 06 Nov 1994 09:49:37 GMT"
+    #expect(try judge(expires) == .doNotStore(.noLifetime))
     #expect(
       try judge("\(date)\nCDN-Cache-Control: no-store\nCache-Control: max-age=7")
         == .doNotStore(.noStore))
+  }
+
+  @Test func `of a targeted field is the same over several lines as on one`() throws {
+    let members = ["max-age=60", "stale-if-error=(1 \"a\")", "a=\"b\"", "must-revalidate;x"]
+    let expected = try stored("CDN-Cache-Control: " + members.joined(separator: ", "))
+    #expect(expected?.flags == .mustRevalidate && expected?.lifetime == 60)
+    for cut in 1..<members.count {
+      let lines = [members[..<cut], members[cut...]].map {
+        "CDN-Cache-Control: " + $0.joined(separator: ",")
+      }
+      #expect(try stored(lines.joined(separator: "\n")) == expected)
+    }
+    // A line that ends in a comma leaves an empty member between.
+    #expect(try stored("CDN-Cache-Control: max-age=60,\nCDN-Cache-Control: a") == nil)
   }
 
   @Test func `of a surrogate is obeyed where the rule says so`() throws {

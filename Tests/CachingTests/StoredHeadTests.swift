@@ -165,6 +165,27 @@ import Testing
     }
   }
 
+  @Test(arguments: [
+    ("ETag: \"a\"", true), ("ETag: W/\"a\"", true), ("ETag: \"b\"", false), ("X: y", true),
+    ("Last-Modified: Sun, 06 Nov 1994 08:49:30 GMT", true),
+    ("Last-Modified: Sun, 06 Nov 1994 08:49:31 GMT", false),
+    ("ETag: \"a\"\nLast-Modified: Sun, 06 Nov 1994 08:49:31 GMT", true),
+    ("ETag: \"b\"\nLast-Modified: Sun, 06 Nov 1994 08:49:30 GMT", false),
+  ])
+  func `is confirmed only by a 304 that is about it`(lines: String, isConfirmed: Bool) throws {
+    let etag = HeldText("\"a\"")
+    let modified = HeldText("Sun, 06 Nov 1994 08:49:30 GMT")
+    try withExtendedLifetime((etag, modified)) {
+      try Heads.response("HTTP/1.1 304 X\n\(lines)") { head in
+        let stored = StoredValidators(
+          etag: etag.view, lastModified: modified.view, dateSeconds: now)
+        #expect(StoredHead.isConfirmed(by: head, stored) == isConfirmed)
+        let none = StoredValidators(etag: .empty, lastModified: .empty, dateSeconds: now)
+        #expect(StoredHead.isConfirmed(by: head, none) == (lines == "X: y"))
+      }
+    }
+  }
+
   @Test func `is read again as it was written`() throws {
     let (head, layout) = try stored("HTTP/1.1 200 OK\nCache-Control: max-age=60\nETag: \"a\"")
     var read = ResponseHead()

@@ -51,6 +51,13 @@ public struct EvictionOrder: ~Copyable {
   /// What the order itself takes, in octets.
   public var memoryBytes: Int { records.memoryBytes + ghosts.memoryBytes }
 
+  /// Makes memory for this many slots now, instead of step by step within `insert`.
+  public mutating func reserve(slots: Int) {
+    guard slots > records.capacity else { return }
+    records.makeRoom(for: slots - 1)
+    ghosts.makeRoom(forSlots: records.capacity)
+  }
+
   public func contains(_ slot: Int) -> Bool {
     slot < records.capacity && records[UInt32(slot)].queue != .none
   }
@@ -59,10 +66,7 @@ public struct EvictionOrder: ~Copyable {
   /// takes, above zero. The slot must be free.
   public mutating func insert(_ slot: Int, fingerprint: UInt32, bytes: Int) {
     precondition(slot >= 0 && bytes >= 0)
-    if slot >= records.capacity {
-      records.makeRoom(for: slot)
-      ghosts.makeRoom(forSlots: records.capacity)
-    }
+    reserve(slots: slot + 1)
     let number = UInt32(slot)
     precondition(records[number].queue == .none, "slot is in the order already")
     records[number].bytes = bytes

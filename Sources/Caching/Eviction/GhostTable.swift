@@ -19,14 +19,12 @@ struct GhostTable {
 
   var memoryBytes: Int { entries.count * MemoryLayout<Entry>.stride }
 
-  /// At least twice as many places as slots, so that buckets seldom overflow.
+  /// At least twice as many places as slots, so that buckets seldom overflow. What was remembered
+  /// is forgotten: a cache that needs new slots has hardly evicted anything yet.
   mutating func makeRoom(forSlots slots: Int) {
-    guard entries.count < 2 * slots else { return }
-    let old = entries
-    var count = old.count
+    var count = entries.count
     while count < 2 * slots { count *= 2 }
-    entries = Array(repeating: Entry(), count: count)
-    for entry in old where entry.isUsed { place(entry) }
+    if count > entries.count { entries = Array(repeating: Entry(), count: count) }
   }
 
   mutating func insert(_ fingerprint: UInt32) {

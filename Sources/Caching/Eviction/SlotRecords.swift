@@ -17,7 +17,7 @@ struct SlotRecords: ~Copyable {
 
   enum Queue: UInt8 { case none, small, main }
 
-  /// 32 octets.
+  /// 24 octets.
   struct Record: ~Copyable {
     /// Towards the end that is evicted next.
     var older = SlotRecords.none

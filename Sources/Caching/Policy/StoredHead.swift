@@ -81,6 +81,22 @@ public enum StoredHead {
       sink.view.slice(from: start), status: old.status, fieldsStart: fieldsStart, wallSeconds)
   }
 
+  /// Whether a 304 is about the response with these validators (RFC 9111 §4.3.4). Where it names
+  /// an entity tag or a date it has to be the stored one; one that names none, as many backends
+  /// answer, is about what was asked for. False: nothing is updated, and the response is fetched
+  /// anew.
+  public static func isConfirmed(
+    by head: borrowing ResponseHead, _ stored: StoredValidators
+  ) -> Bool {
+    if let etag = head.first(.etag) {
+      // Its opaque part alone: compression on the way makes strong tags weak and back.
+      return !stored.etag.isEmpty
+        && EntityTags.opaque(etag).equals(EntityTags.opaque(stored.etag))
+    }
+    guard let modified = head.first(.lastModified) else { return true }
+    return modified.equals(stored.lastModified)
+  }
+
   /// Reads a stored head again, so that `ResponsePolicy` can judge it or a range of it be found.
   /// False for what `append` did not make.
   public static func load(_ stored: ByteView, into head: inout ResponseHead) -> Bool {
