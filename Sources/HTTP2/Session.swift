@@ -56,6 +56,8 @@ public final class Session {
   var ended = RecentStreams()
   var highestStream: Int32 = 0
   var hasSettings = false
+  /// The client has set the windows of all streams anew in the last reception.
+  var changesWindows = false
   private var scan = FrameScan()
   private var verdict: Verdict?
   /// Window that streams may still grow by, over all of them (safety rule 28).
@@ -65,6 +67,8 @@ public final class Session {
   public private(set) var announcedAt: MonotonicTime?
   /// The last GOAWAY was sent: no new stream is accepted.
   public private(set) var isShuttingDown = false
+  /// The last stream that is served, as that GOAWAY says.
+  var lastStream = Int32.max
   /// Why the connection was cut, where it was.
   public internal(set) var cut: Cut?
 
@@ -119,6 +123,7 @@ public final class Session {
   public func receive(_ octets: ByteView, now: MonotonicTime) -> Bool {
     self.now = now
     received = octets
+    changesWindows = false
     intake.reset()
     restoreAssembly()
     parse(octets)
@@ -158,7 +163,9 @@ public final class Session {
       if type == NGHTTP2_HEADERS.rawValue { highestStream = header.stream }
       return false
     }
-    return header.stream & 1 == 1 && nghttp2_session_find_stream(raw, header.stream) == nil
+    // Those above the last stream are ignored (RFC 9113 §6.8).
+    return header.stream & 1 == 1 && header.stream <= lastStream
+      && nghttp2_session_find_stream(raw, header.stream) == nil
       && !resetByUs.contains(header.stream)
   }
 
@@ -210,7 +217,7 @@ public final class Session {
     }
   }
 
-  private func terminate(_ reason: Cut, _ code: nghttp2_error_code) {
+  func terminate(_ reason: Cut, _ code: nghttp2_error_code) {
     cut = reason
     isShuttingDown = true
     // Requests that came in the same read are not begun (safety rule 31).
@@ -309,9 +316,9 @@ public final class Session {
   public func shutDown() {
     guard !isShuttingDown else { return }
     isShuttingDown = true
-    let last = nghttp2_session_get_last_proc_stream_id(raw)
+    lastStream = nghttp2_session_get_last_proc_stream_id(raw)
     _ = nghttp2_submit_goaway(
-      raw, UInt8(NGHTTP2_FLAG_NONE.rawValue), last, UInt32(NGHTTP2_NO_ERROR.rawValue), nil, 0)
+      raw, UInt8(NGHTTP2_FLAG_NONE.rawValue), lastStream, UInt32(NGHTTP2_NO_ERROR.rawValue), nil, 0)
   }
 }
 

@@ -12,7 +12,7 @@ public struct SessionEvent: BitwiseCopyable, Sendable {
     case data
     /// The client has sent all of the request.
     case ended
-    /// The stream is gone: reset by the client, or by an error of its own.
+    /// The stream is gone: reset by the client, or by an error of its own, or ended on both sides.
     case reset
     /// Cancelled within the same read: nothing to do.
     case void
@@ -54,7 +54,8 @@ public final class Intake {
     ByteView(base: heads, count: used).slice(event.range)
   }
 
-  func reset() {
+  /// Before something is received or sent.
+  public func reset() {
     events.removeAll(keepingCapacity: true)
     used = 0
   }

@@ -49,9 +49,6 @@ public struct Wire: BitwiseCopyable {
   /// Octets go between the socket and the buffers as they are.
   public var isPlainSocket: Bool { tls == nil && !isStream }
 
-  /// The peer's end of the stream has come.
-  public var hasWholeInput: Bool { inboxEnded }
-
   public mutating func note(_ readiness: Readiness) {
     if !readiness.isDisjoint(with: [.readable, .peerClosed, .failed, .hungUp]) { mayRead = true }
     if !readiness.isDisjoint(with: [.writable, .failed, .hungUp]) { mayWrite = true }

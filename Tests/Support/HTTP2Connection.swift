@@ -37,6 +37,9 @@ public struct Frame: Sendable {
     return payload[place..<place + 4].reduce(0) { $0 << 8 | UInt32($1) }
   }
 
+  /// Of GOAWAY.
+  public var lastStream: UInt32 { payload[..<4].reduce(0) { $0 << 8 | UInt32($1) } }
+
   public var endsStream: Bool { flags & FrameFlags.endStream != 0 }
 }
 
@@ -176,12 +179,15 @@ public final class HTTP2Connection {
     while true {
       let frame = try next()
       if frame.stream == stream, frame.type != FrameType.windowUpdate { return frame }
-      // Field lists must be decoded in the order they came.
-      if frame.type == FrameType.headers || frame.type == FrameType.content
-        || frame.type == FrameType.reset
-      {
-        kept.append(decoded(frame))
-      }
+      keep(frame)
+    }
+  }
+
+  /// For `answer`, which has not been asked for that stream yet. Field lists must be decoded in the
+  /// order they came.
+  public func keep(_ frame: Frame) {
+    if [FrameType.headers, FrameType.content, FrameType.reset].contains(frame.type) {
+      kept.append(decoded(frame))
     }
   }
 

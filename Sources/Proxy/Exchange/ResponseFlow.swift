@@ -37,6 +37,8 @@ extension Worker {
       setDeadline(exchange.pointee.upstream, upstream, now + route(exchange).pointee.idleTimeout)
     case .needsSink:
       judgeUnreadProbe(exchange)
+      // What waits is in the client's queue: no second block waits with it (rule 36).
+      if upstream.pointee.wire.input.isEmpty { upstream.pointee.wire.input.detach(&pool) }
       upstream.pointee.deadline = .never
       let options = listenerOptions(client)
       setDeadline(
