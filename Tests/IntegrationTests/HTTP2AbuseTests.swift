@@ -259,6 +259,26 @@ import Testing
     }
   }
 
+  /// Rule 35: what priorities say is of no meaning, also where it is nonsense.
+  @Test func `a stream that depends on itself is served`() throws {
+    let origin = try HTTPOrigin()
+    try withDaemon(DaemonConfiguration([origin.address])) { daemon in
+      let octets =
+        HTTP2Connection.frame(FrameType.priority, stream: 1, payload: [0, 0, 0, 1, 15])
+        + HTTP2Connection.frame(
+          FrameType.headers, flags: FrameFlags.endHeaders | FrameFlags.endStream | 0x28, stream: 1,
+          payload: [2, 0x80, 0, 0, 1, 15]
+            + HTTP2Connection.block(HTTP2Connection.requestFields("GET", "/bytes/3")) + [0, 0])
+        + HTTP2Connection.frame(FrameType.priority, stream: 1, payload: [0, 0, 0, 1, 15])
+      // Cut within the name, too.
+      for cut in 9..<32 {
+        let client = try daemon.connect2()
+        try client.wire.send(pieces: [Array(octets[..<cut]), Array(octets[cut...])])
+        #expect(try client.answer(1).content.count == 3, "cut at \(cut)")
+      }
+    }
+  }
+
   @Test func `a stream that is reset cancels its request to the backend`() throws {
     let closed = Monitor(false)
     let origin = try ScriptedOrigin { connection, _ in
