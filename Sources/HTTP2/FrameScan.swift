@@ -79,9 +79,7 @@ struct FrameScan: BitwiseCopyable {
     for index in 0..<min(nameAhead, payload.count) {
       name = name << 8 | UInt32(payload[index])
       nameAhead -= 1
-      if nameAhead == 0, name & 0x7FFF_FFFF == named {
-        UnsafeMutablePointer(mutating: payload.pointer)[index] ^= 1
-      }
+      if nameAhead == 0, name & 0x7FFF_FFFF == named { payload.flipLowestBit(at: index) }
     }
   }
 }

@@ -87,75 +87,84 @@ extension DaemonProcess {
     #expect(values("via") == ["2.0 weir-test"])
   }
 
+  private static func fields(
+    _ method: String, _ path: String, _ more: [(String, String)]
+  ) -> [(String, String)] {
+    HTTP2Connection.requestFields(method, path, more)
+  }
+
+  /// What is no request at all.
+  private static let resets: [(String, [(String, String)])] = [
+    ("no path", [(":method", "GET"), (":scheme", "http"), (":authority", "a")]),
+    ("no method", [(":scheme", "http"), (":authority", "a"), (":path", "/")]),
+    ("two paths", fields("GET", "/", []) + [(":path", "/b")]),
+    ("unknown pseudo-field", [(":foo", "x")] + fields("GET", "/", [])),
+    ("pseudo-field behind a field", [("a", "b")] + fields("GET", "/", [])),
+    ("capital letters", fields("GET", "/", [("Accept", "b")])),
+    ("connection", fields("GET", "/", [("connection", "close")])),
+    ("transfer-encoding", fields("GET", "/", [("transfer-encoding", "chunked")])),
+    ("upgrade", fields("GET", "/", [("upgrade", "h2c")])),
+    ("te", fields("GET", "/", [("te", "gzip")])),
+    ("line break in a value", fields("GET", "/", [("a", "b\r\nc: d")])),
+    ("NUL in a value", fields("GET", "/", [("a", "b\u{0}c")])),
+    ("line break in a path", fields("GET", "/a\r\nb", [])),
+    ("space in the path", fields("GET", "/a b", [])),
+    ("another host", fields("GET", "/", [("host", "b")])),
+    ("blank before a value", fields("GET", "/", [("a", " b")])),
+    ("blank behind a value", fields("GET", "/", [("a", "b\t")])),
+    ("empty name", fields("GET", "/", [("", "b")])),
+    ("colon in a name", fields("GET", "/", [("a:b", "c")])),
+    ("blank in a name", fields("GET", "/", [("a ", "c")])),
+    ("empty path", fields("GET", "", [])),
+    ("absolute path", fields("GET", "http://b/", [])),
+    ("asterisk", fields("GET", "*", [])),
+    ("line break in the method", fields("GET / HTTP/1.1\r\na:", "/", [])),
+    ("blank in the method", fields("GET /b", "/", [])),
+    (
+      "blank in the authority",
+      [(":method", "GET"), (":scheme", "http"), (":authority", "a b"), (":path", "/")]
+    ),
+    (
+      "line break in the authority",
+      [(":method", "GET"), (":scheme", "http"), (":authority", "a\r\nb: c"), (":path", "/")]
+    ),
+    ("keep-alive", fields("GET", "/", [("keep-alive", "a")])),
+    ("proxy-connection", fields("GET", "/", [("proxy-connection", "close")])),
+    ("a length that is no number", fields("POST", "/", [("content-length", "+5")])),
+    (
+      "two hosts",
+      [(":method", "GET"), (":scheme", "http"), (":path", "/"), ("host", "a"), ("host", "a")]
+    ),
+    ("no host", [(":method", "GET"), (":scheme", "http"), (":path", "/")]),
+    ("a status", [(":status", "200")] + fields("GET", "/", [])),
+    ("CONNECT with a path", fields("CONNECT", "/", [])),
+    ("two lengths", fields("POST", "/", [("content-length", "1"), ("content-length", "2")])),
+    ("a length and no content", fields("POST", "/", [("content-length", "5")])),
+  ]
+
+  /// Requests that are refused, and with what.
+  private static let refusals: [(String, [(String, String)], Int)] = [
+    ("dot segment", fields("GET", "/a/../b", []), 400),
+    ("encoded dot segment", fields("GET", "/a/%2e%2E/b", []), 400),
+    (
+      "user information",
+      [
+        (":method", "GET"), (":scheme", "http"), (":authority", "u@a"),
+        (":path", "/"),
+      ], 400
+    ),
+    ("TRACE", fields("TRACE", "/", []), 405),
+    ("CONNECT", [(":method", "CONNECT"), (":authority", "a:443")], 405),
+    ("large field", fields("GET", "/", [("a", String(repeating: "b", count: 9000))]), 431),
+  ]
+
   /// Rules 33 and 34: each is refused before an octet goes to a backend; the connection lives on.
   @Test func `malformed requests reset their stream or get their status`() throws {
     let origin = try HTTPOrigin()
-    let fields = HTTP2Connection.requestFields
-    let resets: [(String, [(String, String)])] = [
-      ("no path", [(":method", "GET"), (":scheme", "http"), (":authority", "a")]),
-      ("no method", [(":scheme", "http"), (":authority", "a"), (":path", "/")]),
-      ("two paths", fields("GET", "/", []) + [(":path", "/b")]),
-      ("unknown pseudo-field", [(":foo", "x")] + fields("GET", "/", [])),
-      ("pseudo-field behind a field", [("a", "b")] + fields("GET", "/", [])),
-      ("capital letters", fields("GET", "/", [("Accept", "b")])),
-      ("connection", fields("GET", "/", [("connection", "close")])),
-      ("transfer-encoding", fields("GET", "/", [("transfer-encoding", "chunked")])),
-      ("upgrade", fields("GET", "/", [("upgrade", "h2c")])),
-      ("te", fields("GET", "/", [("te", "gzip")])),
-      ("line break in a value", fields("GET", "/", [("a", "b\r\nc: d")])),
-      ("NUL in a value", fields("GET", "/", [("a", "b\u{0}c")])),
-      ("line break in a path", fields("GET", "/a\r\nb", [])),
-      ("space in the path", fields("GET", "/a b", [])),
-      ("another host", fields("GET", "/", [("host", "b")])),
-      ("blank before a value", fields("GET", "/", [("a", " b")])),
-      ("blank behind a value", fields("GET", "/", [("a", "b\t")])),
-      ("empty name", fields("GET", "/", [("", "b")])),
-      ("colon in a name", fields("GET", "/", [("a:b", "c")])),
-      ("blank in a name", fields("GET", "/", [("a ", "c")])),
-      ("empty path", fields("GET", "", [])),
-      ("absolute path", fields("GET", "http://b/", [])),
-      ("asterisk", fields("GET", "*", [])),
-      ("line break in the method", fields("GET / HTTP/1.1\r\na:", "/", [])),
-      ("blank in the method", fields("GET /b", "/", [])),
-      (
-        "blank in the authority",
-        [(":method", "GET"), (":scheme", "http"), (":authority", "a b"), (":path", "/")]
-      ),
-      (
-        "line break in the authority",
-        [(":method", "GET"), (":scheme", "http"), (":authority", "a\r\nb: c"), (":path", "/")]
-      ),
-      ("keep-alive", fields("GET", "/", [("keep-alive", "a")])),
-      ("proxy-connection", fields("GET", "/", [("proxy-connection", "close")])),
-      ("a length that is no number", fields("POST", "/", [("content-length", "+5")])),
-      (
-        "two hosts",
-        [(":method", "GET"), (":scheme", "http"), (":path", "/"), ("host", "a"), ("host", "a")]
-      ),
-      ("no host", [(":method", "GET"), (":scheme", "http"), (":path", "/")]),
-      ("a status", [(":status", "200")] + fields("GET", "/", [])),
-      ("CONNECT with a path", fields("CONNECT", "/", [])),
-      ("two lengths", fields("POST", "/", [("content-length", "1"), ("content-length", "2")])),
-      ("a length and no content", fields("POST", "/", [("content-length", "5")])),
-    ]
-    let refusals: [(String, [(String, String)], Int)] = [
-      ("dot segment", fields("GET", "/a/../b", []), 400),
-      ("encoded dot segment", fields("GET", "/a/%2e%2E/b", []), 400),
-      (
-        "user information",
-        [
-          (":method", "GET"), (":scheme", "http"), (":authority", "u@a"),
-          (":path", "/"),
-        ], 400
-      ),
-      ("TRACE", fields("TRACE", "/", []), 405),
-      ("CONNECT", [(":method", "CONNECT"), (":authority", "a:443")], 405),
-      ("large field", fields("GET", "/", [("a", String(repeating: "b", count: 9000))]), 431),
-    ]
     try withDaemon(DaemonConfiguration([origin.address])) { daemon in
       let client = try daemon.connect2()
       var stream: UInt32 = 1
-      for (name, list) in resets {
+      for (name, list) in Self.resets {
         try client.send(
           FrameType.headers, flags: FrameFlags.endHeaders | FrameFlags.endStream, stream: stream,
           payload: HTTP2Connection.block(list))
@@ -164,7 +173,7 @@ extension DaemonProcess {
         #expect(answer.resetCode == 1 || answer.status == 400, "\(name): \(answer)")
         stream += 2
       }
-      for (name, list, status) in refusals {
+      for (name, list, status) in Self.refusals {
         try client.send(
           FrameType.headers, flags: FrameFlags.endHeaders | FrameFlags.endStream, stream: stream,
           payload: HTTP2Connection.block(list))
