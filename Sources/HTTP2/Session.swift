@@ -9,6 +9,9 @@ public protocol StreamSource: AnyObject {
   func readContent(
     of owner: UInt64, into target: UnsafeMutablePointer<UInt8>, room: Int
   ) -> ContentPiece
+
+  /// Moves the trailer lines that follow the stream's content, each with its CRLF, to `sink`.
+  func readTrailers(of owner: UInt64, into sink: inout ByteSink)
 }
 
 /// A piece of a response's content.
@@ -17,10 +20,13 @@ public struct ContentPiece: BitwiseCopyable, Sendable {
   /// There is no more behind it. Without this and with a `count` of 0 the stream waits until
   /// `Session.resume`.
   public var isLast: Bool
+  /// Of the last piece: trailers follow.
+  public var hasTrailers: Bool
 
-  public init(count: Int, isLast: Bool) {
+  public init(count: Int, isLast: Bool, hasTrailers: Bool = false) {
     self.count = count
     self.isLast = isLast
+    self.hasTrailers = hasTrailers
   }
 }
 
@@ -270,6 +276,16 @@ public final class Session {
     }
     var provider = intake.setup.provider
     return nghttp2_submit_response(raw, stream, fields.pointer, fields.count, &provider) == 0
+  }
+
+  /// Behind a stream's last content. False where nothing of them can be sent.
+  func submitTrailers(of owner: UInt64, _ stream: Int32) -> Bool {
+    // No reception is under way, whose heads would stand here.
+    var sink = ByteSink(base: intake.heads, capacity: Session.headRoom)
+    source.readTrailers(of: owner, into: &sink)
+    guard !sink.overflowed, intake.fields.readTrailers(sink.view) else { return false }
+    let fields = intake.fields
+    return nghttp2_submit_trailer(raw, stream, fields.pointer, fields.count) == 0
   }
 
   /// There is content again, or the end of it.

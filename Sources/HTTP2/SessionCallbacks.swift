@@ -88,6 +88,10 @@ private func readContent(
     guard owner != 0 else { return Int(NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE.rawValue) }
     let piece = session.source.readContent(of: owner, into: target!, room: room)
     if piece.isLast { flags!.pointee |= UInt32(NGHTTP2_DATA_FLAG_EOF.rawValue) }
+    // Then these end the stream.
+    if piece.hasTrailers, session.submitTrailers(of: owner, stream) {
+      flags!.pointee |= UInt32(NGHTTP2_DATA_FLAG_NO_END_STREAM.rawValue)
+    }
     if piece.count == 0, !piece.isLast { return Int(NGHTTP2_ERR_DEFERRED.rawValue) }
     return piece.count
   }
@@ -119,7 +123,10 @@ extension Session {
 
   func headersBegin(_ frame: nghttp2_frame) -> Int32 {
     assembling = 0
-    guard frame.headers.cat == NGHTTP2_HCAT_REQUEST else { return Session.continueOn }
+    guard frame.headers.cat == NGHTTP2_HCAT_REQUEST else {
+      beginAssembly(frame.hd.stream_id, ofTrailers: true)
+      return Session.continueOn
+    }
     openStreams += 1
     // The client has been told, or is about to be, that this one is not served: it may ask
     // elsewhere, so nothing of it may be begun here.
@@ -128,13 +135,17 @@ extension Session {
       return Session.continueOn
     }
     abuse.expectWindowUpdates()
-    assembling = frame.hd.stream_id
-    assembly = HeadAssembly()
+    beginAssembly(frame.hd.stream_id, ofTrailers: false)
+    return Session.continueOn
+  }
+
+  private func beginAssembly(_ stream: Int32, ofTrailers: Bool) {
+    assembling = stream
+    assembly = HeadAssembly(ofTrailers: ofTrailers)
     if intake.used + Session.headRoom > Intake.headBytes { assembly.fault = .overLimit }
     assemblySink = ByteSink(
       base: intake.heads + min(intake.used, Intake.headBytes - Session.headRoom),
       capacity: Session.headRoom)
-    return Session.continueOn
   }
 
   func header(_ frame: nghttp2_frame, _ name: ByteView, _ value: ByteView) -> Int32 {
@@ -149,11 +160,7 @@ extension Session {
     let ends = frame.hd.flags & UInt8(NGHTTP2_FLAG_END_STREAM.rawValue) != 0
     switch UInt32(frame.hd.type) {
     case NGHTTP2_HEADERS.rawValue:
-      if assembling == stream {
-        headComplete(stream, endsStream: ends)
-      } else if ends {
-        intake.events.append(SessionEvent(kind: .ended, stream: stream))
-      }
+      if assembling == stream { blockComplete(stream, endsStream: ends) }
     case NGHTTP2_DATA.rawValue:
       if ends { intake.events.append(SessionEvent(kind: .ended, stream: stream)) }
     case NGHTTP2_SETTINGS.rawValue:
@@ -166,9 +173,10 @@ extension Session {
     return Session.continueOn
   }
 
-  private func headComplete(_ stream: Int32, endsStream: Bool) {
+  private func blockComplete(_ stream: Int32, endsStream: Bool) {
     assembling = 0
     assembly.finish(endsStream: endsStream, to: &assemblySink)
+    if assembly.ofTrailers { return trailersComplete(stream) }
     var event = SessionEvent(kind: .opened, stream: stream)
     event.endsStream = endsStream
     switch assembly.fault {
@@ -181,6 +189,16 @@ extension Session {
       return
     }
     intake.events.append(event)
+  }
+
+  /// nghttp2 lets them pass only where they end the stream.
+  private func trailersComplete(_ stream: Int32) {
+    guard assembly.fault == .none else { return reset(stream, .protocolError) }
+    var event = SessionEvent(kind: .trailers, stream: stream)
+    event.range = ByteRange(intake.used, intake.used + assemblySink.count)
+    intake.used += assemblySink.count
+    intake.events.append(event)
+    intake.events.append(SessionEvent(kind: .ended, stream: stream))
   }
 
   func dataReceived(_ stream: Int32, _ octets: ByteView) -> Int32 {

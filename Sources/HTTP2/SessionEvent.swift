@@ -10,6 +10,8 @@ public struct SessionEvent: BitwiseCopyable, Sendable {
     case openedOverLimit
     /// Content: `range` of the octets that were received.
     case data
+    /// The trailers of a request, which end it: `range` of `Intake.heads`, in the form of HTTP/1.1.
+    case trailers
     /// The client has sent all of the request.
     case ended
     /// The stream is gone: reset by the client, or by an error of its own, or ended on both sides.
@@ -49,7 +51,7 @@ public final class Intake {
 
   deinit { heads.deallocate() }
 
-  /// The head of an `.opened` event, valid until the next reception.
+  /// What an `.opened` or `.trailers` event brought, valid until the next reception.
   public func head(_ event: SessionEvent) -> ByteView {
     ByteView(base: heads, count: used).slice(event.range)
   }

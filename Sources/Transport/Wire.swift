@@ -29,6 +29,9 @@ public struct Wire: BitwiseCopyable {
   var inbox = OutputQueue()
   var inboxEnded = false
   var creditOwed = 0
+  /// Octets at the end of `inbox` and `output` that are no content, but trailer lines.
+  var inboxTrailers = 0
+  var outputTrailers = 0
   /// Nothing will be sent behind what `output` holds; and that has been said to the peer.
   public var outputEnds = false
   public var outputEnded = false

@@ -49,6 +49,7 @@ public struct StreamAnswer: Sendable {
   public var fields: [(name: String, value: String)] = []
   public var informational: [Int] = []
   public var content: [UInt8] = []
+  public var trailers: [(name: String, value: String)] = []
   /// `nil`: it ended with END_STREAM.
   public var resetCode: UInt32?
 
@@ -74,6 +75,12 @@ public final class HTTP2Connection {
     nghttp2_hd_inflate_new(&inflater)
     try wire.send(HTTP2Connection.preface)
     try send(FrameType.settings, payload: HTTP2Connection.settings(settings))
+  }
+
+  /// On a connection whose preface has been sent by other means.
+  public init(speaking wire: WireConnection) {
+    self.wire = wire
+    nghttp2_hd_inflate_new(&inflater)
   }
 
   deinit { nghttp2_hd_inflate_del(inflater) }
@@ -219,7 +226,11 @@ public final class HTTP2Connection {
       answer.informational.append(status)
       return
     }
-    if let status { answer.status = status }
+    guard let status else {
+      answer.trailers += fields.map { (name: $0.0, value: $0.1) }
+      return
+    }
+    answer.status = status
     answer.fields += fields.filter { !$0.0.hasPrefix(":") }.map { (name: $0.0, value: $0.1) }
   }
 

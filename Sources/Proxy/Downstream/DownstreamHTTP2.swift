@@ -103,6 +103,11 @@ extension Worker {
         } else {
           abandonStream(stream, record, .exhausted)
         }
+      case .trailers:
+        guard let (stream, record) = stream(event, connection) else { continue }
+        if !record.pointee.wire.deliver(trailers: intake.head(event), &pool) {
+          abandonStream(stream, record, .exhausted)
+        }
       case .ended:
         guard let (stream, record) = stream(event, connection) else { continue }
         record.pointee.wire.deliverEnd()
@@ -249,8 +254,15 @@ extension Worker {
     }
     let count = stream.pointee.wire.takeOutput(target, room, &pool)
     // It can take more now, or has come to its end.
-    if stream.pointee.wire.output.isEmpty { queue(handle, stream) }
-    return ContentPiece(count: count, isLast: stream.pointee.wire.outputEnded)
+    if !stream.pointee.wire.hasContent { queue(handle, stream) }
+    let isLast = stream.pointee.wire.outputEnded
+    return ContentPiece(
+      count: count, isLast: isLast, hasTrailers: isLast && !stream.pointee.wire.output.isEmpty)
+  }
+
+  public func readTrailers(of owner: UInt64, into sink: inout ByteSink) {
+    guard let stream = downstreams.resolve(Handle(raw: owner)) else { return }
+    stream.pointee.wire.takeTrailers(into: &sink, &pool)
   }
 
   // MARK: Sending
@@ -331,13 +343,14 @@ extension Worker {
       setDeadline(handle, connection, now + wait)
     }
     let age = now - connection.pointee.acceptedAt
-    if isDraining || age >= options.pointee.keepAliveTime {
+    let isUsedUp = connection.pointee.requests >= options.pointee.keepAliveRequests
+    if isDraining || isUsedUp || age >= options.pointee.keepAliveTime {
       retire(handle, connection, isFlushed: isFlushed)
     }
   }
 
-  /// The connection has to end (rule 23, drain), in two steps: the client learns, and when what
-  /// crossed the notice has come, or nothing is under way, streams are refused.
+  /// The connection has to end (rule 23: its age, its streams; drain), in two steps: the client
+  /// learns, and when what crossed the notice has come, streams are refused.
   private func retire(
     _ handle: Handle, _ connection: UnsafeMutablePointer<DownstreamConnection>, isFlushed: Bool
   ) {

@@ -130,7 +130,7 @@ extension Worker {
     if !exchange.pointee.request.isComplete || isDraining { exchange.pointee.keepsClient = false }
     exchange.pointee.response = Content(
       responseHead.framing, sendsChunks: hasUnknownLength && !toHTTP10 && !isStream,
-      passesTrailers: exchange.pointee.acceptsTrailers && route.pointee.trailers)
+      passesTrailers: exchange.pointee.acceptsTrailers && route.pointee.trailers && !toHTTP10)
     HeaderRewrite.appendResponse(
       responseHead, to: &sink, edits: route.pointee.responseEdits,
       context: HeaderRewrite.ResponseContext(
