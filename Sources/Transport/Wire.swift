@@ -29,6 +29,9 @@ public struct Wire: BitwiseCopyable {
   var inbox = OutputQueue()
   var inboxEnded = false
   var creditOwed = 0
+  /// Octets at the end of `inbox` and `output` that are no content, but trailer lines.
+  var inboxTrailers = 0
+  var outputTrailers = 0
   /// Nothing will be sent behind what `output` holds; and that has been said to the peer.
   public var outputEnds = false
   public var outputEnded = false
@@ -48,9 +51,6 @@ public struct Wire: BitwiseCopyable {
 
   /// Octets go between the socket and the buffers as they are.
   public var isPlainSocket: Bool { tls == nil && !isStream }
-
-  /// The peer's end of the stream has come.
-  public var hasWholeInput: Bool { inboxEnded }
 
   public mutating func note(_ readiness: Readiness) {
     if !readiness.isDisjoint(with: [.readable, .peerClosed, .failed, .hungUp]) { mayRead = true }

@@ -37,6 +37,8 @@ extension Worker {
       setDeadline(exchange.pointee.upstream, upstream, now + route(exchange).pointee.idleTimeout)
     case .needsSink:
       judgeUnreadProbe(exchange)
+      // What waits is in the client's queue: no second block waits with it (rule 36).
+      if upstream.pointee.wire.input.isEmpty { upstream.pointee.wire.input.detach(&pool) }
       upstream.pointee.deadline = .never
       // A fetch waits for the readers of what it brings, whose own time runs.
       guard client.pointee.fetch.fill == nil else { return }
@@ -132,7 +134,7 @@ extension Worker {
     if !exchange.pointee.request.isComplete || isDraining { exchange.pointee.keepsClient = false }
     exchange.pointee.response = Content(
       responseHead.framing, sendsChunks: hasUnknownLength && !toHTTP10 && !isStream,
-      passesTrailers: exchange.pointee.acceptsTrailers && route.pointee.trailers)
+      passesTrailers: exchange.pointee.acceptsTrailers && route.pointee.trailers && !toHTTP10)
     HeaderRewrite.appendResponse(
       responseHead, to: &sink, edits: route.pointee.responseEdits,
       context: HeaderRewrite.ResponseContext(
