@@ -81,8 +81,8 @@ let package = Package(
     .target(
       name: "Daemon",
       dependencies: [
-        "CLinux", "Primitives", "HTTP", "HTTP1", "Telemetry", "Routing", "Transport", "Proxy",
-        "Admin", "Config",
+        "CLinux", "Primitives", "HTTP", "HTTP1", "Telemetry", "Routing", "Caching", "Transport",
+        "Proxy", "Admin", "Config",
       ],
       swiftSettings: edge),
     // Layer 9
@@ -134,7 +134,8 @@ let package = Package(
     .testTarget(
       name: "AdminTests",
       dependencies: [
-        "Admin", "Primitives", "HTTP", "Balancing", "Telemetry", "Routing", "Transport", "Proxy",
+        "Admin", "Primitives", "HTTP", "Balancing", "Caching", "Telemetry", "Routing", "Transport",
+        "Proxy",
         "TestSupport",
       ],
       swiftSettings: [.treatAllWarnings(as: .error)]),

@@ -90,6 +90,8 @@ public final class SharedState: Sendable {
   /// Keys of session tickets, of all listeners and through all reloads.
   public let tickets = SessionTickets()
   public let seed: UInt64
+  /// Purges asked for so far, over all caches.
+  public let purges = Atomic<UInt64>(0)
 
   public init(seed: UInt64) {
     self.seed = seed

@@ -21,6 +21,8 @@ public final class Snapshot: Sendable {
   public let upstreamStates: [UpstreamState]
   /// The caches, in the order of `options.caches`.
   public let stores: [CacheStore]
+  /// How URLs become keys in them.
+  let cacheRules: FixedStorage<CacheRuleOfStore>
   let trustedProxies: [IPNetwork]
   let maxConnections: Int
   let maxConnectionsPerClient: Int
@@ -55,6 +57,8 @@ public final class Snapshot: Sendable {
     maxConnectionsPerClient = options.maxConnectionsPerClient
     let stores = try Snapshot.stores(options, shared)
     self.stores = stores
+    let rules = Snapshot.distinctRules(options)
+    cacheRules = FixedStorage(count: rules.count) { CacheRuleOfStore(rules[$0]) }
     let states = options.upstreams.map(shared.upstream)
     upstreamStates = states
     let upstreams = FixedStorage(count: states.count) {
@@ -126,6 +130,20 @@ extension Snapshot {
       stores.append(store)
     }
     return stores
+  }
+
+  /// Rules that differ in how they make a key.
+  private static func distinctRules(_ options: ProxyOptions) -> [RouteCache] {
+    var found: [RouteCache] = []
+    for route in options.routes {
+      guard let cache = route.cache else { continue }
+      let isKnown = found.contains {
+        $0.cache == cache.cache && $0.rule.query == cache.rule.query
+          && $0.rule.sortsQuery == cache.rule.sortsQuery
+      }
+      if !isKnown { found.append(cache) }
+    }
+    return found
   }
 
   /// Whether forwarding fields from this peer are believed.

@@ -37,6 +37,7 @@ enum AllowList {
     "Sources/Proxy/Cache/CachePlan.swift",
     "Sources/Proxy/Cache/CacheServing.swift",
     "Sources/Proxy/Cache/CacheStage.swift",
+    "Sources/Proxy/Cache/Purging.swift",
     "Sources/Proxy/Downstream/Acceptor.swift",
     "Sources/Proxy/Downstream/DownstreamConnection.swift",
     "Sources/Proxy/Downstream/DownstreamHTTP1.swift",

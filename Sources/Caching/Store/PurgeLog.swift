@@ -26,6 +26,8 @@ public struct PurgeResult: Sendable, Equatable {
   public var bytes = 0
   /// Number of the purge, from 1; of a dry run the number of the last one.
   public var sequence: UInt64 = 0
+
+  public init() {}
 }
 
 /// The purges that a fetch in flight may have missed: what it brings is checked against those that
