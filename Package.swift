@@ -114,8 +114,8 @@ let package = Package(
     .testTarget(
       name: "ConfigTests",
       dependencies: [
-        "Config", "Primitives", "HTTP", "Balancing", "Resilience", "Telemetry", "Routing",
-        "Transport", "Proxy", "TestSupport",
+        "Config", "Primitives", "HTTP", "Balancing", "Caching", "Resilience", "Telemetry",
+        "Routing", "Transport", "Proxy", "TestSupport",
       ],
       swiftSettings: [.treatAllWarnings(as: .error)]),
     // The real daemon on real sockets (docs/TESTING.md).

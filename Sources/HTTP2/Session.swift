@@ -9,6 +9,9 @@ public protocol StreamSource: AnyObject {
   func readContent(
     of owner: UInt64, into target: UnsafeMutablePointer<UInt8>, room: Int
   ) -> ContentPiece
+
+  /// Moves the trailer lines that follow the stream's content, each with its CRLF, to `sink`.
+  func readTrailers(of owner: UInt64, into sink: inout ByteSink)
 }
 
 /// A piece of a response's content.
@@ -17,10 +20,13 @@ public struct ContentPiece: BitwiseCopyable, Sendable {
   /// There is no more behind it. Without this and with a `count` of 0 the stream waits until
   /// `Session.resume`.
   public var isLast: Bool
+  /// Of the last piece: trailers follow.
+  public var hasTrailers: Bool
 
-  public init(count: Int, isLast: Bool) {
+  public init(count: Int, isLast: Bool, hasTrailers: Bool = false) {
     self.count = count
     self.isLast = isLast
+    self.hasTrailers = hasTrailers
   }
 }
 
@@ -56,6 +62,8 @@ public final class Session {
   var ended = RecentStreams()
   var highestStream: Int32 = 0
   var hasSettings = false
+  /// The client has set the windows of all streams anew in the last reception.
+  var changesWindows = false
   private var scan = FrameScan()
   private var verdict: Verdict?
   /// Window that streams may still grow by, over all of them (safety rule 28).
@@ -65,6 +73,8 @@ public final class Session {
   public private(set) var announcedAt: MonotonicTime?
   /// The last GOAWAY was sent: no new stream is accepted.
   public private(set) var isShuttingDown = false
+  /// The last stream that is served, as that GOAWAY says.
+  var lastStream = Int32.max
   /// Why the connection was cut, where it was.
   public internal(set) var cut: Cut?
 
@@ -106,6 +116,9 @@ public final class Session {
       nghttp2_settings_entry(
         settings_id: Int32(NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE.rawValue),
         value: UInt32(clamping: limits.maxBytes)),
+      // What RFC 9113 §5.3.2 took away is not missed, nor looked at.
+      nghttp2_settings_entry(
+        settings_id: Int32(NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES.rawValue), value: 1),
     ]
     nghttp2_submit_settings(raw, UInt8(NGHTTP2_FLAG_NONE.rawValue), &settings, settings.count)
     nghttp2_session_set_local_window_size(
@@ -119,6 +132,7 @@ public final class Session {
   public func receive(_ octets: ByteView, now: MonotonicTime) -> Bool {
     self.now = now
     received = octets
+    changesWindows = false
     intake.reset()
     restoreAssembly()
     parse(octets)
@@ -158,7 +172,9 @@ public final class Session {
       if type == NGHTTP2_HEADERS.rawValue { highestStream = header.stream }
       return false
     }
-    return header.stream & 1 == 1 && nghttp2_session_find_stream(raw, header.stream) == nil
+    // Those above the last stream are ignored (RFC 9113 §6.8).
+    return header.stream & 1 == 1 && header.stream <= lastStream
+      && nghttp2_session_find_stream(raw, header.stream) == nil
       && !resetByUs.contains(header.stream)
   }
 
@@ -210,7 +226,7 @@ public final class Session {
     }
   }
 
-  private func terminate(_ reason: Cut, _ code: nghttp2_error_code) {
+  func terminate(_ reason: Cut, _ code: nghttp2_error_code) {
     cut = reason
     isShuttingDown = true
     // Requests that came in the same read are not begun (safety rule 31).
@@ -262,6 +278,16 @@ public final class Session {
     return nghttp2_submit_response(raw, stream, fields.pointer, fields.count, &provider) == 0
   }
 
+  /// Behind a stream's last content. False where nothing of them can be sent.
+  func submitTrailers(of owner: UInt64, _ stream: Int32) -> Bool {
+    // No reception is under way, whose heads would stand here.
+    var sink = ByteSink(base: intake.heads, capacity: Session.headRoom)
+    source.readTrailers(of: owner, into: &sink)
+    guard !sink.overflowed, intake.fields.readTrailers(sink.view) else { return false }
+    let fields = intake.fields
+    return nghttp2_submit_trailer(raw, stream, fields.pointer, fields.count) == 0
+  }
+
   /// There is content again, or the end of it.
   public func resume(_ stream: Int32) { _ = nghttp2_session_resume_data(raw, stream) }
 
@@ -309,9 +335,9 @@ public final class Session {
   public func shutDown() {
     guard !isShuttingDown else { return }
     isShuttingDown = true
-    let last = nghttp2_session_get_last_proc_stream_id(raw)
+    lastStream = nghttp2_session_get_last_proc_stream_id(raw)
     _ = nghttp2_submit_goaway(
-      raw, UInt8(NGHTTP2_FLAG_NONE.rawValue), last, UInt32(NGHTTP2_NO_ERROR.rawValue), nil, 0)
+      raw, UInt8(NGHTTP2_FLAG_NONE.rawValue), lastStream, UInt32(NGHTTP2_NO_ERROR.rawValue), nil, 0)
   }
 }
 

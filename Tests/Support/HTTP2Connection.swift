@@ -37,6 +37,9 @@ public struct Frame: Sendable {
     return payload[place..<place + 4].reduce(0) { $0 << 8 | UInt32($1) }
   }
 
+  /// Of GOAWAY.
+  public var lastStream: UInt32 { payload[..<4].reduce(0) { $0 << 8 | UInt32($1) } }
+
   public var endsStream: Bool { flags & FrameFlags.endStream != 0 }
 }
 
@@ -46,6 +49,7 @@ public struct StreamAnswer: Sendable {
   public var fields: [(name: String, value: String)] = []
   public var informational: [Int] = []
   public var content: [UInt8] = []
+  public var trailers: [(name: String, value: String)] = []
   /// `nil`: it ended with END_STREAM.
   public var resetCode: UInt32?
 
@@ -71,6 +75,12 @@ public final class HTTP2Connection {
     nghttp2_hd_inflate_new(&inflater)
     try wire.send(HTTP2Connection.preface)
     try send(FrameType.settings, payload: HTTP2Connection.settings(settings))
+  }
+
+  /// On a connection whose preface has been sent by other means.
+  public init(speaking wire: WireConnection) {
+    self.wire = wire
+    nghttp2_hd_inflate_new(&inflater)
   }
 
   deinit { nghttp2_hd_inflate_del(inflater) }
@@ -176,12 +186,15 @@ public final class HTTP2Connection {
     while true {
       let frame = try next()
       if frame.stream == stream, frame.type != FrameType.windowUpdate { return frame }
-      // Field lists must be decoded in the order they came.
-      if frame.type == FrameType.headers || frame.type == FrameType.content
-        || frame.type == FrameType.reset
-      {
-        kept.append(decoded(frame))
-      }
+      keep(frame)
+    }
+  }
+
+  /// For `answer`, which has not been asked for that stream yet. Field lists must be decoded in the
+  /// order they came.
+  public func keep(_ frame: Frame) {
+    if [FrameType.headers, FrameType.content, FrameType.reset].contains(frame.type) {
+      kept.append(decoded(frame))
     }
   }
 
@@ -213,7 +226,11 @@ public final class HTTP2Connection {
       answer.informational.append(status)
       return
     }
-    if let status { answer.status = status }
+    guard let status else {
+      answer.trailers += fields.map { (name: $0.0, value: $0.1) }
+      return
+    }
+    answer.status = status
     answer.fields += fields.filter { !$0.0.hasPrefix(":") }.map { (name: $0.0, value: $0.1) }
   }
 
