@@ -14,7 +14,8 @@ import Testing
   }
 
   @Test(arguments: [
-    ("X: y", ""), ("Vary: ", ""), ("Vary: X-Forwarded-Proto", "x-forwarded-proto"), ("Vary: ,", ""), ("Vary: Accept", "accept"),
+    ("X: y", ""), ("Vary: ", ""), ("Vary: X-Forwarded-Proto", "x-forwarded-proto"), ("Vary: ,", ""),
+    ("Vary: Accept", "accept"),
     ("Vary: b, A", "a,b"), ("Vary: b\nvary: A, B", "a,b"),
     ("Vary: Accept-Encoding,accept-language , ACCEPT", "accept,accept-encoding,accept-language"),
   ])
