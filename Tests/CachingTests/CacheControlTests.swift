@@ -147,7 +147,7 @@ import Testing
     let start = Array("max-age=60;a=\"b\", x=(1 ?0 :YQ==:), no-store, t=a/b:c, d=-1.5".utf8)
     let alphabet = Array("=;,()\":?-*@% \\a1.é\t".utf8)
     var parsed = 0
-    for _ in 0..<40_000 {
+    for _ in 0..<15_000 {
       var value = start
       for _ in 0..<random.below(4) {
         let octet = alphabet[random.below(alphabet.count)]
@@ -161,6 +161,6 @@ import Testing
       let control = HeldText(value).read { CacheControl(dictionary: $0) }
       if control != nil { parsed += 1 }
     }
-    #expect(parsed > 5_000 && parsed < 35_000)
+    #expect(parsed > 2_000 && parsed < 13_000)
   }
 }

@@ -74,6 +74,19 @@ private func stored(
     #expect(try stored("Cache-Control: max-age=60", status: status)?.lifetime == 60)
   }
 
+  @Test(arguments: [
+    ("X: y", NotStored.serverError), ("Cache-Control: private", .isPrivate),
+    ("Cache-Control: no-store", .noStore), ("Set-Cookie: a=b", .setCookie), ("Vary: *", .vary),
+  ])
+  func `of an error is refused for what is in it before its status`(
+    lines: String, reason: NotStored
+  ) throws {
+    #expect(try judge(lines, status: 503) == .doNotStore(reason))
+    let asked = asking { $0.hasAuthorization = true }
+    let verdict = try judge("X: y", status: 503, request: asked)
+    #expect(verdict == .doNotStore(.authorization))
+  }
+
   @Test func `follows the request`() throws {
     let lines = "Cache-Control: max-age=60"
     #expect(try judge(lines, request: asking { $0.isHead = true }) == .doNotStore(.method))

@@ -14,7 +14,8 @@ import Testing
   }
 
   @Test(arguments: [
-    ("X: y", ""), ("Vary: ", ""), ("Vary: ,", ""), ("Vary: Accept", "accept"),
+    ("X: y", ""), ("Vary: ", ""), ("Vary: X-Forwarded-Proto", "x-forwarded-proto"), ("Vary: ,", ""),
+    ("Vary: Accept", "accept"),
     ("Vary: b, A", "a,b"), ("Vary: b\nvary: A, B", "a,b"),
     ("Vary: Accept-Encoding,accept-language , ACCEPT", "accept,accept-encoding,accept-language"),
   ])
@@ -24,9 +25,11 @@ import Testing
     #expect(outcome == (expected.isEmpty ? .none : .names(expected.utf8.count)))
   }
 
-  @Test func `that no request can match, or too long, is unbearable`() throws {
+  @Test func `that no other request can match, or too long, is unbearable`() throws {
     let many = (0..<17).map { "n\($0)" }
     for lines in [
+      "Vary: X-Forwarded-For", "Vary: a, forwarded", "Vary: x-request-id", "Vary: traceparent",
+      "Vary: X-Client-Cert-SHA256", "Vary: x-client-cert-subject, a", "Vary: tracestate",
       "Vary: *", "Vary: a, *", "Vary: *\nVary: a", "Vary: a b", "Vary: (a)",
       "Vary: " + many.joined(separator: ","), "Vary: " + String(repeating: "x", count: 512),
     ] {

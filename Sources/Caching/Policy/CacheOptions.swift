@@ -60,7 +60,8 @@ public struct CacheRule: Sendable, Equatable {
 
   /// Lifetime of responses that state none and whose status is 200, 203, 204, 300, 301 or 308.
   public var ttl: TimeAmount?
-  /// `ttl` holds although the response states a lifetime (`max-age`, `s-maxage`, `Expires`).
+  /// `ttl`, and those by status, hold although the response states a lifetime (`max-age`,
+  /// `s-maxage`, `Expires`).
   /// What forbids storing or reuse (`no-store`, `private`, `no-cache`, `must-revalidate`) stays.
   public var ttlOverrides = false
   /// By status, before `ttl`. A status of 500 or above is stored only where it is named here.

@@ -13,7 +13,8 @@ public enum NotStored: UInt8, Error, Sendable, BitwiseCopyable, CaseIterable {
   case partial
   /// 304: it updates what is stored, and is never stored itself.
   case notModified
-  /// 500 and above, where the rule does not name the status.
+  /// 500 and above, where the rule does not name the status. The last of the reasons that forbid
+  /// storing: nothing else does, so those who wait for the same answer may be given this one.
   case serverError
   case noStore
   case isPrivate
@@ -104,7 +105,6 @@ public enum ResponsePolicy {
     case ..<200: return .status
     case 206: return .partial
     case 304: return .notModified
-    case 500... where !rule.names(head.status): return .serverError
     default: break
     }
     let understands = isUnderstood(head.status)
@@ -121,7 +121,7 @@ public enum ResponsePolicy {
     }
     if head.fields.contains(.setCookie), !rule.storesSetCookie { return .setCookie }
     if head.fields.contains(.vary), !Vary.isBearable(head) { return .vary }
-    return nil
+    return head.status >= 500 && !rule.names(head.status) ? .serverError : nil
   }
 
   /// Statuses whose rules for caches weir follows (RFC 9111 §3, `must-understand`).

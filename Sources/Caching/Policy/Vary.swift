@@ -8,12 +8,19 @@ public enum Vary {
   /// Octets of the canonical list; names beyond that are no honest Vary.
   public static let mostNameBytes = 512
 
+  /// Fields that weir writes itself, anew for each client or request: a client's own value says
+  /// nothing of what the backend saw, so a response chosen by one of them answers nobody else.
+  /// (X-Forwarded-Proto and -Host follow from the key.)
+  static let personal = FieldSet(
+    .xForwardedFor, .forwarded, .xRequestId, .traceparent, .tracestate, .xClientCertSha256,
+    .xClientCertSubject)
+
   public enum Outcome: Sendable, Equatable, BitwiseCopyable {
     /// Every request for the key gets it.
     case none
     /// So many octets of names were appended.
     case names(Int)
-    /// `*`, malformed, or too much: it answers no other request.
+    /// `*`, malformed, too much, or what weir writes itself: it answers no other request.
     case unbearable
   }
 
@@ -43,6 +50,7 @@ public enum Vary {
       while let member = members.next() {
         // Not a token: `*` is one, so it has to be looked for.
         guard member.endOfToken(from: 0) == member.count, !member.equals("*") else { return nil }
+        guard !personal.contains(FieldName(member)) else { return nil }
         let name = member.array.map(ASCII.lowercased)
         guard !names.contains(name) else { continue }
         octets += name.count + 1
