@@ -56,6 +56,10 @@ public final class Session {
   var assembly = HeadAssembly()
   var assembling: Int32 = 0
   private var unfinished: [UInt8] = []
+  /// Frames that were made before what was received is dispatched; they leave before all others.
+  private var early: [UInt8] = []
+  /// A DATA frame was made.
+  var hasMadeContent = false
   /// Streams that weir reset lately: their frames may still be under way (RFC 9113 §5.1).
   var resetByUs = RecentStreams()
   /// Streams that ended lately, however that came.
@@ -137,6 +141,7 @@ public final class Session {
     restoreAssembly()
     parse(octets)
     saveAssembly()
+    if verdict == nil { makeEarly() }
     received = .empty
     intake.cancelResetStreams()
     enforce()
@@ -155,6 +160,11 @@ public final class Session {
     }
     scan.walk(octets) { header in
       account(header)
+      // nghttp2, told that priorities do not matter, looks at no PRIORITY (RFC 9113 §6.3).
+      if UInt32(header.type) == NGHTTP2_PRIORITY.rawValue, header.stream == 0 {
+        parse(until: header.start)
+        verdict = verdict ?? Verdict(cut: .broken, code: NGHTTP2_PROTOCOL_ERROR)
+      }
       if isForgotten(header) {
         parse(until: header.start)
         if verdict == nil, isForgotten(header) { verdict = judgement(of: header) }
@@ -218,7 +228,25 @@ public final class Session {
   static let headRoom = 64 * 1024
   var assemblySink = ByteSink(base: UnsafeMutablePointer(bitPattern: 1)!, capacity: 0)
 
+  /// nghttp2 tells of an error only by the frames that it makes for it. So before a request is
+  /// dispatched they are made, as far as they come before content: what was reset in the same read,
+  /// or stands before a fatal frame, is not begun (safety rule 31).
+  private func makeEarly() {
+    guard intake.events.contains(where: { $0.kind == .opened }) else { return }
+    hasMadeContent = false
+    while early.count < Session.earlyBytes, !hasMadeContent, cut == nil {
+      var pointer: UnsafePointer<UInt8>?
+      let count = nghttp2_session_mem_send(raw, &pointer)
+      guard count > 0, let pointer else { return }
+      early.append(contentsOf: UnsafeBufferPointer(start: pointer, count: count))
+    }
+  }
+
+  /// Those frames are few: acknowledgements, resets, heads.
+  private static let earlyBytes = 16 * 1024
+
   private func enforce() {
+    if cut != nil { return cancelAll() }
     if let verdict {
       terminate(verdict.cut, verdict.code)
     } else if abuse.isExhausted {
@@ -229,12 +257,23 @@ public final class Session {
   func terminate(_ reason: Cut, _ code: nghttp2_error_code) {
     cut = reason
     isShuttingDown = true
-    // Requests that came in the same read are not begun (safety rule 31).
-    for index in intake.events.indices { intake.events[index].kind = .void }
+    cancelAll()
     nghttp2_session_terminate_session(raw, code.rawValue)
   }
 
+  /// Requests that came in the same read are not begun (safety rule 31).
+  private func cancelAll() {
+    for index in intake.events.indices { intake.events[index].kind = .void }
+  }
+
   // MARK: Sending
+
+  /// Moves the octets that are due before all others to `sink`.
+  public func takeEarly(into sink: inout ByteSink) {
+    guard !early.isEmpty else { return }
+    early.withByteView { sink.append($0) }
+    early = []
+  }
 
   /// The next octets that are due, or nothing; valid until the next call of the session.
   public func nextOctets() -> ByteView {
@@ -280,8 +319,8 @@ public final class Session {
 
   /// Behind a stream's last content. False where nothing of them can be sent.
   func submitTrailers(of owner: UInt64, _ stream: Int32) -> Bool {
-    // No reception is under way, whose heads would stand here.
-    var sink = ByteSink(base: intake.heads, capacity: Session.headRoom)
+    // Behind the heads of a reception that may be under way.
+    var sink = ByteSink(base: intake.heads + Intake.headBytes, capacity: Session.headRoom)
     source.readTrailers(of: owner, into: &sink)
     guard !sink.overflowed, intake.fields.readTrailers(sink.view) else { return false }
     let fields = intake.fields

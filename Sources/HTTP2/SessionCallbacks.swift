@@ -240,7 +240,12 @@ extension Session {
   func frameSent(_ frame: nghttp2_frame) -> Int32 {
     let stream = frame.hd.stream_id
     switch UInt32(frame.hd.type) {
-    case NGHTTP2_DATA.rawValue: abuse.expectWindowUpdates()
+    case NGHTTP2_DATA.rawValue:
+      hasMadeContent = true
+      abuse.expectWindowUpdates()
+    case NGHTTP2_GOAWAY.rawValue:
+      if cut == nil, frame.goaway.error_code != NGHTTP2_NO_ERROR.rawValue { cut = .broken }
+      return Session.continueOn
     case NGHTTP2_RST_STREAM.rawValue:
       resetByUs.insert(stream)
       if changesWindows, frame.rst_stream.error_code == NGHTTP2_FLOW_CONTROL_ERROR.rawValue {

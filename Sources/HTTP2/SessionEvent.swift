@@ -36,6 +36,7 @@ public final class Intake {
   static let headBytes = 2 * 1024 * 1024
 
   public internal(set) var events: [SessionEvent] = []
+  /// `headBytes` for heads, and room for the trailers of one response.
   let heads: UnsafeMutablePointer<UInt8>
   var used = 0
   let setup: SessionSetup
@@ -43,7 +44,7 @@ public final class Intake {
 
   public init() {
     // Untouched pages cost nothing.
-    heads = .allocate(capacity: Intake.headBytes)
+    heads = .allocate(capacity: Intake.headBytes + Session.headRoom)
     events.reserveCapacity(256)
     setup = SessionSetup()
     fields = ResponseFields()

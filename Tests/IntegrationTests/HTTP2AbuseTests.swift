@@ -191,6 +191,54 @@ import Testing
         FrameType.headers, flags: FrameFlags.endHeaders | FrameFlags.endStream, stream: 1,
         payload: [0xFF, 0x80, 0x7F]), 9
     ),
+    (
+      "RFC 7541 §6.3: a table above what was allowed",
+      HTTP2Connection.frame(
+        FrameType.headers, flags: FrameFlags.endHeaders | FrameFlags.endStream, stream: 1,
+        payload: [0x3F, 0xE2, 0x1F]
+          + HTTP2Connection.block(HTTP2Connection.requestFields("GET", "/"))), 9
+    ),
+    (
+      "§5.1: HEADERS on a stream that the client has ended",
+      headers(1) + headers(1), 5
+    ),
+    (
+      "§5.1: DATA on a stream that the client has ended",
+      headers(1) + HTTP2Connection.frame(FrameType.content, stream: 1, payload: [1]), 5
+    ),
+    (
+      "§5.1: WINDOW_UPDATE on an idle stream",
+      HTTP2Connection.frame(
+        FrameType.windowUpdate, stream: 5, payload: HTTP2Connection.octets(UInt32(1))), 1
+    ),
+    (
+      "§6.9: WINDOW_UPDATE of 0 for a stream",
+      headers(1, ends: false)
+        + HTTP2Connection.frame(FrameType.windowUpdate, stream: 1, payload: [0, 0, 0, 0]), 1
+    ),
+    (
+      "§6.10: CONTINUATION behind END_HEADERS",
+      headers(1) + HTTP2Connection.frame(FrameType.continuation, stream: 1, payload: [1]), 1
+    ),
+    (
+      "§6.3: PRIORITY on stream 0",
+      HTTP2Connection.frame(FrameType.priority, payload: [0, 0, 0, 3, 1]), 1
+    ),
+    (
+      "§6.3: PRIORITY of a wrong size",
+      headers(1) + HTTP2Connection.frame(FrameType.priority, stream: 1, payload: [0, 0, 0, 3]), 6
+    ),
+    (
+      "§6.2: padding longer than the header block",
+      HTTP2Connection.frame(
+        FrameType.headers, flags: FrameFlags.endHeaders | FrameFlags.padded, stream: 1,
+        payload: [200, 0x82]), 1
+    ),
+    (
+      "§6.6 of RFC 7541: a field cut short",
+      HTTP2Connection.frame(
+        FrameType.headers, flags: FrameFlags.endHeaders, stream: 1, payload: [0x10, 5, 97]), 9
+    ),
   ]
 
   /// What a peer may never do ends the connection with the code of RFC 9113 §7.
@@ -198,13 +246,19 @@ import Testing
     let origin = try HTTPOrigin()
     try withDaemon(DaemonConfiguration([origin.address])) { daemon in
       for (name, octets, code) in Self.connectionErrors {
+        // There is a connection to the backend that a request could be sent on at once.
+        #expect(try daemon.get("/warm").status == 200)
         let client = try daemon.connect2()
         try client.wire.send(octets)
         let started = Date()
-        #expect(try client.untilEnd() == code, "\(name)")
+        client.wire.stepSeconds = 3
+        let got = try? client.untilEnd()
+        #expect(got == code, "\(name)")
         #expect(Date().timeIntervalSince(started) < 5, "\(name): closed late")
       }
     }
+    // Rule 31: what stands before a fatal frame in the same read is not begun.
+    #expect(origin.requests.allSatisfy { $0.head.target == "/warm" })
   }
 
   @Test func `frames for a stream that has ended are an error, unless weir reset it`() throws {

@@ -276,4 +276,50 @@ extension DaemonProcess {
       #expect(isClosed, "\(daemon.openDescriptors) descriptors")
     }
   }
+
+  /// What a backend says wrongly ends its stream, and no other.
+  @Test func `three thousand mutated answers`() throws {
+    let origin = try ScriptedOrigin { connection, number in
+      var dice = Dice(state: UInt64(number) << 32)
+      while try connection.hasMore() {
+        let head = try connection.readHead()
+        if head.target == "/good" {
+          try connection.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ngood")
+          continue
+        }
+        let all = `Hostile peers`.responses
+        try connection.send(dice.mutated(all[dice.roll(all.count)]))
+        switch dice.roll(4) {
+        case 0: return connection.reset()
+        case 1: return
+        default: break
+        }
+      }
+    }
+    var configuration = DaemonConfiguration([origin.address])
+    configuration.listener = "keep-alive-requests 100000"
+    configuration.upstream =
+      "first-byte-timeout 200ms\n  idle-timeout 200ms\n  circuit-breaker off\n  retry off"
+    configuration.route = "early-hints on"
+    try withDaemon(configuration) { daemon in
+      let client = try daemon.connect2()
+      var stream: UInt32 = 1
+      for _ in 0..<60 {
+        let first = stream
+        for index in 0..<50 {
+          try client.request(
+            stream, index == 49 ? "HEAD" : "GET", index % 10 == 9 ? "/good" : "/bad",
+            [("te", "trailers")])
+          stream += 2
+        }
+        for number in stride(from: first, to: stream, by: 2) {
+          let answer = try client.answer(number)
+          #expect(answer.resetCode == 2 || answer.status >= 200, "\(answer)")
+          #expect(answer.fields.allSatisfy { $0.name == $0.name.lowercased() })
+        }
+      }
+      #expect(client.goAway == nil)
+      #expect(try daemon.comesToRest())
+    }
+  }
 }

@@ -262,6 +262,27 @@ extension HTTP2Connection {
     }
   }
 
+  /// The answer of weir's own lasts longer than the backend's connection.
+  @Test func `interim answers that cannot be are a bad gateway`() throws {
+    let origin = try ScriptedOrigin { connection, _ in
+      let head = try connection.readHead()
+      let interim =
+        head.target == "/101"
+        ? "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"
+        : String(repeating: "HTTP/1.1 102 Processing\r\n\r\n", count: 11)
+      try connection.send(interim + "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+      _ = try connection.readToEnd()
+    }
+    try withDaemon(DaemonConfiguration([origin.address])) { daemon in
+      let client = try daemon.connect2()
+      for (index, target) in ["/101", "/102", "/101", "/102"].enumerated() {
+        try client.request(UInt32(index * 2 + 1), "GET", target)
+        #expect(try client.answer(UInt32(index * 2 + 1)).status == 502, "\(target)")
+      }
+      #expect(try daemon.comesToRest())
+    }
+  }
+
   @Test func `a reload in the middle of streams disturbs none of them`() throws {
     let origin = try HTTPOrigin("one")
     let other = try HTTPOrigin("two")

@@ -30,6 +30,8 @@ public struct Frame: Sendable {
   public var flags: UInt8
   public var stream: UInt32
   public var payload: [UInt8]
+  /// The payload is no block any more, but `name NUL value NUL …`.
+  var isDecoded = false
 
   /// Of RST_STREAM, and of GOAWAY behind the last stream.
   public var errorCode: UInt32 {
@@ -236,8 +238,8 @@ public final class HTTP2Connection {
 
   /// A HEADERS frame with its block replaced by `name NUL value NUL …`: decoded once, in order.
   private func decoded(_ frame: Frame) -> Frame {
-    guard frame.type == FrameType.headers, frame.payload.first != 0xFF else { return frame }
-    var fields: [UInt8] = [0xFF]
+    guard frame.type == FrameType.headers, !frame.isDecoded else { return frame }
+    var fields: [UInt8] = []
     var rest = frame.payload[...]
     while true {
       var field = nghttp2_nv()
@@ -254,11 +256,12 @@ public final class HTTP2Connection {
       if flags & Int32(NGHTTP2_HD_INFLATE_FINAL.rawValue) != 0 { break }
     }
     nghttp2_hd_inflate_end_headers(inflater)
-    return Frame(type: frame.type, flags: frame.flags, stream: frame.stream, payload: fields)
+    return Frame(
+      type: frame.type, flags: frame.flags, stream: frame.stream, payload: fields, isDecoded: true)
   }
 
   private static func fields(_ decoded: [UInt8]) -> [(String, String)] {
-    let parts = decoded.dropFirst().split(separator: 0, omittingEmptySubsequences: false)
+    let parts = decoded.split(separator: 0, omittingEmptySubsequences: false)
       .map { String(decoding: $0, as: UTF8.self) }
     return stride(from: 0, to: parts.count - 1, by: 2).map { (parts[$0], parts[$0 + 1]) }
   }

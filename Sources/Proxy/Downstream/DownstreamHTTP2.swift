@@ -266,6 +266,7 @@ extension Worker {
     let sentBefore = connection.pointee.wire.sentOctets
     intake.reset()
     var isOpen = connection.pointee.wire.flush(&pool)
+    if isOpen { session(connection).takeEarly(into: &gathered) }
     while isOpen {
       let octets = session(connection).nextOctets()
       if octets.isEmpty { break }

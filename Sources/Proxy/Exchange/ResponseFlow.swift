@@ -86,13 +86,11 @@ extension Worker {
             upstream.pointee.wire.input.consume(length)
             return true
           }
-          let goesOn = informational(handle, exchange, &sink)
-          guard exchanges.resolve(handle) != nil, exchange.pointee.phase != .connecting else {
-            return false
-          }
+          // Where it fails there may be no backend connection any more, though the exchange lasts
+          // until its client has taken the answer.
+          guard informational(handle, exchange, &sink) else { return false }
           upstream.pointee.wire.input.consume(length)
           if exchange.pointee.phase == .tunnel { return true }
-          guard goesOn else { return false }
           continue
         }
       }
