@@ -237,7 +237,9 @@ extension Worker {
     _ client: UnsafeMutablePointer<DownstreamConnection>, _ fill: Unmanaged<CacheFill>,
     _ plan: UnsafePointer<CachePlan>
   ) -> Bool {
-    guard let stale = fill._withUnsafeGuaranteedRef({ $0.stale }) else { return false }
+    guard let stale = fill._withUnsafeGuaranteedRef({ $0.stale }),
+      StoredHead.isConfirmed(by: responseHead, stale.validators)
+    else { return false }
     var sink = ByteSink(base: scratch, capacity: Worker.scratchBytes / 2)
     let layout = StoredHead.merge(
       stale.head, with: responseHead, rule: plan.pointee.rule, wallSeconds: wallSeconds,
@@ -275,10 +277,12 @@ extension Worker {
     let isWanted = asking.map { isWaiting($0, for: fill) } ?? false
     // First of all: a fetch that has ended is not cancelled when its reader leaves.
     fill._withUnsafeGuaranteedRef {
-      wake(plan.pointee.store.unstorable($0, marks: responseHead.status < 500, now: now))
+      let isLasting = responseHead.status < 500 && responseHead.status != 304
+      wake(plan.pointee.store.unstorable($0, marks: isLasting, now: now))
     }
     client.pointee.fetch.isEnded = true
-    // A confirmation of what may not be kept any more has no content to give.
+    // A confirmation of something else, or of what may not be kept any more, has no content to
+    // give: whoever asked first asks again, too.
     if isWanted, let asking, responseHead.status != 304 {
       let status = readings[asking.pointee.reading].pointee.status
       releaseReading(asking)
