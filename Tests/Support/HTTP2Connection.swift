@@ -206,7 +206,7 @@ public final class HTTP2Connection {
     while true {
       let frame = try next(of: stream)
       switch frame.type {
-      case FrameType.headers: take(decoded(frame), into: &answer)
+      case FrameType.headers: try take(decoded(frame), into: &answer)
       case FrameType.content:
         answer.content += frame.payload
         if givesWindow, !frame.payload.isEmpty, !frame.endsStream {
@@ -221,7 +221,7 @@ public final class HTTP2Connection {
     }
   }
 
-  private func take(_ frame: Frame, into answer: inout StreamAnswer) {
+  private func take(_ frame: Frame, into answer: inout StreamAnswer) throws {
     let fields = HTTP2Connection.fields(frame.payload)
     let status = fields.first { $0.0 == ":status" }.flatMap { Int($0.1) }
     if let status, status < 200 {
@@ -232,6 +232,7 @@ public final class HTTP2Connection {
       answer.trailers += fields.map { (name: $0.0, value: $0.1) }
       return
     }
+    guard answer.status == 0 else { throw TestFailure("two answers: \(answer), then \(status)") }
     answer.status = status
     answer.fields += fields.filter { !$0.0.hasPrefix(":") }.map { (name: $0.0, value: $0.1) }
   }
