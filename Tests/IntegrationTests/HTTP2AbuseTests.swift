@@ -242,13 +242,17 @@ import Testing
   ]
 
   /// What a peer may never do ends the connection with the code of RFC 9113 §7.
-  @Test func `errors of the connection have their code`() throws {
+  @Test(arguments: [false, true])
+  func `errors of the connection have their code`(isEncrypted: Bool) throws {
     let origin = try HTTPOrigin()
-    try withDaemon(DaemonConfiguration([origin.address])) { daemon in
+    let speech = try Speech(isEncrypted: isEncrypted, [origin.address])
+    try withDaemon(speech.configuration) { daemon in
       for (name, octets, code) in Self.connectionErrors {
         // There is a connection to the backend that a request could be sent on at once.
-        #expect(try daemon.get("/warm").status == 200)
-        let client = try daemon.connect2()
+        let warm = try speech.connect(daemon)
+        try warm.request(1, "GET", "/warm")
+        #expect(try warm.answer(1).status == 200)
+        let client = try speech.connect(daemon)
         try client.wire.send(octets)
         let started = Date()
         client.wire.stepSeconds = 3

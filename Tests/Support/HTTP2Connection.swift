@@ -161,15 +161,20 @@ public final class HTTP2Connection {
 
   // MARK: Receiving
 
+  /// The next frame, whatever it is.
+  public func rawNext() throws -> Frame {
+    let header = try wire.read(9)
+    let length = Int(header[0]) << 16 | Int(header[1]) << 8 | Int(header[2])
+    return Frame(
+      type: header[3], flags: header[4],
+      stream: header[5..<9].reduce(0) { $0 << 8 | UInt32($1) } & 0x7FFF_FFFF,
+      payload: try wire.read(length))
+  }
+
   /// The next frame; settings are acknowledged on the way, and not returned.
   public func next() throws -> Frame {
     while true {
-      let header = try wire.read(9)
-      let length = Int(header[0]) << 16 | Int(header[1]) << 8 | Int(header[2])
-      let frame = Frame(
-        type: header[3], flags: header[4],
-        stream: header[5..<9].reduce(0) { $0 << 8 | UInt32($1) } & 0x7FFF_FFFF,
-        payload: try wire.read(length))
+      let frame = try rawNext()
       if frame.type == FrameType.settings {
         guard frame.flags & FrameFlags.acknowledgement == 0 else { continue }
         try send(FrameType.settings, flags: FrameFlags.acknowledgement)
