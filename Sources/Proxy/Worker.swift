@@ -1,4 +1,5 @@
 import CLinux
+import Caching
 import Glibc
 import HTTP
 import HTTP2
@@ -16,6 +17,7 @@ enum HandleKind {
   static let mailbox: UInt8 = 5
   /// A timer that resumes accepting.
   static let acceptPause: UInt8 = 6
+  static let reading: UInt8 = 7
 }
 
 /// What the control thread tells a worker.
@@ -24,6 +26,10 @@ public enum WorkerMessage: Sendable {
   case adopt(Snapshot, Arrivals)
   /// Serve what is in flight, accept nothing new, end when nothing is left or the time has come.
   case drain(until: MonotonicTime)
+  /// There is news for these connections, from the cache.
+  case wake([UInt64])
+  /// Nobody wants what this fetch brings.
+  case cancelFetch(UInt64)
 }
 
 /// One event loop on one thread: everything here belongs to that thread, is made inside it, and is
@@ -37,6 +43,8 @@ public final class Worker: StreamSource {
   static let pipesPerWorker = 32
   static let scratchBytes = 64 * 1024
 
+  /// Among the workers, from 0.
+  let number: Int
   let shared: SharedState
   let mailbox: Mailbox<WorkerMessage>
   let metrics: WorkerMetrics
@@ -52,6 +60,7 @@ public final class Worker: StreamSource {
   var downstreams: Slab<DownstreamConnection>
   var upstreams: Slab<UpstreamConnection>
   var exchanges: Slab<Exchange>
+  var readings: Slab<CacheReading>
   var backends: [WorkerBackend] = []
   var snapshots: [AdoptedSnapshot] = []
   var current = 0
@@ -65,6 +74,8 @@ public final class Worker: StreamSource {
   private let dateSpace: UnsafeMutablePointer<UInt8>
   private var dateSecond: Int64 = -1
   let scratch: UnsafeMutablePointer<UInt8>
+  /// Room for the pieces of one call.
+  let parts: UnsafeMutablePointer<iovec>
   /// Of the request parsed last; `headOwner` says whose it is.
   var requestHead = RequestHead()
   var headOwner = Handle.none
@@ -78,11 +89,12 @@ public final class Worker: StreamSource {
 
   /// Made on the thread that will call `run`. `nil` where the process has no descriptor left.
   public init?(
-    snapshot: Snapshot, shared: SharedState, mailbox: Mailbox<WorkerMessage>,
+    number: Int, snapshot: Snapshot, shared: SharedState, mailbox: Mailbox<WorkerMessage>,
     listeners: [WorkerListener], metrics: WorkerMetrics, log: AccessLogBuffer, seed: UInt64
   ) {
     guard let poller = Poller() else { return nil }
     self.poller = poller
+    self.number = number
     self.shared = shared
     self.mailbox = mailbox
     self.metrics = metrics
@@ -96,8 +108,10 @@ public final class Worker: StreamSource {
     downstreams = Slab(kind: HandleKind.downstream, limit: Worker.slabLimit)
     upstreams = Slab(kind: HandleKind.upstream, limit: Worker.slabLimit)
     exchanges = Slab(kind: HandleKind.exchange, limit: Worker.slabLimit)
+    readings = Slab(kind: HandleKind.reading, limit: Worker.slabLimit)
     pool = BufferPool(limit: 4 * limit + 1024)
     scratch = .allocate(capacity: Worker.scratchBytes)
+    parts = .allocate(capacity: Worker.partsPerCall + 1)
     dateSpace = .allocate(capacity: 32)
     dateText = ByteSink(base: dateSpace, capacity: 32)
     snapshots = [AdoptedSnapshot(snapshot: snapshot)]
@@ -110,6 +124,7 @@ public final class Worker: StreamSource {
 
   deinit {
     scratch.deallocate()
+    parts.deallocate()
     dateSpace.deallocate()
   }
 
@@ -269,6 +284,8 @@ public final class Worker: StreamSource {
       adopt(snapshot)
       done.signal()
     case .drain(let deadline): drain(until: deadline)
+    case .wake(let handles): for handle in handles { wake(Handle(raw: handle)) }
+    case .cancelFetch(let handle): cancelFetch(Handle(raw: handle))
     }
   }
 

@@ -168,7 +168,7 @@ extension Worker {
     let length: Int
     do throws(HeadFault) {
       length = try HeadParser.parseRequest(
-        stream.pointee.wire.input.view, into: &requestHead, limits: Worker.streamHeadLimits,
+        stream.pointee.wire.input.view, into: &requestHead, limits: Worker.acceptedLimits,
         strictPath: options.pointee.strictPath)
     } catch { return refuseStream(handle, stream, error) }
     guard length > 0 else { return refuseStream(handle, stream, .bad("malformed head")) }
@@ -176,17 +176,6 @@ extension Worker {
     if requestHead.host.isEmpty { requestHead.assumeHost(options.pointee.defaultHost) }
     begin(handle, stream, length)
   }
-
-  /// The listener's limits were applied while decoding; what a head has in HTTP/1's form besides
-  /// must not push it over them.
-  private static let streamHeadLimits: HeadLimits = {
-    var limits = HeadLimits()
-    limits.maxBytes = BufferPool.blockBytes
-    limits.maxFieldBytes = BufferPool.blockBytes
-    limits.maxFields = Fields.hardLimit
-    limits.maxTargetBytes = BufferPool.blockBytes
-    return limits
-  }()
 
   /// A head that breaks a rule is answered; there is no exchange.
   private func refuseStream(
@@ -235,6 +224,7 @@ extension Worker {
 
   /// Something was moved from or to a stream: its client gets window back, and frames.
   func streamMoved(_ stream: UnsafeMutablePointer<DownstreamConnection>) {
+    if stream.pointee.fetch.fill != nil { return fetchMoved(stream) }
     guard let connection = downstreams.resolve(stream.pointee.parent) else { return }
     let credit = stream.pointee.wire.takeCredit()
     let hasOutput = !stream.pointee.wire.flush(&pool)
@@ -389,6 +379,7 @@ extension Worker {
       unlinkStream(stream, connection)
       queue(stream.pointee.parent, connection)
     }
+    endFetch(stream, isComplete: code == .noError)
     wheel.cancel(&stream.pointee.timer)
     stream.pointee.wire.releaseBuffers(&pool)
     downstreams.remove(handle)

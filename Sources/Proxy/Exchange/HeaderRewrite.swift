@@ -235,6 +235,8 @@ enum HeaderRewrite {
     let transportSecurity: ByteView
     /// The Date to add where the backend sent none (RFC 9110 §6.6.1).
     let date: ByteView
+    /// A finished line where the route has a cache, or nothing (RFC 9211).
+    var cacheStatus = ByteView.empty
   }
 
   static func appendResponse(
@@ -255,6 +257,7 @@ enum HeaderRewrite {
     {
       sink.append(context.transportSecurity)
     }
+    if !context.cacheStatus.isEmpty { sink.append(context.cacheStatus) }
     if context.content.source == .length {
       HeadWriter.appendContentLength(context.content.remaining, to: &sink)
     } else if context.content.sendsChunks {

@@ -40,6 +40,8 @@ extension Worker {
       // What waits is in the client's queue: no second block waits with it (rule 36).
       if upstream.pointee.wire.input.isEmpty { upstream.pointee.wire.input.detach(&pool) }
       upstream.pointee.deadline = .never
+      // A fetch waits for the readers of what it brings, whose own time runs.
+      guard client.pointee.fetch.fill == nil else { return }
       let options = listenerOptions(client)
       setDeadline(
         exchange.pointee.downstream, client,
@@ -117,8 +119,10 @@ extension Worker {
     // What an earlier attempt failed of is counted there; this one has an answer.
     exchange.pointee.failure = nil
     if !responseHead.wantsKeepAlive { exchange.pointee.spoilsUpstream = true }
-    // Neither has chunks; HTTP/2 says the end in its own way.
     let client = downstreams[exchange.pointee.downstream]
+    if client.pointee.fetch.fill != nil { return fetchResponded(handle, exchange) }
+    if route.pointee.cachePlan != nil { invalidateStored(handle, exchange, client) }
+    // Neither has chunks; HTTP/2 says the end in its own way.
     let isStream = client.pointee.wire.isStream
     let toHTTP10 = exchange.pointee.clientIsHTTP10
     let hasUnknownLength =
@@ -136,7 +140,9 @@ extension Worker {
         keepsLength: exchange.pointee.isHead || responseHead.status == 304
           || (responseHead.framing == .none && responseHead.status != 204),
         closes: !exchange.pointee.keepsClient && !isStream, clientIsHTTP10: toHTTP10,
-        transportSecurity: transportSecurity(client), date: dateText.view))
+        transportSecurity: transportSecurity(client), date: dateText.view,
+        cacheStatus: exchange.pointee.forwarded.isSet
+          ? cacheStatusLine(exchange.pointee.forwarded) : .empty))
     guard !sink.overflowed else {
       exchange.pointee.firstOctetAt = .zero
       exchange.pointee.receivedStatus = exchange.pointee.status
@@ -161,7 +167,8 @@ extension Worker {
       return false
     }
     guard responseHead.status == 103, route(exchange).pointee.earlyHints,
-      !exchange.pointee.clientIsHTTP10
+      !exchange.pointee.clientIsHTTP10,
+      downstreams[exchange.pointee.downstream].pointee.fetch.fill == nil
     else { return true }
     HeaderRewrite.appendInformational(responseHead, to: &sink)
     let client = downstreams[exchange.pointee.downstream]
