@@ -43,7 +43,7 @@ let package = Package(
     .target(name: "HTTP", dependencies: ["CLinux", "Primitives"], swiftSettings: pure),
     .target(name: "Balancing", dependencies: ["Primitives"], swiftSettings: pure),
     .target(name: "Resilience", dependencies: ["Primitives"], swiftSettings: pure),
-    .target(name: "Telemetry", dependencies: ["Primitives"], swiftSettings: pure),
+    .target(name: "Telemetry", dependencies: ["CLinux", "Primitives"], swiftSettings: pure),
     // Layer 3
     .target(name: "HTTP1", dependencies: ["HTTP", "Primitives"], swiftSettings: pure),
     .target(
@@ -138,9 +138,9 @@ let package = Package(
       swiftSettings: [.treatAllWarnings(as: .error)]),
     // Tests of the data plane's modules
     .testTarget(
-      name: "PrimitivesTests", dependencies: ["Primitives"], swiftSettings: testing),
+      name: "PrimitivesTests", dependencies: ["CLinux", "Primitives"], swiftSettings: testing),
     .testTarget(
-      name: "HTTPTests", dependencies: ["HTTP", "Primitives", "TestUnitSupport"],
+      name: "HTTPTests", dependencies: ["CLinux", "HTTP", "Primitives", "TestUnitSupport"],
       swiftSettings: testing),
     .testTarget(
       name: "HTTP1Tests", dependencies: ["HTTP1", "HTTP", "Primitives", "TestUnitSupport"],

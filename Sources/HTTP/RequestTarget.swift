@@ -25,11 +25,11 @@ extension RequestHead {
     }
     let end = Int(targetRange.end)
     pathAndQueryRange = ByteRange(pathStart, end)
-    let question = bytes.slice(pathStart, end).firstIndex(of: UInt8(ascii: "?"))
-    let pathEnd = question.map { pathStart + $0 } ?? end
+    let (length, traits) = bytes.slice(pathStart, end).scanPath()
+    let pathEnd = pathStart + length
     pathRange = ByteRange(pathStart, pathEnd)
-    queryRange = question == nil ? .empty : ByteRange(pathEnd + 1, end)
-    try resolveRoutingPath(strictPath: strictPath)
+    queryRange = pathEnd == end ? .empty : ByteRange(pathEnd + 1, end)
+    try resolveRoutingPath(traits, strictPath: strictPath)
   }
 
   /// Returns where the path begins; it may be empty (`http://host?query`).
@@ -55,13 +55,15 @@ extension RequestHead {
     return start + end
   }
 
-  private mutating func resolveRoutingPath(strictPath: Bool) throws(HeadFault) {
+  @inline(__always)
+  private mutating func resolveRoutingPath(
+    _ traits: PathTraits, strictPath: Bool
+  ) throws(HeadFault) {
     let path = bytes.slice(pathRange)
     if path.isEmpty {
       routingPath = ByteView("/")
       return
     }
-    let traits = path.pathTraits
     if strictPath, traits.contains(.emptySegment) {
       throw .bad("empty path segment refused by strict-path")
     }

@@ -17,7 +17,7 @@ enum RequestRules {
       if head.version == .http11 { throw .bad("no Host field") }
       return
     }
-    if head.fields.firstIndex(of: .host, from: index + 1) != nil { throw .bad("two Host fields") }
+    if head.fields.hasSeveral(.host) { throw .bad("two Host fields") }
     let range = head.fields[index].valueRange
     let value = head.bytes.slice(range)
     let host = try Authority.normalize(value)
@@ -64,7 +64,7 @@ enum RequestRules {
   private static func applyExpect(to head: inout RequestHead) throws(HeadFault) {
     guard let index = head.fields.firstIndex(of: .expect) else { return }
     guard head.value(index).equalsLowercased("100-continue"),
-      head.fields.firstIndex(of: .expect, from: index + 1) == nil
+      !head.fields.hasSeveral(.expect)
     else { throw HeadFault(417, "only 100-continue can be expected") }
     head.expectsContinue = head.version == .http11 && head.framing != .none
   }
@@ -104,7 +104,7 @@ enum ContentFraming {
     _ fields: borrowing Fields, _ bytes: ByteView
   ) throws(HeadFault) {
     guard let index = fields.firstIndex(of: .transferEncoding),
-      fields.firstIndex(of: .transferEncoding, from: index + 1) == nil
+      !fields.hasSeveral(.transferEncoding)
     else { throw .bad("more than one Transfer-Encoding") }
     let value = bytes.slice(fields[index].valueRange)
     if value.equalsLowercased("chunked") { return }

@@ -91,10 +91,13 @@ public struct ByteView {
     return unsafe start + weir_scan_token(base + start, count - start)
   }
 
-  /// What a path that is neither encoded nor odd is known by, in one pass over it.
+  /// Where the path ends that the bytes begin with: at the first `?`, or at `count`; and what a
+  /// path that is neither encoded nor odd is known by, in one pass over it.
   @inline(__always)
-  public var pathTraits: PathTraits {
-    unsafe PathTraits(rawValue: weir_path_traits(base, count))
+  public func scanPath() -> (end: Int, traits: PathTraits) {
+    var traits: UInt32 = 0
+    let end = unsafe weir_scan_path(base, count, &traits)
+    return (end, PathTraits(rawValue: traits))
   }
 
   /// Length of the name in `name` or `name:port`, where that is in its normal form already: small

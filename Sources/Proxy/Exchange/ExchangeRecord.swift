@@ -49,7 +49,8 @@ extension Worker {
     record.method = head.slice(exchange.pointee.methodRange)
     record.target = head.slice(exchange.pointee.targetRange)
     record.host = head.slice(exchange.pointee.hostRange)
-    record.version = connection.pointee.wire.isStream
+    record.version =
+      connection.pointee.wire.isStream
       ? "HTTP/2" : exchange.pointee.clientIsHTTP10 ? "HTTP/1.0" : "HTTP/1.1"
     record.status = Int(exchange.pointee.status)
     record.requestOctets = exchange.pointee.request.octets

@@ -1,3 +1,4 @@
+import CLinux
 import Glibc
 import Primitives
 
@@ -16,8 +17,6 @@ struct LineBuffer: ~Copyable {
   private static var slack: Int { 64 }
 
   private let base: UnsafeMutablePointer<UInt8>
-  /// The text of 0–999 in the lower three octets, and its length in the highest one.
-  private let decimals: UnsafeMutablePointer<UInt32>
   private(set) var count = 0
   /// High bits that were set by an octet that may not stand in a line as it is: found in words,
   /// and found in vectors.
@@ -26,21 +25,9 @@ struct LineBuffer: ~Copyable {
 
   init() {
     unsafe base = .allocate(capacity: LineBuffer.capacity + LineBuffer.slack)
-    unsafe decimals = .allocate(capacity: 2000)
-    for value in 0..<1000 {
-      let digits = String(value).utf8.map { UInt32($0) }
-      let text = digits.reversed().reduce(0 as UInt32) { $0 << 8 | $1 }
-      unsafe (decimals + value).initialize(to: text | UInt32(digits.count) << 24)
-      let padding = [UInt32](repeating: 0x30, count: 3 - digits.count) + digits
-      let padded = padding.reversed().reduce(0 as UInt32) { $0 << 8 | $1 }
-      unsafe (decimals + 1000 + value).initialize(to: padded | 3 << 24)
-    }
   }
 
-  deinit {
-    unsafe base.deallocate()
-    unsafe decimals.deallocate()
-  }
+  deinit { unsafe base.deallocate() }
 
   var view: ByteView { unsafe ByteView(base: base, count: count) }
 
@@ -73,7 +60,7 @@ struct LineBuffer: ~Copyable {
   @inline(__always)
   mutating func append(prepared text: ByteView) {
     assertRoom(text.count)
-    unsafe memcpy(base + count, text.pointer, text.count)
+    unsafe weir_copy(base + count, text.pointer, text.count)
     count &+= text.count
   }
 
@@ -88,43 +75,18 @@ struct LineBuffer: ~Copyable {
 
   // MARK: Numbers
 
-  /// An entry of `decimals`: its text, and room for a fourth octet that does not count.
-  @inline(__always)
-  private mutating func append(entry index: Int) {
-    precondition(UInt(bitPattern: index) < 2000, "no such table entry")
-    let entry = unsafe decimals[index]
-    unsafe UnsafeMutableRawPointer(base + count).storeBytes(of: entry, as: UInt32.self)
-    count &+= Int(truncatingIfNeeded: entry >> 24)
-  }
-
   @inline(__always)
   mutating func append(decimal number: Int) {
-    assertRoom(20)
-    if number >= 0, number < 1000 {
-      append(entry: number)
-    } else {
-      appendLong(number)
-    }
-  }
-
-  private mutating func appendLong(_ number: Int) {
+    assertRoom(21)
     if number < 0 { append(byte: UInt8(ascii: "-")) }
-    let value = number.magnitude
-    if value < 1_000_000 {
-      if value >= 1000 { append(entry: Int(value / 1000)) }
-      append(entry: Int(value % 1000) + (value >= 1000 ? 1000 : 0))
-    } else {
-      appendLong(Int(value / 1_000_000))
-      append(entry: Int(value / 1000 % 1000) + 1000)
-      append(entry: Int(value % 1000) + 1000)
-    }
+    count &+= unsafe weir_write_decimal(base + count, UInt64(number.magnitude))
   }
 
   /// Exactly three digits; 0–999.
   @inline(__always)
   mutating func append(thousandths value: Int) {
     assertRoom(3)
-    append(entry: 1000 + Int(value.magnitude % 1000))
+    count &+= unsafe weir_write_entry(base + count, Int(1000 + value.magnitude % 1000))
   }
 
   mutating func append(_ address: IPAddress) {
@@ -141,14 +103,8 @@ struct LineBuffer: ~Copyable {
       for index in 0..<length { append(byte: text[index]) }
       return
     }
-    let value = address.v4
-    append(decimal: Int(value >> 24))
-    append(byte: UInt8(ascii: "."))
-    append(decimal: Int(value >> 16 & 255))
-    append(byte: UInt8(ascii: "."))
-    append(decimal: Int(value >> 8 & 255))
-    append(byte: UInt8(ascii: "."))
-    append(decimal: Int(value & 255))
+    assertRoom(16)
+    count &+= unsafe weir_write_ipv4(base + count, address.v4)
   }
 
   // MARK: Text
