@@ -43,7 +43,7 @@ let package = Package(
     .target(name: "HTTP", dependencies: ["CLinux", "Primitives"], swiftSettings: pure),
     .target(name: "Balancing", dependencies: ["Primitives"], swiftSettings: pure),
     .target(name: "Resilience", dependencies: ["Primitives"], swiftSettings: pure),
-    .target(name: "Telemetry", dependencies: ["CLinux", "Primitives"], swiftSettings: pure),
+    .target(name: "Telemetry", dependencies: ["Primitives"], swiftSettings: pure),
     // Layer 3
     .target(name: "HTTP1", dependencies: ["HTTP", "Primitives"], swiftSettings: pure),
     .target(

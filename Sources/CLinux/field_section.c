@@ -4,6 +4,8 @@
 
 /* Up to 24 all of a name is compared: its first sixteen bytes and its last eight. */
 #define LONGEST_NAME 21
+/* The number of the only one that is too short for the table. */
+#define TE 38
 
 /* In the order of `FieldName`. */
 static const char *const names[] = {
@@ -77,18 +79,17 @@ typedef struct {
     uint8_t name;
 } __attribute__((aligned(64))) known_name;
 
-/* Open addressing by the first two and the last two bytes. Four times as many slots as names, and
-   as many again behind the last one as there are names, so that probing never wraps around; with
-   this factor names meet only where those bytes are the same. */
+/* Open addressing. Four times as many slots as names, and as many again behind the last one as
+   there are names, so that probing never wraps around. */
 #define SLOTS 256
 static known_name slots[SLOTS + sizeof names / sizeof *names];
 
-/* The ends of a name of at least two bytes, with the bit set that makes a letter small. */
-static inline uint32_t slot_of(const uint8_t *name, size_t length) {
-    uint16_t first, last;
-    memcpy(&first, name, 2);
-    memcpy(&last, name + length - 2, 2);
-    return ((first | (uint32_t)last << 16 | 0x20202020) * 0x5CD5061Du) >> 24;
+/* Of a name of at least three bytes and its colon: its first four bytes, with the bit set that
+   makes a letter small (and leaves the colon behind three as it is), and its length. */
+static inline uint32_t slot_of(const uint8_t *line, uint32_t length) {
+    uint32_t front;
+    memcpy(&front, line, 4);
+    return (((front | 0x20202020) + length * 0x6F15Bu) * 0x2DB3997Fu) >> 24;
 }
 
 static inline int is_letter(uint8_t c) { return (uint8_t)((c | 0x20) - 'a') < 26; }
@@ -104,7 +105,10 @@ __attribute__((constructor)) static void fill_slots(void) {
             entry.letters[k] = is_own ? (is_letter(text[k]) ? 0x20 : 0) : is_colon ? 0 : 0xFF;
         }
         if (entry.length > 16) entry.back = weir_word(text + entry.length - 8);
-        uint32_t slot = slot_of(text, entry.length);
+        if (entry.length < 3) continue;
+        uint8_t line[4] = {0, 0, 0, ':'};
+        memcpy(line, text, entry.length < 4 ? entry.length : 4);
+        uint32_t slot = slot_of(line, entry.length);
         while (slots[slot].length) slot++;
         slots[slot] = entry;
     }
@@ -118,8 +122,11 @@ static int is_known(const known_name *known, const uint8_t *name, size_t length)
 }
 
 uint8_t weir_field_name(const uint8_t *name, size_t length) {
-    if (length < 2 || length > LONGEST_NAME) return 0;
-    for (const known_name *known = &slots[slot_of(name, length)]; known->length; known++)
+    if (length == 2) return (name[0] | 0x20) == 't' && (name[1] | 0x20) == 'e' ? TE : 0;
+    if (length < 3 || length > LONGEST_NAME) return 0;
+    uint8_t line[4] = {name[0], name[1], name[2], length > 3 ? name[3] : ':'};
+    const known_name *known = &slots[slot_of(line, (uint32_t)length)];
+    for (; known->length; known++)
         if (is_known(known, name, length)) return known->name;
     return 0;
 }
@@ -130,6 +137,10 @@ typedef struct {
     weir_field_table *const table;
     const uint32_t max_fields, max_line;
 } line_scan;
+
+static inline uint8_t *line_of(const weir_field_table *table) {
+    return (uint8_t *)(table->fields + WEIR_MAX_FIELDS);
+}
 
 static inline int is_blank(uint8_t c) { return c == ' ' || c == '\t'; }
 
@@ -148,7 +159,7 @@ static inline void add_line(line_scan *scan, uint32_t name_length, const uint8_t
     uint64_t bit = 1ull << name;
     table->repeated |= table->present & bit;
     table->present |= bit;
-    table->line_of[name] = (uint8_t)table->count++;
+    line_of(table)[name] = (uint8_t)table->count++;
     scan->p = end + 2;
 }
 
@@ -198,8 +209,8 @@ static inline uint32_t odd_value_bytes(const uint8_t *p) {
     return (uint32_t)_mm_movemask_epi8(printable) ^ 0xFFFF;
 }
 
-/* A name of 16 to 31 bytes, of which all that matter lie before `p + 32`: its length, and above that
-   its number; 0 where `scan_line` must look. */
+/* A name of 16 to 31 bytes, of which all that matter lie before `p + 32`: its length, and above
+   that its number; 0 where `scan_line` must look. */
 __attribute__((noinline)) static uint32_t scan_long_name(const uint8_t *p) {
     __m128i front = _mm_loadu_si128((const __m128i *)p);
     __m128i back = _mm_loadu_si128((const __m128i *)(p + 16));
@@ -212,48 +223,61 @@ __attribute__((noinline)) static uint32_t scan_long_name(const uint8_t *p) {
     return odd ? 0 : length;
 }
 
-static inline int is_line_end(const uint8_t *head, size_t at, size_t length) {
-    return at + 2 <= length && memcmp(head + at, "\r\n", 2) == 0;
+/* The slow way to the end of a value that has more than printable ASCII, at `at` for the first
+   time. Returns 0 where no CRLF follows within `limit`. */
+__attribute__((noinline)) static size_t rest_of_value(const uint8_t *head, size_t at,
+                                                      size_t limit) {
+    at += weir_scan_value(head + at, limit - at);
+    return limit - at >= 2 && memcmp(head + at, "\r\n", 2) == 0 ? at : 0;
 }
 
-/* Where a value ends that has more than printable ASCII, at `at` for the first time. */
-__attribute__((noinline)) static size_t rest_of_value(const uint8_t *head, size_t at, size_t end) {
-    return at + weir_scan_value(head + at, end - at);
+/* A name that is in none of the slots from `known` on, or in a later one than the first: its
+   number, or -1 where `scan_line` must look. */
+static inline int32_t probe_name(const known_name *known, __m128i b, uint32_t colons) {
+    for (; known->name; known++) {
+        __m128i front = _mm_load_si128((const __m128i *)known->front);
+        __m128i letters = _mm_load_si128((const __m128i *)known->letters);
+        __m128i same = _mm_cmpeq_epi8(_mm_or_si128(b, letters), front);
+        if (_mm_movemask_epi8(same) == 0xFFFF) return known->name;
+    }
+    return weir_odd_name_bytes(b) & ((colons & -colons) - 1) ? -1 : 0;
 }
 
 /* Takes lines as long as they are like nearly all lines: nothing is taken that `scan_line` would
    judge otherwise, and everything else is left to it. */
 static inline void scan_ordinary_lines(line_scan *scan) {
     const uint8_t *const head = scan->head;
-    const size_t length = (size_t)(scan->limit - head);
-    size_t at = (size_t)(scan->p - head);
+    size_t at = (size_t)(scan->p - head), length = (size_t)(scan->limit - head);
     weir_field_table *const table = scan->table;
-    /* A short name, its colon, a blank and one byte more can be looked at without a question. */
-    if (length - at < 18 || table->count >= scan->max_fields) return;
-    const size_t last_start = length - 18, last_vector = length - 16, max_line = scan->max_line;
-    uint8_t *const line_of = table->line_of;
-    uint64_t present = table->present, repeated = table->repeated;
-    weir_field *field = table->fields + table->count;
-    weir_field *const room_ends = table->fields + scan->max_fields;
     uint32_t count = table->count;
+    const uint32_t max_fields = scan->max_fields;
+    /* Two bytes can be looked at behind all that is scanned here, and no line in it is too long. */
+    if (length - at < 20) return;
+    length = length - at - 2 > scan->max_line ? at + scan->max_line : length - 2;
+    /* A short name, its colon, a blank and one byte more can be looked at without a question. */
+    if (length - at < 18 || count >= max_fields) return;
+    const size_t last_start = length - 18, last_vector = length - 16;
+    weir_field *const fields = table->fields;
+    uint64_t present = table->present, repeated = table->repeated;
     while (head[at] != '\r') {
         __m128i b = _mm_loadu_si128((const __m128i *)(head + at));
         uint32_t colons = (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(b, _mm_set1_epi8(':')));
         size_t name_end, value, end;
         uint32_t name;
-        if (colons) {
-            size_t name_length = (uint32_t)__builtin_ctz(colons);
-            if (name_length < 2) break;
+        if (__builtin_expect(colons != 0, 1)) {
+            uint32_t name_length = (uint32_t)__builtin_ctz(colons);
+            if (name_length < 3) break;
             name_end = at + name_length;
             const known_name *known = &slots[slot_of(head + at, name_length)];
-            for (;; known++) {
-                __m128i front = _mm_load_si128((const __m128i *)known->front);
-                __m128i letters = _mm_load_si128((const __m128i *)known->letters);
-                __m128i same = _mm_cmpeq_epi8(_mm_or_si128(b, letters), front);
-                name = known->name;
-                if (_mm_movemask_epi8(same) == 0xFFFF || !name) break;
+            __m128i front = _mm_load_si128((const __m128i *)known->front);
+            __m128i letters = _mm_load_si128((const __m128i *)known->letters);
+            __m128i same = _mm_cmpeq_epi8(_mm_or_si128(b, letters), front);
+            name = known->name;
+            if (__builtin_expect(_mm_movemask_epi8(same) != 0xFFFF, 0)) {
+                int32_t found = probe_name(known, b, colons);
+                if (found < 0) break;
+                name = (uint32_t)found;
             }
-            if (!name && weir_odd_name_bytes(b) & ((colons & -colons) - 1)) break;
         } else {
             name = length - at >= 34 ? scan_long_name(head + at) : 0;
             if (!name) break;
@@ -273,25 +297,24 @@ static inline void scan_ordinary_lines(line_scan *scan) {
         }
         if (!odd) break;
         end += (uint32_t)__builtin_ctz(odd);
-        if (__builtin_expect(!is_line_end(head, end, length), 0)) {
+        if (__builtin_expect(memcmp(head + end, "\r\n", 2) != 0, 0)) {
             end = rest_of_value(head, end, length);
-            if (!is_line_end(head, end, length)) break;
+            if (!end) break;
         }
-        if (head[end - 1] <= ' ' || end - at > max_line) break;
-        size_t next = end + 2;
+        if (head[end - 1] <= ' ') break;
+        weir_field *field = fields + count;
         field->start = (uint32_t)at;
         field->name_end = (uint32_t)name_end;
         field->value_start = (uint32_t)value;
         field->value_end = (uint32_t)end;
-        field->end = (uint32_t)next;
+        at = end + 2;
+        field->end = (uint32_t)at;
         field->name = (uint8_t)name;
-        field++;
-        line_of[name] = (uint8_t)count++;
+        ((uint8_t *)(fields + WEIR_MAX_FIELDS))[name] = (uint8_t)count++;
         uint64_t bit = 1ull << name;
         repeated |= present & bit;
         present |= bit;
-        at = next;
-        if (at > last_start || field == room_ends) break;
+        if (at > last_start || count == max_fields) break;
     }
     scan->p = head + at;
     table->count = count;
@@ -308,15 +331,17 @@ static inline weir_field_section end_scan(line_scan *scan, uint32_t outcome) {
     return (weir_field_section){(uint32_t)(scan->p - scan->head), outcome};
 }
 
-#define BEGIN_SCAN                                                                             \
-    table->count = 0;                                                                          \
-    table->present = table->repeated = 0;                                                      \
-    table->has_underscore = 0;                                                                 \
-    line_scan scan = {head, head + start, head + length, table, max_fields, max_line}
+static inline line_scan begin_scan(weir_field_table *table, const uint8_t *head, uint32_t start,
+                                   uint32_t length, uint32_t max_fields, uint32_t max_line) {
+    table->count = 0;
+    table->present = table->repeated = 0;
+    table->has_underscore = 0;
+    return (line_scan){head, head + start, head + length, table, max_fields, max_line};
+}
 
 weir_field_section weir_scan_fields(weir_field_table *table, const uint8_t *head, uint32_t start,
                                     uint32_t length, uint32_t max_fields, uint32_t max_line) {
-    BEGIN_SCAN;
+    line_scan scan = begin_scan(table, head, start, length, max_fields, max_line);
     for (;;) {
 #if defined(__SSE2__)
         scan_ordinary_lines(&scan);
@@ -333,48 +358,65 @@ weir_field_section weir_scan_fields(weir_field_table *table, const uint8_t *head
 weir_field_section weir_scan_fields_plainly(weir_field_table *table, const uint8_t *head,
                                             uint32_t start, uint32_t length, uint32_t max_fields,
                                             uint32_t max_line) {
-    BEGIN_SCAN;
+    line_scan scan = begin_scan(table, head, start, length, max_fields, max_line);
     uint32_t outcome;
     do outcome = scan_line(&scan);
     while (outcome == LINE_ADDED);
     return end_scan(&scan, outcome);
 }
 
-/* One bit for each line that is left out. */
-static inline void mark_dropped(const weir_field_table *table, uint64_t drop, uint64_t *marks) {
-    uint64_t names = table->present & drop;
-    if (names & table->repeated) {
-        for (uint32_t i = 0; i < table->count; i++)
-            marks[i >> 6] |= (names >> table->fields[i].name & 1) << (i & 63);
-        return;
+/* A copy of runs of lines: lines follow each other without gaps. */
+typedef struct {
+    const uint8_t *run;
+    uint8_t *target, *limit;
+} run_copy;
+
+/* Copies the run up to `end`; false where there is no room. */
+static inline int copy_run(run_copy *copy, const uint8_t *end) {
+    size_t length = (size_t)(end - copy->run);
+    if (length > (size_t)(copy->limit - copy->target)) return 0;
+    if (length) memcpy(copy->target, copy->run, length);
+    copy->target += length;
+    return 1;
+}
+
+/* Copies what lies before and between the lines whose bits are set. */
+static inline int copy_around(run_copy *copy, const uint8_t *head, const weir_field *lines,
+                              uint64_t dropped) {
+    for (; dropped; dropped &= dropped - 1) {
+        const weir_field *line = lines + __builtin_ctzll(dropped);
+        if (!copy_run(copy, head + line->start)) return 0;
+        copy->run = head + line->end;
     }
-    for (; names; names &= names - 1) {
-        uint8_t line = table->line_of[__builtin_ctzll(names)];
-        marks[line >> 6] |= 1ull << (line & 63);
+    return 1;
+}
+
+__attribute__((noinline)) static int copy_around_all(run_copy *copy, const weir_field_table *table,
+                                                     const uint8_t *head, uint64_t names,
+                                                     const uint64_t *mask) {
+    for (uint32_t i = 0; i < table->count; i += 64) {
+        uint64_t dropped = mask[i >> 6];
+        for (uint32_t k = i; k < table->count && k < i + 64; k++)
+            dropped |= (names >> table->fields[k].name & 1) << (k & 63);
+        if (!copy_around(copy, head, table->fields + i, dropped)) return 0;
     }
+    return 1;
 }
 
 size_t weir_copy_fields(const weir_field_table *table, const uint8_t *head, uint64_t drop,
                         const uint64_t *mask, uint8_t *target, size_t room) {
-    if (table->count == 0) return 0;
-    uint64_t marks[4] = {0, 0, 0, 0};
-    if (mask) memcpy(marks, mask, sizeof marks);
-    mark_dropped(table, drop, marks);
-    /* Lines follow each other without gaps, so what lies between two marks is one run. */
-    const uint8_t *run = head + table->fields->start;
-    uint8_t *const start = target, *const limit = target + room;
-    for (uint32_t i = 0; i * 64 < table->count; i++) {
-        for (uint64_t left = marks[i]; left; left &= left - 1) {
-            const weir_field *line = table->fields + i * 64 + __builtin_ctzll(left);
-            size_t length = (size_t)(head + line->start - run);
-            if (length > (size_t)(limit - target)) return SIZE_MAX;
-            if (length) memcpy(target, run, length);
-            target += length;
-            run = head + line->end;
-        }
+    const uint32_t count = table->count;
+    if (count == 0) return 0;
+    const weir_field *const fields = table->fields;
+    run_copy copy = {head + fields->start, target, target + room};
+    uint64_t names = table->present & drop, dropped = mask[0];
+    if (count > 64 || names & table->repeated) {
+        if (!copy_around_all(&copy, table, head, names, mask)) return SIZE_MAX;
+    } else {
+        for (; names; names &= names - 1)
+            dropped |= 1ull << line_of(table)[__builtin_ctzll(names)];
+        if (!copy_around(&copy, head, fields, dropped)) return SIZE_MAX;
     }
-    size_t length = (size_t)(head + table->fields[table->count - 1].end - run);
-    if (length > (size_t)(limit - target)) return SIZE_MAX;
-    memcpy(target, run, length);
-    return (size_t)(target - start) + length;
+    if (!copy_run(&copy, head + fields[count - 1].end)) return SIZE_MAX;
+    return (size_t)(copy.target - target);
 }

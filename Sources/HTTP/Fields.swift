@@ -37,46 +37,59 @@ public struct Field: BitwiseCopyable, Sendable {
 @safe
 public struct Fields: ~Copyable {
   /// The most lines any configuration may allow (`max-header-fields`).
-  public static let hardLimit = 256
+  @inlinable
+  public static var hardLimit: Int { 256 }
   /// Numbers of names are below this, as bits of a word.
   private static let names = 64
 
-  @usableFromInline var table: weir_field_table
+  @usableFromInline let table: UnsafeMutablePointer<weir_field_table>
 
   /// An unknown name has an underscore in it.
   @inlinable @inline(__always)
-  public var hasUnderscores: Bool { unsafe table.has_underscore != 0 }
+  public var hasUnderscores: Bool { unsafe table.pointee.has_underscore != 0 }
 
   /// The known names that occur.
   @inlinable @inline(__always)
-  public var present: FieldSet { unsafe FieldSet(rawValue: table.present) }
+  public var present: FieldSet { unsafe FieldSet(rawValue: table.pointee.present) }
+
+  /// By the number of a name: the last of its lines.
+  @inlinable @inline(__always)
+  var lineOf: UnsafeMutablePointer<UInt8> {
+    unsafe UnsafeMutableRawPointer(table.pointee.fields + Fields.hardLimit)
+      .assumingMemoryBound(to: UInt8.self)
+  }
 
   @inlinable @inline(__always)
-  public var count: Int { unsafe Int(table.count) }
+  public var count: Int { unsafe Int(table.pointee.count) }
 
   public init() {
-    unsafe table = weir_field_table()
-    unsafe table.fields = .allocate(capacity: Fields.hardLimit)
-    unsafe table.line_of = .allocate(capacity: Fields.names)
+    unsafe table = .allocate(capacity: 1)
+    unsafe table.initialize(to: weir_field_table())
+    // Behind the lines, a place for each name.
+    let stride = MemoryLayout<weir_field>.stride
+    let bytes = Fields.hardLimit * stride + Fields.names
+    let memory = UnsafeMutableRawPointer.allocate(byteCount: bytes, alignment: 8)
+    unsafe table.pointee.fields = memory.bindMemory(
+      to: weir_field.self, capacity: Fields.hardLimit)
   }
 
   deinit {
-    unsafe table.fields.deallocate()
-    unsafe table.line_of.deallocate()
+    unsafe UnsafeMutableRawPointer(table.pointee.fields).deallocate()
+    unsafe table.deallocate()
   }
 
   @inlinable @inline(__always)
   public subscript(_ index: Int) -> Field {
     precondition(UInt(bitPattern: index) < UInt(bitPattern: count), "field index out of bounds")
-    return unsafe Field(table.fields[index])
+    return unsafe Field(table.pointee.fields[index])
   }
 
   @inlinable @inline(__always)
   public mutating func removeAll() {
-    unsafe table.count = 0
-    unsafe table.present = 0
-    unsafe table.repeated = 0
-    unsafe table.has_underscore = 0
+    unsafe table.pointee.count = 0
+    unsafe table.pointee.present = 0
+    unsafe table.pointee.repeated = 0
+    unsafe table.pointee.has_underscore = 0
   }
 
   /// What `scan` found out about a section.
@@ -89,12 +102,13 @@ public struct Fields: ~Copyable {
   ///
   /// At most `maxFields` lines (and never more than `hardLimit`) of at most `maxFieldBytes` octets
   /// without their CRLF. Nothing is accepted that RFC 9112 §5 does not allow.
+  @inlinable @inline(__always)
   public mutating func scan(
     _ bytes: ByteView, from start: Int, maxFields: Int, maxFieldBytes: Int
   ) -> (outcome: ScanOutcome, end: Int) {
     precondition(start >= 0 && start <= bytes.count && bytes.count < Int(UInt32.max))
     let section = unsafe weir_scan_fields(
-      &table, bytes.pointer, UInt32(truncatingIfNeeded: start),
+      table, bytes.pointer, UInt32(truncatingIfNeeded: start),
       UInt32(truncatingIfNeeded: bytes.count), UInt32(min(maxFields, Fields.hardLimit)),
       UInt32(clamping: maxFieldBytes))
     guard let outcome = ScanOutcome(rawValue: section.outcome) else {
@@ -105,26 +119,17 @@ public struct Fields: ~Copyable {
 
   /// Copies the lines except those named by `dropping` or marked in `mask` into `sink`; runs of
   /// untouched lines go in one copy each. `head`: the bytes the table was parsed from.
+  @inlinable @inline(__always)
   public func copy(
-    of head: ByteView, dropping: FieldSet, mask: FieldMask, to sink: inout ByteSink
+    of head: ByteView, dropping: FieldSet, mask: borrowing FieldMask, to sink: inout ByteSink
   ) {
     precondition(count == 0 || Int(self[count - 1].lineRange.end) <= head.count)
-    if mask.isEmpty { return unsafe copy(of: head, dropping, nil, to: &sink) }
-    unsafe mask.words.span.withUnsafeBufferPointer {
-      unsafe copy(of: head, dropping, $0.baseAddress, to: &sink)
-    }
-  }
-
-  @inline(__always)
-  private func copy(
-    of head: ByteView, _ dropping: FieldSet, _ mask: UnsafePointer<UInt64>?,
-    to sink: inout ByteSink
-  ) {
-    unsafe sink.write { target, room in
-      let written = unsafe withUnsafePointer(to: table) {
-        unsafe weir_copy_fields($0, head.pointer, dropping.rawValue, mask, target, room)
+    unsafe mask.words.span.withUnsafeBufferPointer { mask in
+      unsafe sink.write { target, room in
+        let written = unsafe weir_copy_fields(
+          table, head.pointer, dropping.rawValue, mask.baseAddress, target, room)
+        return written == Int(bitPattern: UInt.max) ? nil : written
       }
-      return written == Int(bitPattern: UInt.max) ? nil : written
     }
   }
 
@@ -132,21 +137,21 @@ public struct Fields: ~Copyable {
   public mutating func append(_ field: Field) -> Bool {
     let index = count
     guard index < Fields.hardLimit else { return false }
-    unsafe table.fields[index] = field.line
-    unsafe table.line_of[Int(field.name.rawValue)] = UInt8(index)
-    unsafe table.repeated |= table.present & field.name.bit
-    unsafe table.present |= field.name.bit
-    unsafe table.count += 1
+    unsafe table.pointee.fields[index] = field.line
+    unsafe lineOf[Int(field.name.rawValue)] = UInt8(index)
+    unsafe table.pointee.repeated |= table.pointee.present & field.name.bit
+    unsafe table.pointee.present |= field.name.bit
+    unsafe table.pointee.count += 1
     return true
   }
 
   @inlinable @inline(__always)
-  public func contains(_ name: FieldName) -> Bool { unsafe table.present & name.bit != 0 }
+  public func contains(_ name: FieldName) -> Bool { unsafe table.pointee.present & name.bit != 0 }
 
   /// There is more than one line with this known name.
   @inlinable @inline(__always)
   public func hasSeveral(_ name: FieldName) -> Bool {
-    unsafe table.present & table.repeated & name.bit != 0
+    unsafe table.pointee.present & table.pointee.repeated & name.bit != 0
   }
 
   /// Index of the first line at or after `start` with this known name, or `nil`; without a search
@@ -155,7 +160,7 @@ public struct Fields: ~Copyable {
   public func firstIndex(of name: FieldName, from start: Int = 0) -> Int? {
     guard contains(name) else { return nil }
     if hasSeveral(name) { return search(name, from: start) }
-    let index = unsafe Int(table.line_of[Int(name.rawValue)])
+    let index = unsafe Int(lineOf[Int(name.rawValue)])
     return index >= start ? index : nil
   }
 
@@ -163,7 +168,7 @@ public struct Fields: ~Copyable {
   func search(_ name: FieldName, from start: Int) -> Int? {
     var index = start
     while index < count {
-      if unsafe table.fields[index].name == name.rawValue { return index }
+      if unsafe table.pointee.fields[index].name == name.rawValue { return index }
       index += 1
     }
     return nil

@@ -7,6 +7,7 @@ extension RequestHead {
   /// Throws 400 for a form that does not fit the method, user information, dot segments (plain,
   /// encoded, or beside an encoded slash), `%00`, a broken percent-encoding; with `strictPath` also
   /// for `//`, `%2F` and `%5C` (safety rules 10, 10a and 11).
+  @inline(__always)
   public mutating func resolveTarget(strictPath: Bool) throws(HeadFault) {
     let target = bytes.slice(targetRange)
     var pathStart = Int(targetRange.start)
@@ -25,8 +26,7 @@ extension RequestHead {
     }
     let end = Int(targetRange.end)
     pathAndQueryRange = ByteRange(pathStart, end)
-    let (length, traits) = bytes.slice(pathStart, end).scanPath()
-    let pathEnd = pathStart + length
+    let (pathEnd, traits) = bytes.scanPath(from: pathStart, to: end)
     pathRange = ByteRange(pathStart, pathEnd)
     queryRange = pathEnd == end ? .empty : ByteRange(pathEnd + 1, end)
     try resolveRoutingPath(traits, strictPath: strictPath)

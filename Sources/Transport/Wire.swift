@@ -52,6 +52,7 @@ public struct Wire: BitwiseCopyable {
   /// The peer's end of the stream has come.
   public var hasWholeInput: Bool { inboxEnded }
 
+  @inline(__always)
   public mutating func note(_ readiness: Readiness) {
     if !readiness.isDisjoint(with: [.readable, .peerClosed, .failed, .hungUp]) { mayRead = true }
     if !readiness.isDisjoint(with: [.writable, .failed, .hungUp]) { mayWrite = true }

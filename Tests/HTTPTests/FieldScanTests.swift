@@ -24,15 +24,12 @@ import Testing
   private static func scan(
     _ bytes: [UInt8], _ scanner: Scanner, start: Int, maxFields: Int, maxLine: Int
   ) -> Scan {
-    let fields = UnsafeMutablePointer<weir_field>.allocate(capacity: max(maxFields, 1))
-    let lineOf = UnsafeMutablePointer<UInt8>.allocate(capacity: 64)
-    defer {
-      fields.deallocate()
-      lineOf.deallocate()
-    }
+    let fields = UnsafeMutablePointer<weir_field>.allocate(capacity: Int(WEIR_MAX_FIELDS) + 3)
+    defer { fields.deallocate() }
+    let lineOf = UnsafeMutableRawPointer(fields + Int(WEIR_MAX_FIELDS))
+      .assumingMemoryBound(to: UInt8.self)
     var table = weir_field_table()
     table.fields = fields
-    table.line_of = lineOf
     let section = HeldText(bytes).read {
       scanner(
         &table, $0.pointer, UInt32(start), UInt32($0.count), UInt32(maxFields), UInt32(maxLine))
@@ -147,7 +144,10 @@ import Testing
       let text = HeldText(lines.joined() + "\r\n")
       var fields = Fields()
       let outcome = fields.scan(text.view, from: 0, maxFields: 256, maxFieldBytes: 100).outcome
-      guard outcome == .complete else { return Issue.record("\(outcome)") }
+      guard outcome == .complete else {
+        Issue.record("\(outcome)")
+        return
+      }
       let drops = FieldSet(rawValue: random.next() & random.next() & ~1)
       var mask = FieldMask()
       for index in 0..<count where random.below(10) == 0 { mask.insert(index) }

@@ -62,9 +62,8 @@ extension DaemonProcess {
       }
     }
     for request in origin.requests {
-      #expect(
-        request.head.fields.filter { $0.name.lowercased() == "content-length" }.count
-          + request.head.fields.filter { $0.name.lowercased() == "transfer-encoding" }.count == 1)
+      #expect(request.head.fields.filter { $0.name.lowercased() == "content-length" }.count
+        + request.head.fields.filter { $0.name.lowercased() == "transfer-encoding" }.count == 1)
     }
   }
 
@@ -113,13 +112,8 @@ extension DaemonProcess {
     let refusals: [(String, [(String, String)], Int)] = [
       ("dot segment", fields("GET", "/a/../b", []), 400),
       ("encoded dot segment", fields("GET", "/a/%2e%2E/b", []), 400),
-      (
-        "user information",
-        [
-          (":method", "GET"), (":scheme", "http"), (":authority", "u@a"),
-          (":path", "/"),
-        ], 400
-      ),
+      ("user information", [(":method", "GET"), (":scheme", "http"), (":authority", "u@a"),
+        (":path", "/")], 400),
       ("TRACE", fields("TRACE", "/", []), 405),
       ("large field", fields("GET", "/", [("a", String(repeating: "b", count: 9000))]), 431),
     ]

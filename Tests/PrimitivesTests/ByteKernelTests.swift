@@ -57,9 +57,14 @@ import Testing
       if path.contains("%") { traits.insert(.encoded) }
       if path.contains("//") { traits.insert(.emptySegment) }
       if path.contains("/.") || path.contains(";.") { traits.insert(.leadingDot) }
-      GuardedBytes(bytes).read { view in
-        let found = view.scanPath()
-        #expect(found.end == end && found.traits == traits, "\(path)")
+      // Whatever stands behind and before the path must not be judged with it.
+      for around in ["", "/.", "//%?", "abcdefghijklmnopqrstuvwxyz/./"] {
+        let text = Array(around.utf8) + bytes + Array(around.utf8)
+        let start = around.utf8.count
+        GuardedBytes(text).read { view in
+          let found = view.scanPath(from: start, to: start + bytes.count)
+          #expect(found.end == start + end && found.traits == traits, "\(path)")
+        }
       }
     }
   }

@@ -156,35 +156,39 @@ static inline uint32_t weir_equal_bits(__m128i bytes, char wanted) {
 }
 #endif
 
-/* Up to the first '?': returns its index, or `length`. In `*traits`, of what comes before it, bit 0:
-   a '%'. Bit 1: "//". Bit 2: "/." or ";.". */
-static inline size_t weir_scan_path(const uint8_t *p, size_t length, uint32_t *traits) {
-    uint32_t found = 0;
-    size_t i = 0;
+/* The same as `weir_scan_path`, octet by octet. */
+size_t weir_scan_path_plainly(const uint8_t *p, size_t length, uint32_t *traits);
+
+/* Up to the first '?': returns its index, or `length`. In `*traits`, of what comes before it,
+   bit 0: a '%'. Bit 1: "//". Bit 2: "/." or ";.". `readable` bytes may be looked at, of which
+   `length` count. */
+static inline size_t weir_scan_path(const uint8_t *p, size_t length, size_t readable,
+                                    uint32_t *traits) {
 #if defined(__SSE2__)
-    /* Vectors overlap by a byte, so that every pair lies in one of them. */
-    for (;; i += 15) {
-        __m128i b = weir_load_vector(p + i, length - i);
-        uint32_t slashes = weir_equal_bits(b, '/'), dots = weir_equal_bits(b, '.');
-        uint32_t ends = weir_equal_bits(b, '?'), own = ends ? (ends & -ends) - 1 : 0xFFFF;
-        uint32_t openers = slashes | weir_equal_bits(b, ';');
-        found |= ((weir_equal_bits(b, '%') & own) != 0) |
-                 ((slashes & slashes >> 1 & own >> 1) != 0) << 1 |
-                 ((openers & dots >> 1 & own >> 1) != 0) << 2;
-        if (ends || length - i <= 16) {
-            i = ends ? i + (size_t)__builtin_ctz(ends) : length;
-            break;
+    /* Most paths have none of all that. Vectors overlap by a byte, so that every pair lies in one
+       of them. */
+    for (size_t i = 0;; i += 15) {
+        __m128i b = weir_load_vector(p + i, readable - i);
+        __m128i slash = _mm_cmpeq_epi8(b, _mm_set1_epi8('/'));
+        __m128i odd = _mm_cmpeq_epi8(b, _mm_set1_epi8('?'));
+        odd = _mm_or_si128(odd, _mm_cmpeq_epi8(b, _mm_set1_epi8('%')));
+        odd = _mm_or_si128(odd, _mm_cmpeq_epi8(b, _mm_set1_epi8(';')));
+        __m128i second = _mm_or_si128(slash, _mm_cmpeq_epi8(b, _mm_set1_epi8('.')));
+        uint32_t found = (uint32_t)_mm_movemask_epi8(odd) |
+                         ((uint32_t)_mm_movemask_epi8(slash) << 1 &
+                          (uint32_t)_mm_movemask_epi8(second));
+        size_t left = length - i;
+        if (left < 16) found &= (1u << left) - 1;
+        if (__builtin_expect(found != 0, 0)) break;
+        if (left <= 16) {
+            *traits = 0;
+            return length;
         }
     }
 #else
-    for (; i < length && p[i] != '?'; i++) {
-        uint8_t before = i ? p[i - 1] : 0;
-        found |= (p[i] == '%') | (p[i] == '/' && before == '/') << 1 |
-                 (p[i] == '.' && (before == '/' || before == ';')) << 2;
-    }
+    (void)readable;
 #endif
-    *traits = found;
-    return i;
+    return weir_scan_path_plainly(p, length, traits);
 }
 
 #if defined(__SSE2__)

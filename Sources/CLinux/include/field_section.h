@@ -28,11 +28,13 @@ enum weir_fields_outcome {
     WEIR_FIELDS_TOO_MANY,
 };
 
-/* The lines of one section. `fields` and `line_of` belong to the caller. */
+#define WEIR_MAX_FIELDS 256
+
+/* The lines of one section. The memory of `fields` belongs to the caller. */
 typedef struct {
+    /* Room for WEIR_MAX_FIELDS lines, and behind that 64 bytes: by the number of a name the last of
+       its lines, where it is present. */
     weir_field *fields;
-    /* By the number of a name: the last of its lines, where it is present. 64 places. */
-    uint8_t *line_of;
     /* Bit n: there is a field whose name has the number n; and there is more than one. Bit 0 of
        `present` is not set, bit 0 of `repeated` means nothing. */
     uint64_t present, repeated;
@@ -47,8 +49,8 @@ typedef struct {
     uint32_t outcome;
 } weir_field_section;
 
-/* Scans the lines from `start` up to and including the blank line into `table`. Its `fields` have
-   room for `max_fields`, at most 256; `max_line` is the longest line without its CRLF. */
+/* Scans the lines from `start` up to and including the blank line into `table`, at most
+   `max_fields` (up to WEIR_MAX_FIELDS); `max_line` is the longest line without its CRLF. */
 weir_field_section weir_scan_fields(weir_field_table *table, const uint8_t *head, uint32_t start,
                                     uint32_t length, uint32_t max_fields, uint32_t max_line);
 
@@ -61,8 +63,8 @@ weir_field_section weir_scan_fields_plainly(weir_field_table *table, const uint8
 /* The number of a name in any case; 0 where it is not in the list. */
 uint8_t weir_field_name(const uint8_t *name, size_t length);
 
-/* Copies the lines whose name's bit is not in `drop` and whose index is not in `mask` (four words,
-   or none at all); bit 0 of `drop` is not looked at. Neighbours go in one copy. Returns the bytes
+/* Copies the lines whose name's bit is not in `drop` and whose index is not in `mask` (four
+   words); bit 0 of `drop` is not looked at. Neighbours go in one copy. Returns the bytes
    written, or SIZE_MAX where they do not fit into `room`. */
 size_t weir_copy_fields(const weir_field_table *table, const uint8_t *head, uint64_t drop,
                         const uint64_t *mask, uint8_t *target, size_t room);

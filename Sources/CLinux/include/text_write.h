@@ -77,6 +77,11 @@ static inline void weir_copy(uint8_t *restrict to, const uint8_t *restrict from,
     }
 }
 
+/* Copies a text of a log line, and returns what is not zero where it may not stand there as it is:
+   where it has a control below 0x20, a quote, a backslash, or anything above 0x7F. Writes up to
+   sixteen bytes, of which `length` count. */
+uint32_t weir_copy_plain(uint8_t *to, const uint8_t *from, size_t length);
+
 /* Sixteen small hexadecimal digits. */
 static inline void weir_write_hex16(uint8_t *p, uint64_t value) {
 #if defined(__SSE2__)
