@@ -30,6 +30,8 @@ public enum WorkerMessage: Sendable {
   case wake([UInt64])
   /// Nobody wants what this fetch brings.
   case cancelFetch(UInt64)
+  /// A place at a backend, for an exchange that has waited for one.
+  case granted(PlaceGrant)
 }
 
 /// One event loop on one thread: everything here belongs to that thread, is made inside it, and is
@@ -310,6 +312,7 @@ public final class Worker: StreamSource {
     case .drain(let deadline): drain(until: deadline)
     case .wake(let handles): for handle in handles { wake(Handle(raw: handle)) }
     case .cancelFetch(let handle): cancelFetch(Handle(raw: handle))
+    case .granted(let grant): granted(grant)
     }
   }
 

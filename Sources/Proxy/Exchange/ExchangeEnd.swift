@@ -151,6 +151,7 @@ extension Worker {
   /// gives up the place on the backend.
   @inline(__always)
   func releaseUpstream(_ exchange: UnsafeMutablePointer<Exchange>, isReusable: Bool) {
+    if exchange.pointee.phase == .queued { leaveQueue(exchange) }
     if exchange.pointee.isReserved, let plan = route(exchange).pointee.upstream {
       exchange.pointee.isReserved = false
       let outcome = outcome(exchange, plan)
