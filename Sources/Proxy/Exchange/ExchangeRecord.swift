@@ -55,7 +55,8 @@ extension Worker {
     record.method = head.slice(exchange.pointee.methodRange)
     record.target = head.slice(exchange.pointee.targetRange)
     record.host = head.slice(exchange.pointee.hostRange)
-    record.version = connection.pointee.wire.isStream
+    record.version =
+      connection.pointee.wire.isStream
       ? "HTTP/2" : exchange.pointee.clientIsHTTP10 ? "HTTP/1.0" : "HTTP/1.1"
     record.status = Int(exchange.pointee.status)
     record.requestOctets = exchange.pointee.request.octets
@@ -71,6 +72,7 @@ extension Worker {
         exchange.pointee.startedAt, exchange.pointee.firstOctetAt)
     }
     if let failure = exchange.pointee.failure { record.endReason = failure.logWord }
+    record.cacheResult = exchange.pointee.cacheResult.word
     record.referer = head.slice(exchange.pointee.refererRange)
     record.userAgent = head.slice(exchange.pointee.userAgentRange)
     record.traceparent = head.slice(exchange.pointee.traceRange)

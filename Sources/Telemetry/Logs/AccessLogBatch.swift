@@ -121,6 +121,10 @@ public struct AccessLogBatch: ~Copyable {
     line.append(prepared: record.destination)
     line.append(",\"route\":\"")
     line.append(prepared: record.route)
+    if record.cacheResult.utf8CodeUnitCount > 0 {
+      line.append("\",\"cache\":\"")
+      line.append(prepared: ByteView(record.cacheResult))
+    }
     line.append("\",\"end\":\"")
     line.append(prepared: ByteView(record.endReason))
     line.append("\",\"request_id\":\"")

@@ -27,6 +27,8 @@ public struct AccessRecord {
   public var destination = AccessRecord.noDestination
   /// What `preparedText` made of the route; empty where none was chosen.
   public var route: ByteView = .empty
+  /// A word; empty where the route has no cache.
+  public var cacheResult: StaticString = ""
   public var endReason: StaticString = "completed"
   public var requestID: ByteView = .empty
   public var referer: ByteView = .empty
