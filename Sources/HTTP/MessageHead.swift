@@ -1,4 +1,5 @@
 import Primitives
+import Synchronization
 
 /// How the end of a message's content is found (RFC 9112 §6.3).
 public enum BodyFraming: Sendable, Equatable, BitwiseCopyable {
@@ -60,6 +61,9 @@ public struct RequestHead: ~Copyable {
   public var wantsUpgrade = false
   /// `Connection` names fields that go no further.
   public var hasNominations = false
+  /// Never used. What has an atomic in it lives at an address and is lent by it: without one the
+  /// compiler copies the head, of 150 octets, for each function that it is lent to.
+  private let place = Atomic<Bool>(false)
   /// Room for `routingPath` where it differs from the received path; a path never grows.
   private let decodedPath: UnsafeMutablePointer<UInt8>
   private static let decodedPathBytes = 32 * 1024
@@ -136,6 +140,8 @@ public struct ResponseHead: ~Copyable {
   public var wantsKeepAlive = false
   /// `Connection` names fields that go no further.
   public var hasNominations = false
+  /// As in `RequestHead`.
+  private let place = Atomic<Bool>(false)
 
   public init() {}
 

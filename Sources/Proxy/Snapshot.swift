@@ -208,7 +208,11 @@ struct ListenerPlan: ~Copyable, Sendable {
 struct UpstreamPlan: ~Copyable, Sendable {
   /// `SharedState` and the snapshot keep it.
   let state: UpstreamState
+  /// The same one, where no reference is to be counted.
+  let borrowedState: Unmanaged<UpstreamState>
   let hashKey: CompiledHashKey
+  /// Looked at for every request.
+  let usesHash: Bool
   let connectTimeout: TimeAmount
   let firstByteTimeout: TimeAmount
   let idleTimeout: TimeAmount
@@ -231,6 +235,7 @@ struct UpstreamPlan: ~Copyable, Sendable {
     self.tls = tls?.context
     security = tls?.number ?? 0
     self.state = state
+    borrowedState = .passUnretained(state)
     connectTimeout = options.connectTimeout
     firstByteTimeout = options.firstByteTimeout
     idleTimeout = options.idleTimeout
@@ -243,8 +248,10 @@ struct UpstreamPlan: ~Copyable, Sendable {
     host = CompiledHost(options.host)
     if case .hash(let hash) = options.balance {
       hashKey = CompiledHashKey(hash.key)
+      usesHash = true
     } else {
       hashKey = .none
+      usesHash = false
     }
   }
 }

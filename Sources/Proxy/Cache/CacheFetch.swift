@@ -73,18 +73,17 @@ extension Worker {
     connection.pointee.requests = 1
     connection.pointee.wire.input.pin(length)
     let snapshot = asking.pointee.snapshot
-    var exchange = makeExchange(handle, connection, length)
-    exchange.snapshot = snapshot
-    exchange.route = asking.pointee.route
-    exchange.hash = asking.pointee.hash
-    guard let place = exchanges.insert(exchange) else {
+    guard let (place, made) = exchanges.insert(copyOf: blankExchange) else {
       return endStream(handle, connection, .internalError)
     }
+    fill(made, handle, connection, length)
+    made.pointee.snapshot = snapshot
+    made.pointee.route = asking.pointee.route
+    made.pointee.hash = asking.pointee.hash
     snapshots[Int(snapshot)].exchanges += 1
     connection.pointee.exchange = place
     connection.pointee.state = .exchanging
     headOwner = place
-    let made = exchanges[place]
     guard let plan = route(made).pointee.upstream else {
       preconditionFailure("a cache without an upstream")
     }

@@ -180,7 +180,8 @@ public enum RouteCounter: Int, CaseIterable, Sendable, BitwiseCopyable, CatalogC
   /// Of a final status or of an upgrade, 100–599.
   @inline(__always)
   public static func responses(status: Int) -> RouteCounter {
-    RouteCounter(rawValue: min(max(status / 100, 1), 5) - 1) ?? .responses5xx
+    if status < 300 { return status < 200 ? .responses1xx : .responses2xx }
+    return status < 400 ? .responses3xx : status < 500 ? .responses4xx : .responses5xx
   }
 
   public var metric: MetricDescription {
@@ -224,7 +225,8 @@ public enum BackendCounter: Int, CaseIterable, Sendable, BitwiseCopyable, Catalo
 
   @inline(__always)
   public static func responses(status: Int) -> BackendCounter {
-    BackendCounter(rawValue: min(max(status / 100, 1), 5) - 1) ?? .responses5xx
+    if status < 300 { return status < 200 ? .responses1xx : .responses2xx }
+    return status < 400 ? .responses3xx : status < 500 ? .responses4xx : .responses5xx
   }
 
   public var metric: MetricDescription {

@@ -7,13 +7,13 @@ public struct Readiness: OptionSet, Sendable, BitwiseCopyable {
   public let rawValue: UInt32
   public init(rawValue: UInt32) { self.rawValue = rawValue }
 
-  public static let readable = Readiness(rawValue: WEIR_EPOLLIN)
-  public static let writable = Readiness(rawValue: WEIR_EPOLLOUT)
+  public static var readable: Readiness { Readiness(rawValue: WEIR_EPOLLIN) }
+  public static var writable: Readiness { Readiness(rawValue: WEIR_EPOLLOUT) }
   /// The peer will send no more.
-  public static let peerClosed = Readiness(rawValue: WEIR_EPOLLRDHUP)
-  public static let failed = Readiness(rawValue: WEIR_EPOLLERR)
+  public static var peerClosed: Readiness { Readiness(rawValue: WEIR_EPOLLRDHUP) }
+  public static var failed: Readiness { Readiness(rawValue: WEIR_EPOLLERR) }
   /// Both directions are closed.
-  public static let hungUp = Readiness(rawValue: WEIR_EPOLLHUP)
+  public static var hungUp: Readiness { Readiness(rawValue: WEIR_EPOLLHUP) }
 }
 
 /// The epoll instance of one event loop.
