@@ -49,6 +49,8 @@ public final class CacheFill: Sendable {
     var windowStart = 0
     /// The fetch waits for its slowest reader.
     var isPaused = false
+    /// The last octets found no block; not the window ended them.
+    var lacksMemory = false
     /// Who fetches.
     var owner: FillWaiter?
     /// Nobody wanted it any more.
@@ -128,13 +130,15 @@ public final class CacheFill: Sendable {
     }
   }
 
-  /// Path and query of the resource, as its key has them: what the backend is asked for.
-  public func withTarget(_ body: (ByteView) -> Void) {
+  /// Authority, and path with query, of the resource as its key has them: what the backend is asked
+  /// for, in whatever form the request named it.
+  public func withTarget(_ body: (_ authority: ByteView, _ target: ByteView) -> Void) {
     key.withView { key in
       let url = key.slice(0, urlLength)
-      // Behind `scheme://host`.
+      // Behind `scheme://`.
       let host = (url.firstIndex(of: UInt8(ascii: ":")) ?? 0) + 3
-      body(url.slice(from: url.firstIndex(of: UInt8(ascii: "/"), from: host) ?? url.count))
+      let end = url.firstIndex(of: UInt8(ascii: "/"), from: host) ?? url.count
+      body(url.slice(host, end), url.slice(from: end))
     }
   }
 
@@ -163,6 +167,9 @@ public final class CacheFill: Sendable {
       false, inner.withLock { inner in inner.resumed(published.load(ordering: .relaxed)) }
     )
   }
+
+  /// Somebody waits for what it brings, or reads it.
+  public var hasReaders: Bool { inner.withLock { !$0.readers.isEmpty } }
 
   public func setOwner(_ owner: FillWaiter) { inner.withLock { $0.owner = owner } }
 
@@ -194,14 +201,10 @@ public final class CacheFill: Sendable {
   }
 
   var isWindow: Bool { inner.withLock { $0.isWindow } }
+  var lacksMemory: Bool { inner.withLock { $0.lacksMemory } }
   var isPending: Bool { inner.withLock { $0.phase == .pending } }
 
-  func becomeWindow() {
-    inner.withLock { inner in
-      inner.isWindow = true
-      inner.isPaused = true
-    }
-  }
+  func becomeWindow() { inner.withLock { $0.isWindow = true } }
 
   /// All content has come; `nil` where there was no head.
   func finishContent() -> StoredObject? {
@@ -269,6 +272,7 @@ extension CacheFill.Inner {
       let room = CacheFill.windowBytes - (chain.count - slowest)
       guard room > 0 else {
         isPaused = true
+        lacksMemory = false
         return 0
       }
       due = octets.slice(0, min(octets.count, room))
@@ -280,7 +284,9 @@ extension CacheFill.Inner {
       object.setFirstBlock(chain.first)
       windowStart = chain.secondStart(arena)
     }
-    if taken == 0 { isPaused = isWindow }
+    lacksMemory = taken < due.count
+    // What is left over goes on when its slowest reader has made room, and nobody else tells.
+    if isWindow, taken < octets.count { isPaused = true }
     return taken
   }
 }

@@ -322,12 +322,19 @@ public final class CacheStore: Sendable {
   /// to come after first; and who has something to read now.
   public func append(_ fill: CacheFill, _ octets: ByteView) -> (taken: Int, wakes: [FillWaiter]) {
     var (taken, wakes) = fill.append(octets, limit: options.objectLimitBytes)
-    while taken < octets.count, !fill.isWindow, evict(near: fill.hash) {
+    while taken < octets.count, fill.lacksMemory, evict(near: fill.hash) {
       let more = fill.append(octets.slice(from: taken), limit: options.objectLimitBytes)
       taken += more.taken
       wakes += more.wakes
     }
-    if taken < octets.count, !fill.isWindow { fill.becomeWindow() }
+    if taken < octets.count, !fill.isWindow {
+      fill.becomeWindow()
+      // What all have read is given up now, which may be room enough: nobody would wake a fetch
+      // whose readers have nothing left to read.
+      let more = fill.append(octets.slice(from: taken), limit: options.objectLimitBytes)
+      taken += more.taken
+      wakes += more.wakes
+    }
     if fill.isWindow { shard(fill.hash).tables.withLock { $0.detach(fill) } }
     return (taken, wakes)
   }

@@ -22,7 +22,7 @@ extension Worker {
     fill._withUnsafeGuaranteedRef { fill in
       fill.withTarget {
         StoredResponse.appendFetch(
-          requestHead, target: $0, confirming: fill.stale, to: &head)
+          requestHead, authority: $0, target: $1, confirming: fill.stale, to: &head)
       }
     }
     let record = DownstreamConnection(
@@ -30,6 +30,7 @@ extension Worker {
     guard !head.overflowed, let handle = downstreams.insert(record) else {
       return giveUp(fill)
     }
+    fetches += 1
     let connection = downstreams[handle]
     connection.pointee.fetch.handle = handle
     guard connection.pointee.wire.preload(head.view, &pool),
@@ -354,6 +355,7 @@ extension Worker {
   func endFetch(_ connection: UnsafeMutablePointer<DownstreamConnection>, isComplete: Bool) {
     guard let fill = connection.pointee.fetch.fill else { return }
     connection.pointee.fetch.fill = nil
+    fetches -= 1
     if !connection.pointee.fetch.isEnded {
       fill._withUnsafeGuaranteedRef { fill in
         wake(isComplete ? fill.complete(now: now) : fill.fail(Termination.exhausted.code))

@@ -113,6 +113,7 @@ struct Exchange: BitwiseCopyable {
   var reading = Handle.none
   /// Why a backend answers although the route has a cache.
   var forwarded = ForwardedMark()
+  var cacheResult = CacheResult.none
   // How far
   var phase = Phase.connecting
   var request = Content()
