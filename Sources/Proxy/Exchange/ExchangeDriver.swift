@@ -102,15 +102,24 @@ extension Worker {
     if let plan = route.pointee.upstream {
       exchange.pointee.hash = hash(plan.pointee.hashKey, connection)
       if let cache = route.pointee.cachePlan, consultCache(handle, exchange, cache) { return }
-      exchange.pointee.asksUpgrade = mayUpgrade(route)
-      exchange.pointee.retry = Retry(
-        limit: plan.pointee.retry.attempts, conditions: plan.pointee.retry.conditions,
-        isReplayable: isReplayable(route))
-      keepForReplay(exchange)
-      attempt(handle, exchange, plan)
+      askBackend(handle, exchange, plan)
     } else {
       answerLocally(handle, exchange, route)
     }
+  }
+
+  /// The first attempt. The request's head is the one in `requestHead`.
+  func askBackend(
+    _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>,
+    _ plan: UnsafePointer<UpstreamPlan>
+  ) {
+    let route = route(exchange)
+    exchange.pointee.asksUpgrade = mayUpgrade(route)
+    exchange.pointee.retry = Retry(
+      limit: plan.pointee.retry.attempts, conditions: plan.pointee.retry.conditions,
+      isReplayable: isReplayable(route))
+    keepForReplay(exchange)
+    attempt(handle, exchange, plan)
   }
 
   private func answerLocally(
