@@ -39,6 +39,10 @@ struct CacheReading: BitwiseCopyable {
   var cursor = ContentCursor()
   /// Where reading ends in the content; -1: at its end, which is not known yet.
   var end = -1
+  /// Octets of the whole content of an object that grows; -1: not known yet.
+  var length = -1
+  /// Where reading begins, once there is that much.
+  var start = 0
   /// Octets of content there are so far.
   var available = 0
   /// Of several ranges, the one that is being sent.

@@ -204,6 +204,10 @@ extension Worker {
     if found.kind == .fetch {
       _ = fill.retain()
       fetch(fill, for: handle, exchange, plan)
+      // A kept connection may have had its answer ready, which may have gone to the client already.
+      guard let exchange = exchanges.resolve(handle), exchange.pointee.reading == place else {
+        return
+      }
     }
     fillMoved(handle, exchange)
   }
@@ -250,6 +254,7 @@ extension Worker {
     plan.pointee.store.pin(object)
     reading.pointee.object = object
     reading.pointee.available = view.published
+    reading.pointee.length = view.length
     reading.pointee.isComplete = view.phase != .growing
     reading.pointee.status.stored = view.isStored
     if view.phase == .renewed {
@@ -292,7 +297,7 @@ extension Worker {
     guard let plan = route(exchange).pointee.upstream else {
       preconditionFailure("a cache without an upstream")
     }
-    attempt(handle, exchange, plan)
+    askBackend(handle, exchange, plan)
   }
 
   /// Nothing was fetched: a stale copy where one is allowed, else the error, to everybody at once.

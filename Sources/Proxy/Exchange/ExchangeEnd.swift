@@ -242,6 +242,10 @@ extension Worker {
   /// The client's time for something is over.
   func clientTimedOut(_ handle: Handle) {
     let exchange = exchanges[handle]
+    if downstreams[exchange.pointee.downstream].pointee.fetch.fill != nil {
+      // There may be memory now.
+      return clientReady(handle)
+    }
     if exchange.pointee.totalDeadline <= now {
       if exchange.pointee.hasAnswered { return abandon(handle, .requestTimedOut) }
       return answer(handle, .requestTimedOut)
