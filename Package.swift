@@ -49,6 +49,7 @@ let package = Package(
     .target(
       name: "HTTP2", dependencies: ["CNghttp2", "HTTP", "Primitives"], swiftSettings: edge),
     .target(name: "Routing", dependencies: ["HTTP", "Primitives", "CPCRE2"], swiftSettings: edge),
+    .target(name: "Caching", dependencies: ["HTTP", "Primitives"], swiftSettings: pure),
     // Layer 4
     .target(
       name: "Transport", dependencies: ["CLinux", "COpenSSL", "Primitives"], swiftSettings: edge),
@@ -57,30 +58,31 @@ let package = Package(
       name: "Proxy",
       dependencies: [
         "CLinux", "Primitives", "HTTP", "HTTP1", "HTTP2", "Balancing", "Resilience", "Telemetry",
-        "Routing", "Transport",
+        "Routing", "Caching", "Transport",
       ],
       swiftSettings: edge),
     // Layer 6
     .target(
       name: "Admin",
       dependencies: [
-        "Primitives", "HTTP", "Balancing", "Resilience", "Telemetry", "Transport", "Proxy",
+        "Primitives", "HTTP", "Balancing", "Resilience", "Telemetry", "Caching", "Transport",
+        "Proxy",
       ],
       swiftSettings: pure),
     // Layer 7
     .target(
       name: "Config",
       dependencies: [
-        "Primitives", "HTTP", "Balancing", "Resilience", "Telemetry", "Routing", "Transport",
-        "Proxy",
+        "Primitives", "HTTP", "Balancing", "Resilience", "Telemetry", "Routing", "Caching",
+        "Transport", "Proxy",
       ],
       swiftSettings: pure),
     // Layer 8
     .target(
       name: "Daemon",
       dependencies: [
-        "CLinux", "Primitives", "HTTP", "HTTP1", "Telemetry", "Routing", "Transport", "Proxy",
-        "Admin", "Config",
+        "CLinux", "Primitives", "HTTP", "HTTP1", "Telemetry", "Routing", "Caching", "Transport",
+        "Proxy", "Admin", "Config",
       ],
       swiftSettings: edge),
     // Layer 9
@@ -112,8 +114,8 @@ let package = Package(
     .testTarget(
       name: "ConfigTests",
       dependencies: [
-        "Config", "Primitives", "HTTP", "Balancing", "Resilience", "Telemetry", "Routing",
-        "Transport", "Proxy", "TestSupport",
+        "Config", "Primitives", "HTTP", "Balancing", "Caching", "Resilience", "Telemetry",
+        "Routing", "Transport", "Proxy", "TestSupport",
       ],
       swiftSettings: [.treatAllWarnings(as: .error)]),
     // The real daemon on real sockets (docs/TESTING.md).
@@ -132,7 +134,8 @@ let package = Package(
     .testTarget(
       name: "AdminTests",
       dependencies: [
-        "Admin", "Primitives", "HTTP", "Balancing", "Telemetry", "Routing", "Transport", "Proxy",
+        "Admin", "Primitives", "HTTP", "Balancing", "Caching", "Telemetry", "Routing", "Transport",
+        "Proxy",
         "TestSupport",
       ],
       swiftSettings: [.treatAllWarnings(as: .error)]),
@@ -141,6 +144,10 @@ let package = Package(
       name: "PrimitivesTests", dependencies: ["CLinux", "Primitives"], swiftSettings: testing),
     .testTarget(
       name: "HTTPTests", dependencies: ["CLinux", "HTTP", "Primitives", "TestUnitSupport"],
+      swiftSettings: testing),
+    .testTarget(
+      name: "CachingTests",
+      dependencies: ["Caching", "HTTP", "HTTP1", "Primitives", "TestUnitSupport"],
       swiftSettings: testing),
     .testTarget(
       name: "HTTP1Tests", dependencies: ["HTTP1", "HTTP", "Primitives", "TestUnitSupport"],

@@ -20,8 +20,15 @@ public enum AdminJSON {
   public static func decode<Document: Decodable>(_ type: Document.Type, _ bytes: [UInt8])
     -> Document?
   {
+    try? decoded(type, bytes)
+  }
+
+  /// Throws what the document's own decoding throws.
+  static func decoded<Document: Decodable>(
+    _ type: Document.Type, _ bytes: [UInt8]
+  ) throws -> Document {
     let decoder = JSONDecoder()
     decoder.keyDecodingStrategy = .convertFromSnakeCase
-    return try? decoder.decode(type, from: Data(bytes))
+    return try decoder.decode(type, from: Data(bytes))
   }
 }

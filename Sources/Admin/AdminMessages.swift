@@ -10,6 +10,8 @@ public struct AdminRequest: Sendable {
   public var authorization: [String]
   /// Of methods that say something in their content (`AdminRoutes.wantsContent`).
   public var content: [UInt8] = []
+  /// Of the method PURGE, which scripts of other caches speak.
+  public var purge: PurgeHead?
   /// The bearer token that this listener wants; `nil`: being able to connect is enough.
   public var requiredToken: String?
 
@@ -33,6 +35,8 @@ public enum AdminAnswer: Sendable {
   case reloadCertificates
   /// Set what people want of a backend, then answer with `AdminRoutes.modeSet(_:)`.
   case setMode(BackendModeChange)
+  /// Purge, then answer with `AdminRoutes.purged(_:_:)`.
+  case purge(PurgeOrder)
 }
 
 /// `PATCH /v1/upstreams/U/backends/B`

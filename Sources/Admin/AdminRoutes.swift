@@ -1,16 +1,19 @@
+import Caching
 import HTTP
+import Proxy
 import Telemetry
 
 /// What the admin endpoint answers: one table of paths, pure functions of the state.
 public enum AdminRoutes {
   private enum Resource: CaseIterable {
-    case metrics, status, upstreams, reload, reloadCertificates, live, ready
+    case metrics, status, upstreams, purge, reload, reloadCertificates, live, ready
 
     var path: String {
       switch self {
       case .metrics: "/metrics"
       case .status: "/v1/status"
       case .upstreams: "/v1/upstreams"
+      case .purge: "/v1/purge"
       case .reload: "/v1/reload"
       case .reloadCertificates: "/v1/reload/certificates"
       case .live: "/live"
@@ -25,7 +28,9 @@ public enum AdminRoutes {
       changes ? method == .post : method == .get || method == .head
     }
 
-    private var changes: Bool { self == .reload || self == .reloadCertificates }
+    private var changes: Bool {
+      self == .reload || self == .reloadCertificates || self == .purge
+    }
   }
 
   /// Answers a request, or says what the daemon has to do first. The state is made only where the
@@ -34,6 +39,7 @@ public enum AdminRoutes {
     _ request: AdminRequest, _ state: @autoclosure () -> AdminState
   ) -> AdminAnswer {
     if let refusal = refusal(request) { return .response(refusal) }
+    if let purge = request.purge { return purge.answer }
     if let target = BackendTarget(path: request.path) { return target.answer(request) }
     guard let resource = Resource.allCases.first(where: { $0.path == request.path }) else {
       return .response(.problem(404, "there is nothing at \(request.path)"))
@@ -48,6 +54,7 @@ public enum AdminRoutes {
     case .metrics: return .response(MetricsAnswer.make(state()))
     case .status: return .response(.json(200, StatusDocument(state())))
     case .upstreams: return .response(.json(200, UpstreamsDocument(state())))
+    case .purge: return PurgeBody.answer(request.content)
     case .reload: return .reload
     case .reloadCertificates: return .reloadCertificates
     case .live: return .response(.text(200, "live"))
@@ -70,7 +77,20 @@ public enum AdminRoutes {
   }
 
   /// Whether the request's content matters; that of others is read and dropped.
-  public static func wantsContent(_ request: AdminRequest) -> Bool { request.method == .patch }
+  public static func wantsContent(_ request: AdminRequest) -> Bool {
+    request.method == .patch || request.path == Resource.purge.path
+  }
+
+  /// The answer to a purge, after it was done.
+  public static func purged(
+    _ order: PurgeOrder, _ result: Result<PurgeResult, PurgeFault>, instance: String
+  ) -> AdminResponse {
+    switch result {
+    case .success(let result): .json(200, PurgeDocument(order, result, instance: instance))
+    case .failure(.unknownCache(let name)): .problem(404, PurgeFault.unknownCache(name).text)
+    case .failure(let fault): .problem(422, fault.text)
+    }
+  }
 
   /// The answer to `PATCH /v1/upstreams/U/backends/B`, after it was done; `isKnown` false: there
   /// is no such backend.

@@ -1,3 +1,4 @@
+import Caching
 import Resilience
 import Telemetry
 
@@ -40,6 +41,7 @@ enum MetricsAnswer {
     }
     appendHealth(backends, to: &page)
     appendBreakers(backends, to: &page)
+    appendCaches(state, to: &page)
     return AdminResponse(
       status: 200, contentType: PrometheusText.contentType, body: Array(page.text.utf8))
   }
@@ -70,6 +72,24 @@ enum MetricsAnswer {
         page.sample(
           GaugeMetric.backendBreakerOpenings.metric, values: labels + ["\(reason.text)"],
           backend.tally.openings(reason))
+      }
+    }
+  }
+
+  private static func appendCaches(_ state: AdminState, to page: inout PrometheusText) {
+    let caches = state.snapshot.stores.map { (label: [$0.name], store: $0, usage: $0.usage) }
+    let samples: [(metric: GaugeMetric, value: (CacheStore, CacheUsage) -> UInt64)] = [
+      (.cacheObjects, { _, usage in UInt64(usage.objects) }),
+      (.cacheBytes, { _, usage in UInt64(usage.bytes) }),
+      (.cacheMemory, { store, _ in UInt64(store.options.memoryBytes) }),
+      (.cacheInFlight, { _, usage in UInt64(usage.fetches) }),
+      (.cacheEvictions, { _, usage in usage.evicted }),
+      (.cachePurged, { _, usage in usage.purged }),
+    ]
+    for sample in samples {
+      for cache in caches {
+        page.sample(
+          sample.metric.metric, values: cache.label, sample.value(cache.store, cache.usage))
       }
     }
   }

@@ -1,3 +1,4 @@
+import Caching
 import Primitives
 import Proxy
 import Telemetry
@@ -42,7 +43,20 @@ public struct StatusDocument: Codable, Sendable {
     public var replays: UInt64
     public var noBackendAvailable: UInt64
     public var tunnels: UInt64
+    public var cacheHits: UInt64
+    public var cacheMisses: UInt64
     public var logLinesDropped: UInt64
+  }
+
+  /// A cache, and what its routes' requests came to, over all caches.
+  public struct Cache: Codable, Sendable {
+    public var name: String
+    public var objects: Int
+    public var bytes: Int
+    public var memoryBytes: Int
+    public var fetchesInFlight: Int
+    public var evictions: UInt64
+    public var purged: UInt64
   }
 
   public struct Route: Codable, Sendable {
@@ -67,6 +81,7 @@ public struct StatusDocument: Codable, Sendable {
   public var listeners: [Listener]
   public var certificates: [Certificate]
   public var totals: Totals
+  public var caches: [Cache]
   public var process: ProcessUsage
   public var routes: [Route]
 
@@ -94,6 +109,7 @@ public struct StatusDocument: Codable, Sendable {
       (listener.tls?.credentials ?? []).map { Certificate(listener.name, $0) }
     }
     totals = Totals(sums, droppedLogLines: state.droppedLogLines)
+    caches = state.snapshot.stores.map { Cache($0) }
     process = state.usage()
     routes = state.routeLabels().map { route in
       Route(
@@ -117,6 +133,19 @@ extension StatusDocument.Certificate {
   }
 }
 
+extension StatusDocument.Cache {
+  init(_ store: CacheStore) {
+    let usage = store.usage
+    name = store.name
+    objects = usage.objects
+    bytes = usage.bytes
+    memoryBytes = store.options.memoryBytes
+    fetchesInFlight = usage.fetches
+    evictions = usage.evicted
+    purged = usage.purged
+  }
+}
+
 extension StatusDocument.Totals {
   fileprivate init(_ sums: MetricsSums, droppedLogLines: UInt64) {
     requests = sums.count(.requests)
@@ -133,6 +162,9 @@ extension StatusDocument.Totals {
     replays = sums.count(.replays)
     noBackendAvailable = sums.count(.noBackendAvailable)
     tunnels = sums.count(.tunnels)
+    // Those that shared a fetch have missed it too; what passed it by has not asked it.
+    cacheHits = sums.count(.cacheHits) + sums.count(.cacheStaleHits)
+    cacheMisses = sums.count(.cacheMisses) + sums.count(.cacheCollapsed)
     logLinesDropped = sums.count(.logLinesDropped) &+ droppedLogLines
   }
 }

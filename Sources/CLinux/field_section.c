@@ -4,8 +4,6 @@
 
 /* Up to 24 all of a name is compared: its first sixteen bytes and its last eight. */
 #define LONGEST_NAME 21
-/* The number of the only one that is too short for the table. */
-#define TE 38
 
 /* In the order of `FieldName`. */
 static const char *const names[] = {
@@ -14,9 +12,13 @@ static const char *const names[] = {
     "age",
     "authorization",
     "cache-control",
+    "cache-status",
+    "cache-tag",
+    "cdn-cache-control",
     "connection",
     "content-encoding",
     "content-length",
+    "content-location",
     "content-type",
     "cookie",
     "date",
@@ -31,6 +33,7 @@ static const char *const names[] = {
     "if-modified-since",
     "if-none-match",
     "if-range",
+    "if-unmodified-since",
     "keep-alive",
     "last-modified",
     "location",
@@ -56,6 +59,7 @@ static const char *const names[] = {
     "user-agent",
     "vary",
     "via",
+    "weir-cache-control",
     "x-client-cert-sha256",
     "x-client-cert-subject",
     "x-forwarded-for",
@@ -89,8 +93,11 @@ static known_name slots[SLOTS + sizeof names / sizeof *names];
 static inline uint32_t slot_of(const uint8_t *line, uint32_t length) {
     uint32_t front;
     memcpy(&front, line, 4);
-    return (((front | 0x20202020) + length * 0x6F15Bu) * 0x2DB3997Fu) >> 24;
+    return (((front | 0x20202020) + length * 0x6245u) * 0x5BE2B0F7u) >> 24;
 }
+
+/* The number of the only name that is too short for the table. */
+static uint8_t te_number;
 
 static inline int is_letter(uint8_t c) { return (uint8_t)((c | 0x20) - 'a') < 26; }
 
@@ -105,7 +112,10 @@ __attribute__((constructor)) static void fill_slots(void) {
             entry.letters[k] = is_own ? (is_letter(text[k]) ? 0x20 : 0) : is_colon ? 0 : 0xFF;
         }
         if (entry.length > 16) entry.back = weir_word(text + entry.length - 8);
-        if (entry.length < 3) continue;
+        if (entry.length < 3) {
+            te_number = i;
+            continue;
+        }
         uint8_t line[4] = {0, 0, 0, ':'};
         memcpy(line, text, entry.length < 4 ? entry.length : 4);
         uint32_t slot = slot_of(line, entry.length);
@@ -122,7 +132,7 @@ static int is_known(const known_name *known, const uint8_t *name, size_t length)
 }
 
 uint8_t weir_field_name(const uint8_t *name, size_t length) {
-    if (length == 2) return (name[0] | 0x20) == 't' && (name[1] | 0x20) == 'e' ? TE : 0;
+    if (length == 2) return (name[0] | 0x20) == 't' && (name[1] | 0x20) == 'e' ? te_number : 0;
     if (length < 3 || length > LONGEST_NAME) return 0;
     uint8_t line[4] = {name[0], name[1], name[2], length > 3 ? name[3] : ':'};
     const known_name *known = &slots[slot_of(line, (uint32_t)length)];

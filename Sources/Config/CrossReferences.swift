@@ -13,7 +13,9 @@ extension Draft {
     checkNames(listenerNames, "listener")
     checkNames(upstreamNames, "upstream")
     checkAddresses()
+    checkNames(cacheNames, "cache")
     resolveUpstreams()
+    resolveCaches()
     checkRoutes()
   }
 
@@ -97,6 +99,29 @@ extension Draft {
     guard !hasFaultyRoute else { return }
     for upstream in upstreamNames where !used.contains(upstream.key) {
       report.warning("no route leads to the upstream '\(upstream.key)'", at: upstream.location)
+    }
+  }
+
+  private mutating func resolveCaches() {
+    let known = cacheNames.map(\.key)
+    var used: Set<String> = []
+    for index in routes.indices {
+      guard let token = routes[index].cache else { continue }
+      used.insert(token.text)
+      if let cache = known.firstIndex(of: token.text) {
+        routes[index].options.cache?.cache = cache
+      } else {
+        let expected =
+          known.isEmpty
+          ? "expected one that the configuration makes: 'cache \(token.text) memory=64MiB'"
+          : "expected one of " + known.map { "'\($0)'" }.joined(separator: ", ")
+        report.error(
+          "unknown cache '\(token.text)'", at: token.location,
+          notes: [expected] + Suggestion.note(for: token.text, among: known))
+      }
+    }
+    for cache in cacheNames where !used.contains(cache.key) {
+      report.warning("no route uses the cache '\(cache.key)'", at: cache.location)
     }
   }
 

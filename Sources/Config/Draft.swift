@@ -35,6 +35,8 @@ struct Draft: Sendable {
     var options: RouteOptions
     var location: Location
     var action: ActionDraft
+    /// The name in its `cache` directive.
+    var cache: Token?
   }
 
   /// Reads what `token-file` names; set by the loader.
@@ -50,6 +52,7 @@ struct Draft: Sendable {
   // Of the whole file.
   var listenerNames: [Named<String>] = []
   var upstreamNames: [Named<String>] = []
+  var cacheNames: [Named<String>] = []
   var boundAddresses: [Named<SocketAddress>] = []
   var routes: [RouteDraft] = []
   /// A block whose own faults were reported: what refers to it is not reported again.
@@ -66,6 +69,7 @@ struct Draft: Sendable {
   var pathCondition: Location?
   var methodCondition: Location?
   var redirectLocation: Location?
+  var routeCacheName: Token?
   var tlsLocation: Location?
   /// Of `tlsServer.credentials`.
   var credentialLocations: [Location] = []

@@ -71,6 +71,7 @@ extension Directive {
       arguments: [Argument(label: "NAME", kind: .name(more: ""))], opens: .upstream,
       isRepeatable: true, summary: "A group of backends that serve the same."
     ) { draft, reading in draft.beginUpstream(reading) },
+    caches,
     Directive(
       name: "route", context: .top,
       arguments: [Argument(label: "PATTERN", kind: .pattern)], opens: .route,

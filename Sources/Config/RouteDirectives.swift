@@ -1,3 +1,4 @@
+import Caching
 import Primitives
 import Proxy
 import Routing
@@ -40,6 +41,7 @@ extension Directive {
       ],
       summary: "Action: answer without asking anybody."
     ) { draft, reading in draft.setResponse(reading) },
+    routeCache,
     .duration(
       "request-timeout", .route, orNil: \.route.requestTimeout, millisecond...day,
       fallback: "no limit", "The whole request, to the last octet of its answer: 504."),
@@ -120,6 +122,7 @@ extension Directive {
 extension Draft {
   mutating func beginRoute(_ reading: Reading) {
     guard case .pattern(let pattern) = reading.values[0] else { return }
+    routeCacheName = nil
     route = RouteOptions(pattern: pattern, name: reading.tokens[0].text, action: Draft.noAction)
   }
 
@@ -133,7 +136,14 @@ extension Draft {
       hasFaultyRoute = true
       return
     }
-    routes.append(RouteDraft(options: route, location: pattern, action: action.draft))
+    if let cache = routeCacheName, case .final = action.draft {
+      report.error(
+        "what weir answers by itself is not stored", at: cache.location,
+        notes: ["'cache' goes with 'upstream'"])
+    }
+    routes.append(
+      RouteDraft(
+        options: route, location: pattern, action: action.draft, cache: routeCacheName))
   }
 
   fileprivate mutating func setAction(_ new: ActionDraft, _ reading: Reading) {

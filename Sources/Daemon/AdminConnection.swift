@@ -203,7 +203,7 @@ final class AdminConnection {
     closesAfterAnswer = true
     var response = AdminResponse.problem(status, detail)
     if status == 405 {
-      response.fields.append(.init(name: "Allow", value: "GET, HEAD, POST, PATCH"))
+      response.fields.append(.init(name: "Allow", value: "GET, HEAD, POST, PATCH, PURGE"))
     }
     answer(response, now)
   }
@@ -260,5 +260,31 @@ extension AdminRequest {
     self.init(
       method: head.method, path: head.routingPath.string, authorization: authorization,
       requiredToken: token)
+    if head.methodName.equals("PURGE") { purge = PurgeHead(head) }
+  }
+}
+
+extension PurgeHead {
+  init(_ head: borrowing RequestHead) {
+    let soft = ["soft-purge", "fastly-soft-purge"].contains { name in
+      Array(name.utf8).withByteView { name in
+        head.fields.firstIndex(named: name, in: head.bytes).map { head.value($0).equals("1") }
+          ?? false
+      }
+    }
+    self.init(
+      target: head.target.string, host: head.authority.string,
+      surrogateKeys: PurgeHead.values(.surrogateKey, head),
+      cacheTags: PurgeHead.values(.cacheTag, head), isSoft: soft)
+  }
+
+  private static func values(_ name: FieldName, _ head: borrowing RequestHead) -> [String] {
+    var values: [String] = []
+    var index = head.fields.firstIndex(of: name)
+    while let line = index {
+      values.append(head.value(line).string)
+      index = head.fields.firstIndex(of: name, from: line + 1)
+    }
+    return values
   }
 }

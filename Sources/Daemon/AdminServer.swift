@@ -212,6 +212,8 @@ final class AdminServer {
       return AdminRoutes.reloaded(daemon.reloadCertificates())
     case .setMode(let change):
       return AdminRoutes.modeSet(change, isKnown: daemon.setMode(change))
+    case .purge(let order):
+      return AdminRoutes.purged(order, daemon.purge(order), instance: daemon.instance)
     }
   }
 }

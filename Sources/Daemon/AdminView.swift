@@ -1,4 +1,5 @@
 import Admin
+import Caching
 import Glibc
 import Primitives
 import Proxy
@@ -14,6 +15,26 @@ extension Daemon {
     return false
   }
 
+  /// Purges the caches, and says so in the event log.
+  func purge(_ order: PurgeOrder) -> Result<PurgeResult, PurgeFault> {
+    do throws(PurgeFault) {
+      var result = try snapshot.purge(order, now: MonotonicTime.now())
+      result.sequence =
+        order.dryRun
+        ? shared.purges.load(ordering: .relaxed)
+        : shared.purges.add(1, ordering: .relaxed).newValue
+      if !order.dryRun {
+        log.info(
+          "purge \(instance)-\(result.sequence): \(order.summary): \(result.matched) responses, "
+            + "\(result.bytes) octets")
+      }
+      return .success(result)
+    } catch {
+      log.warning("purge refused: \(error.text)")
+      return .failure(error)
+    }
+  }
+
   /// What the admin endpoint may know, as of now.
   func adminState() -> AdminState {
     let now = MonotonicTime.now()
@@ -23,6 +44,20 @@ extension Daemon {
       lastReload: lastReload, isDraining: isDraining, startedAt: startedAtWall,
       uptime: now - startedAt, now: now, droppedLogLines: accessLog?.droppedLines ?? 0,
       usage: { [descriptorLimit] in ProcessUsage(descriptorLimit: descriptorLimit) })
+  }
+}
+
+extension PurgeOrder {
+  /// For the event log: what it is about, no more than a line's worth.
+  fileprivate var summary: String {
+    var parts: [String] = []
+    if all { parts.append("everything") }
+    if let prefix { parts.append("prefix \(prefix.prefix(128))") }
+    if !tags.isEmpty { parts.append("tags \(tags.prefix(8).joined(separator: ","))") }
+    if tags.count > 8 { parts.append("and \(tags.count - 8) more") }
+    if let url = urls.first { parts.append("\(urls.count) URLs, the first \(url.prefix(128))") }
+    if soft { parts.append("soft") }
+    return parts.joined(separator: ", ")
   }
 }
 

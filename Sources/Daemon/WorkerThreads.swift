@@ -23,6 +23,7 @@ final class WorkerThreads {
     log: LogWriter?
   ) {
     seats = listeners.map { _ in Seat(mailbox: Mailbox(), metrics: WorkerMetrics()) }
+    shared.setMailboxes(seats.map(\.mailbox))
     let ended = ended
     let format = snapshot.options.accessLog.format
     for (index, seat) in seats.enumerated() {
@@ -30,8 +31,8 @@ final class WorkerThreads {
       threads.append(
         Thread.start(name: "weir-worker-\(index)") {
           let worker = Worker(
-            snapshot: snapshot, shared: shared, mailbox: seat.mailbox, listeners: sockets,
-            metrics: seat.metrics, log: AccessLogBuffer(log, format),
+            number: index, snapshot: snapshot, shared: shared, mailbox: seat.mailbox,
+            listeners: sockets, metrics: seat.metrics, log: AccessLogBuffer(log, format),
             seed: WorkerThreads.seed(seed, index))
           worker?.run()
           ended.signal()

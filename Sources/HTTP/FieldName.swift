@@ -11,9 +11,13 @@ public enum FieldName: UInt8, Sendable, BitwiseCopyable, CaseIterable {
   case age
   case authorization
   case cacheControl
+  case cacheStatus
+  case cacheTag
+  case cdnCacheControl
   case connection
   case contentEncoding
   case contentLength
+  case contentLocation
   case contentType
   case cookie
   case date
@@ -28,6 +32,7 @@ public enum FieldName: UInt8, Sendable, BitwiseCopyable, CaseIterable {
   case ifModifiedSince
   case ifNoneMatch
   case ifRange
+  case ifUnmodifiedSince
   case keepAlive
   case lastModified
   case location
@@ -53,6 +58,7 @@ public enum FieldName: UInt8, Sendable, BitwiseCopyable, CaseIterable {
   case userAgent
   case vary
   case via
+  case weirCacheControl
   case xClientCertSha256
   case xClientCertSubject
   case xForwardedFor
@@ -84,9 +90,13 @@ public enum FieldName: UInt8, Sendable, BitwiseCopyable, CaseIterable {
     case .age: "Age"
     case .authorization: "Authorization"
     case .cacheControl: "Cache-Control"
+    case .cacheStatus: "Cache-Status"
+    case .cacheTag: "Cache-Tag"
+    case .cdnCacheControl: "CDN-Cache-Control"
     case .connection: "Connection"
     case .contentEncoding: "Content-Encoding"
     case .contentLength: "Content-Length"
+    case .contentLocation: "Content-Location"
     case .contentType: "Content-Type"
     case .cookie: "Cookie"
     case .date: "Date"
@@ -101,6 +111,7 @@ public enum FieldName: UInt8, Sendable, BitwiseCopyable, CaseIterable {
     case .ifModifiedSince: "If-Modified-Since"
     case .ifNoneMatch: "If-None-Match"
     case .ifRange: "If-Range"
+    case .ifUnmodifiedSince: "If-Unmodified-Since"
     case .keepAlive: "Keep-Alive"
     case .lastModified: "Last-Modified"
     case .location: "Location"
@@ -126,6 +137,7 @@ public enum FieldName: UInt8, Sendable, BitwiseCopyable, CaseIterable {
     case .userAgent: "User-Agent"
     case .vary: "Vary"
     case .via: "Via"
+    case .weirCacheControl: "Weir-Cache-Control"
     case .xClientCertSha256: "X-Client-Cert-SHA256"
     case .xClientCertSubject: "X-Client-Cert-Subject"
     case .xForwardedFor: "X-Forwarded-For"

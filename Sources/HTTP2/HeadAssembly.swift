@@ -20,6 +20,8 @@ struct HeadAssembly: BitwiseCopyable {
   /// Octets of fields that are decoded for nothing before the connection is cut.
   static let patienceBytes = 64 * 1024
 
+  /// What is assembled is the trailer section of a request, not its head.
+  let ofTrailers: Bool
   var fault = Fault.none
   /// Decoded octets of names and values, kept or not.
   private(set) var decoded = 0
@@ -33,6 +35,8 @@ struct HeadAssembly: BitwiseCopyable {
   private var hasLength = false
   private var hasHost = false
 
+  init(ofTrailers: Bool = false) { self.ofTrailers = ofTrailers }
+
   /// Takes one field. `sink` holds everything since the block began.
   mutating func append(
     _ name: ByteView, _ value: ByteView, to sink: inout ByteSink, limits: HeadLimits
@@ -45,7 +49,9 @@ struct HeadAssembly: BitwiseCopyable {
       if fault == .none { fault = .overLimit }
     }
     guard fault == .none else { return }
-    if name.count > 0, name[0] == UInt8(ascii: ":") {
+    if ofTrailers {
+      HeadAssembly.appendLine(name, value, to: &sink)
+    } else if name.count > 0, name[0] == UInt8(ascii: ":") {
       appendPseudo(name, value, to: &sink)
     } else {
       if start == 0 { writeRequestLine(to: &sink) }
@@ -101,6 +107,10 @@ struct HeadAssembly: BitwiseCopyable {
       fault = .malformed
     default: break
     }
+    HeadAssembly.appendLine(name, value, to: &sink)
+  }
+
+  private static func appendLine(_ name: ByteView, _ value: ByteView, to sink: inout ByteSink) {
     sink.append(name)
     sink.append(": ")
     sink.append(value)
@@ -110,9 +120,11 @@ struct HeadAssembly: BitwiseCopyable {
   /// The block is complete. Content of unknown length is marked as HTTP/1 would mark it.
   mutating func finish(endsStream: Bool, to sink: inout ByteSink) {
     guard fault == .none else { return }
-    if start == 0 { writeRequestLine(to: &sink) }
-    if crumbs > 1 { joinCrumbs(&sink) }
-    if !endsStream, !hasLength { sink.append("transfer-encoding: chunked\r\n") }
+    if !ofTrailers {
+      if start == 0 { writeRequestLine(to: &sink) }
+      if crumbs > 1 { joinCrumbs(&sink) }
+      if !endsStream, !hasLength { sink.append("transfer-encoding: chunked\r\n") }
+    }
     sink.append("\r\n")
     if sink.overflowed { fault = .overLimit }
   }

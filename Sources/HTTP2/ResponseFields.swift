@@ -22,7 +22,17 @@ final class ResponseFields {
   func read(_ head: ByteView) -> Bool {
     count = 0
     append(ByteView(":status"), head.slice(9, 12))
-    var start = (head.firstIndex(of: UInt8(ascii: "\n")) ?? head.count - 1) + 1
+    return readLines(head, from: (head.firstIndex(of: UInt8(ascii: "\n")) ?? head.count - 1) + 1)
+  }
+
+  /// Reads trailer lines in the same way. False where there are none, too.
+  func readTrailers(_ lines: ByteView) -> Bool {
+    count = 0
+    return readLines(lines, from: 0) && count > 0
+  }
+
+  private func readLines(_ head: ByteView, from first: Int) -> Bool {
+    var start = first
     while start < head.count, head[start] != UInt8(ascii: "\r") {
       guard let end = head.firstIndex(of: UInt8(ascii: "\n"), from: start),
         let colon = head.firstIndex(of: UInt8(ascii: ":"), from: start), count < Self.capacity

@@ -9,6 +9,9 @@ public protocol StreamSource: AnyObject {
   func readContent(
     of owner: UInt64, into target: UnsafeMutablePointer<UInt8>, room: Int
   ) -> ContentPiece
+
+  /// Moves the trailer lines that follow the stream's content, each with its CRLF, to `sink`.
+  func readTrailers(of owner: UInt64, into sink: inout ByteSink)
 }
 
 /// A piece of a response's content.
@@ -17,10 +20,13 @@ public struct ContentPiece: BitwiseCopyable, Sendable {
   /// There is no more behind it. Without this and with a `count` of 0 the stream waits until
   /// `Session.resume`.
   public var isLast: Bool
+  /// Of the last piece: trailers follow.
+  public var hasTrailers: Bool
 
-  public init(count: Int, isLast: Bool) {
+  public init(count: Int, isLast: Bool, hasTrailers: Bool = false) {
     self.count = count
     self.isLast = isLast
+    self.hasTrailers = hasTrailers
   }
 }
 
@@ -50,12 +56,18 @@ public final class Session {
   var assembly = HeadAssembly()
   var assembling: Int32 = 0
   private var unfinished: [UInt8] = []
+  /// Frames that were made before what was received is dispatched; they leave before all others.
+  private var early: [UInt8] = []
+  /// A DATA frame was made.
+  var hasMadeContent = false
   /// Streams that weir reset lately: their frames may still be under way (RFC 9113 §5.1).
   var resetByUs = RecentStreams()
   /// Streams that ended lately, however that came.
   var ended = RecentStreams()
   var highestStream: Int32 = 0
   var hasSettings = false
+  /// The client has set the windows of all streams anew in the last reception.
+  var changesWindows = false
   private var scan = FrameScan()
   private var verdict: Verdict?
   /// Window that streams may still grow by, over all of them (safety rule 28).
@@ -65,6 +77,8 @@ public final class Session {
   public private(set) var announcedAt: MonotonicTime?
   /// The last GOAWAY was sent: no new stream is accepted.
   public private(set) var isShuttingDown = false
+  /// The last stream that is served, as that GOAWAY says.
+  var lastStream = Int32.max
   /// Why the connection was cut, where it was.
   public internal(set) var cut: Cut?
 
@@ -106,6 +120,9 @@ public final class Session {
       nghttp2_settings_entry(
         settings_id: Int32(NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE.rawValue),
         value: UInt32(clamping: limits.maxBytes)),
+      // What RFC 9113 §5.3.2 took away is not missed, nor looked at.
+      nghttp2_settings_entry(
+        settings_id: Int32(NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES.rawValue), value: 1),
     ]
     nghttp2_submit_settings(raw, UInt8(NGHTTP2_FLAG_NONE.rawValue), &settings, settings.count)
     nghttp2_session_set_local_window_size(
@@ -119,10 +136,12 @@ public final class Session {
   public func receive(_ octets: ByteView, now: MonotonicTime) -> Bool {
     self.now = now
     received = octets
+    changesWindows = false
     intake.reset()
     restoreAssembly()
     parse(octets)
     saveAssembly()
+    if verdict == nil { makeEarly() }
     received = .empty
     intake.cancelResetStreams()
     enforce()
@@ -141,6 +160,11 @@ public final class Session {
     }
     scan.walk(octets) { header in
       account(header)
+      // nghttp2, told that priorities do not matter, looks at no PRIORITY (RFC 9113 §6.3).
+      if UInt32(header.type) == NGHTTP2_PRIORITY.rawValue, header.stream == 0 {
+        parse(until: header.start)
+        verdict = verdict ?? Verdict(cut: .broken, code: NGHTTP2_PROTOCOL_ERROR)
+      }
       if isForgotten(header) {
         parse(until: header.start)
         if verdict == nil, isForgotten(header) { verdict = judgement(of: header) }
@@ -158,7 +182,9 @@ public final class Session {
       if type == NGHTTP2_HEADERS.rawValue { highestStream = header.stream }
       return false
     }
-    return header.stream & 1 == 1 && nghttp2_session_find_stream(raw, header.stream) == nil
+    // Those above the last stream are ignored (RFC 9113 §6.8).
+    return header.stream & 1 == 1 && header.stream <= lastStream
+      && nghttp2_session_find_stream(raw, header.stream) == nil
       && !resetByUs.contains(header.stream)
   }
 
@@ -202,7 +228,25 @@ public final class Session {
   static let headRoom = 64 * 1024
   var assemblySink = ByteSink(base: UnsafeMutablePointer(bitPattern: 1)!, capacity: 0)
 
+  /// nghttp2 tells of an error only by the frames that it makes for it. So before a request is
+  /// dispatched they are made, as far as they come before content: what was reset in the same read,
+  /// or stands before a fatal frame, is not begun (safety rule 31).
+  private func makeEarly() {
+    guard intake.events.contains(where: { $0.kind == .opened }) else { return }
+    hasMadeContent = false
+    while early.count < Session.earlyBytes, !hasMadeContent, cut == nil {
+      var pointer: UnsafePointer<UInt8>?
+      let count = nghttp2_session_mem_send(raw, &pointer)
+      guard count > 0, let pointer else { return }
+      early.append(contentsOf: UnsafeBufferPointer(start: pointer, count: count))
+    }
+  }
+
+  /// Those frames are few: acknowledgements, resets, heads.
+  private static let earlyBytes = 16 * 1024
+
   private func enforce() {
+    if cut != nil { return cancelAll() }
     if let verdict {
       terminate(verdict.cut, verdict.code)
     } else if abuse.isExhausted {
@@ -210,15 +254,26 @@ public final class Session {
     }
   }
 
-  private func terminate(_ reason: Cut, _ code: nghttp2_error_code) {
+  func terminate(_ reason: Cut, _ code: nghttp2_error_code) {
     cut = reason
     isShuttingDown = true
-    // Requests that came in the same read are not begun (safety rule 31).
-    for index in intake.events.indices { intake.events[index].kind = .void }
+    cancelAll()
     nghttp2_session_terminate_session(raw, code.rawValue)
   }
 
+  /// Requests that came in the same read are not begun (safety rule 31).
+  private func cancelAll() {
+    for index in intake.events.indices { intake.events[index].kind = .void }
+  }
+
   // MARK: Sending
+
+  /// Moves the octets that are due before all others to `sink`.
+  public func takeEarly(into sink: inout ByteSink) {
+    guard !early.isEmpty else { return }
+    early.withByteView { sink.append($0) }
+    early = []
+  }
 
   /// The next octets that are due, or nothing; valid until the next call of the session.
   public func nextOctets() -> ByteView {
@@ -260,6 +315,16 @@ public final class Session {
     }
     var provider = intake.setup.provider
     return nghttp2_submit_response(raw, stream, fields.pointer, fields.count, &provider) == 0
+  }
+
+  /// Behind a stream's last content. False where nothing of them can be sent.
+  func submitTrailers(of owner: UInt64, _ stream: Int32) -> Bool {
+    // Behind the heads of a reception that may be under way.
+    var sink = ByteSink(base: intake.heads + Intake.headBytes, capacity: Session.headRoom)
+    source.readTrailers(of: owner, into: &sink)
+    guard !sink.overflowed, intake.fields.readTrailers(sink.view) else { return false }
+    let fields = intake.fields
+    return nghttp2_submit_trailer(raw, stream, fields.pointer, fields.count) == 0
   }
 
   /// There is content again, or the end of it.
@@ -309,9 +374,9 @@ public final class Session {
   public func shutDown() {
     guard !isShuttingDown else { return }
     isShuttingDown = true
-    let last = nghttp2_session_get_last_proc_stream_id(raw)
+    lastStream = nghttp2_session_get_last_proc_stream_id(raw)
     _ = nghttp2_submit_goaway(
-      raw, UInt8(NGHTTP2_FLAG_NONE.rawValue), last, UInt32(NGHTTP2_NO_ERROR.rawValue), nil, 0)
+      raw, UInt8(NGHTTP2_FLAG_NONE.rawValue), lastStream, UInt32(NGHTTP2_NO_ERROR.rawValue), nil, 0)
   }
 }
 

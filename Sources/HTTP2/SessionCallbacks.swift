@@ -61,6 +61,10 @@ final class SessionSetup {
     nghttp2_session_callbacks_set_on_frame_send_callback(callbacks) { _, frame, context in
       withSession(context) { $0.frameSent(frame!.pointee) }
     }
+    nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(callbacks) {
+      _, frame, _, context in
+      withSession(context) { $0.frameRefused(frame!.pointee) }
+    }
   }
 }
 
@@ -84,6 +88,10 @@ private func readContent(
     guard owner != 0 else { return Int(NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE.rawValue) }
     let piece = session.source.readContent(of: owner, into: target!, room: room)
     if piece.isLast { flags!.pointee |= UInt32(NGHTTP2_DATA_FLAG_EOF.rawValue) }
+    // Then these end the stream.
+    if piece.hasTrailers, session.submitTrailers(of: owner, stream) {
+      flags!.pointee |= UInt32(NGHTTP2_DATA_FLAG_NO_END_STREAM.rawValue)
+    }
     if piece.count == 0, !piece.isLast { return Int(NGHTTP2_ERR_DEFERRED.rawValue) }
     return piece.count
   }
@@ -115,16 +123,29 @@ extension Session {
 
   func headersBegin(_ frame: nghttp2_frame) -> Int32 {
     assembling = 0
-    guard frame.headers.cat == NGHTTP2_HCAT_REQUEST else { return Session.continueOn }
+    guard frame.headers.cat == NGHTTP2_HCAT_REQUEST else {
+      beginAssembly(frame.hd.stream_id, ofTrailers: true)
+      return Session.continueOn
+    }
     openStreams += 1
+    // The client has been told, or is about to be, that this one is not served: it may ask
+    // elsewhere, so nothing of it may be begun here.
+    guard frame.hd.stream_id <= lastStream else {
+      reset(frame.hd.stream_id, .refusedStream)
+      return Session.continueOn
+    }
     abuse.expectWindowUpdates()
-    assembling = frame.hd.stream_id
-    assembly = HeadAssembly()
+    beginAssembly(frame.hd.stream_id, ofTrailers: false)
+    return Session.continueOn
+  }
+
+  private func beginAssembly(_ stream: Int32, ofTrailers: Bool) {
+    assembling = stream
+    assembly = HeadAssembly(ofTrailers: ofTrailers)
     if intake.used + Session.headRoom > Intake.headBytes { assembly.fault = .overLimit }
     assemblySink = ByteSink(
       base: intake.heads + min(intake.used, Intake.headBytes - Session.headRoom),
       capacity: Session.headRoom)
-    return Session.continueOn
   }
 
   func header(_ frame: nghttp2_frame, _ name: ByteView, _ value: ByteView) -> Int32 {
@@ -139,21 +160,23 @@ extension Session {
     let ends = frame.hd.flags & UInt8(NGHTTP2_FLAG_END_STREAM.rawValue) != 0
     switch UInt32(frame.hd.type) {
     case NGHTTP2_HEADERS.rawValue:
-      if assembling == stream {
-        headComplete(stream, endsStream: ends)
-      } else if ends {
-        intake.events.append(SessionEvent(kind: .ended, stream: stream))
-      }
+      if assembling == stream { blockComplete(stream, endsStream: ends) }
     case NGHTTP2_DATA.rawValue:
       if ends { intake.events.append(SessionEvent(kind: .ended, stream: stream)) }
+    case NGHTTP2_SETTINGS.rawValue:
+      for index in 0..<frame.settings.niv
+      where frame.settings.iv[index].settings_id
+        == Int32(NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE.rawValue)
+      { changesWindows = true }
     default: break
     }
     return Session.continueOn
   }
 
-  private func headComplete(_ stream: Int32, endsStream: Bool) {
+  private func blockComplete(_ stream: Int32, endsStream: Bool) {
     assembling = 0
     assembly.finish(endsStream: endsStream, to: &assemblySink)
+    if assembly.ofTrailers { return trailersComplete(stream) }
     var event = SessionEvent(kind: .opened, stream: stream)
     event.endsStream = endsStream
     switch assembly.fault {
@@ -166,6 +189,16 @@ extension Session {
       return
     }
     intake.events.append(event)
+  }
+
+  /// nghttp2 lets them pass only where they end the stream.
+  private func trailersComplete(_ stream: Int32) {
+    guard assembly.fault == .none else { return reset(stream, .protocolError) }
+    var event = SessionEvent(kind: .trailers, stream: stream)
+    event.range = ByteRange(intake.used, intake.used + assemblySink.count)
+    intake.used += assemblySink.count
+    intake.events.append(event)
+    intake.events.append(SessionEvent(kind: .ended, stream: stream))
   }
 
   func dataReceived(_ stream: Int32, _ octets: ByteView) -> Int32 {
@@ -183,29 +216,57 @@ extension Session {
     streamClosed(window: nghttp2_session_get_stream_effective_local_window_size(raw, stream))
     if assembling == stream { assembling = 0 }
     ended.insert(stream)
-    // While sending, streams close because weir is done with them.
-    if !received.isEmpty {
-      var event = SessionEvent(kind: .reset, stream: stream)
-      event.owner = owner(of: stream)
-      intake.events.append(event)
+    var event = SessionEvent(kind: .reset, stream: stream)
+    event.owner = owner(of: stream)
+    // While sending, a stream closes because weir is done with it, and nobody serves it any more;
+    // or because nghttp2 found an error, and then whoever serves it has to know.
+    let isError = code != NGHTTP2_NO_ERROR.rawValue && event.owner != 0
+    if !received.isEmpty || isError { intake.events.append(event) }
+    return Session.continueOn
+  }
+
+  /// nghttp2 answers a frame with a reset. Where that is for a request that never became a stream,
+  /// because there are too many, it is charged at once: nothing else bounds how many of these wait
+  /// for a client that does not read.
+  func frameRefused(_ frame: nghttp2_frame) -> Int32 {
+    guard nghttp2_session_find_stream(raw, frame.hd.stream_id) == nil else {
+      return Session.continueOn
     }
+    resetByUs.insert(frame.hd.stream_id)
+    charge()
     return Session.continueOn
   }
 
   func frameSent(_ frame: nghttp2_frame) -> Int32 {
+    let stream = frame.hd.stream_id
     switch UInt32(frame.hd.type) {
-    case NGHTTP2_DATA.rawValue: abuse.expectWindowUpdates()
+    case NGHTTP2_DATA.rawValue:
+      hasMadeContent = true
+      abuse.expectWindowUpdates()
+    case NGHTTP2_GOAWAY.rawValue:
+      if cut == nil, frame.goaway.error_code != NGHTTP2_NO_ERROR.rawValue { cut = .broken }
+      return Session.continueOn
     case NGHTTP2_RST_STREAM.rawValue:
-      resetByUs.insert(frame.hd.stream_id)
+      resetByUs.insert(stream)
+      if changesWindows, frame.rst_stream.error_code == NGHTTP2_FLOW_CONTROL_ERROR.rawValue {
+        // RFC 9113 §6.9.2: not only this stream's error, as nghttp2 has it.
+        terminate(.broken, NGHTTP2_FLOW_CONTROL_ERROR)
+      }
       switch frame.rst_stream.error_code {
       case NGHTTP2_PROTOCOL_ERROR.rawValue, NGHTTP2_FLOW_CONTROL_ERROR.rawValue,
         NGHTTP2_STREAM_CLOSED.rawValue, NGHTTP2_FRAME_SIZE_ERROR.rawValue,
-        NGHTTP2_REFUSED_STREAM.rawValue, NGHTTP2_COMPRESSION_ERROR.rawValue:
+        NGHTTP2_COMPRESSION_ERROR.rawValue:
         charge()
       default: break
       }
-    default: break
+      return Session.continueOn
+    case NGHTTP2_HEADERS.rawValue: break
+    default: return Session.continueOn
     }
+    // RFC 9113 §8.1: the answer is complete, the rest of the request is not needed. Only now: a
+    // reset that is submitted while the answer waits takes its place.
+    let ends = frame.hd.flags & UInt8(NGHTTP2_FLAG_END_STREAM.rawValue) != 0
+    if ends, nghttp2_session_get_stream_remote_close(raw, stream) == 0 { reset(stream, .noError) }
     return Session.continueOn
   }
 }

@@ -10,9 +10,11 @@ public struct SessionEvent: BitwiseCopyable, Sendable {
     case openedOverLimit
     /// Content: `range` of the octets that were received.
     case data
+    /// The trailers of a request, which end it: `range` of `Intake.heads`, in the form of HTTP/1.1.
+    case trailers
     /// The client has sent all of the request.
     case ended
-    /// The stream is gone: reset by the client, or by an error of its own.
+    /// The stream is gone: reset by the client, or by an error of its own, or ended on both sides.
     case reset
     /// Cancelled within the same read: nothing to do.
     case void
@@ -34,6 +36,7 @@ public final class Intake {
   static let headBytes = 2 * 1024 * 1024
 
   public internal(set) var events: [SessionEvent] = []
+  /// `headBytes` for heads, and room for the trailers of one response.
   let heads: UnsafeMutablePointer<UInt8>
   var used = 0
   let setup: SessionSetup
@@ -41,7 +44,7 @@ public final class Intake {
 
   public init() {
     // Untouched pages cost nothing.
-    heads = .allocate(capacity: Intake.headBytes)
+    heads = .allocate(capacity: Intake.headBytes + Session.headRoom)
     events.reserveCapacity(256)
     setup = SessionSetup()
     fields = ResponseFields()
@@ -49,12 +52,13 @@ public final class Intake {
 
   deinit { heads.deallocate() }
 
-  /// The head of an `.opened` event, valid until the next reception.
+  /// What an `.opened` or `.trailers` event brought, valid until the next reception.
   public func head(_ event: SessionEvent) -> ByteView {
     ByteView(base: heads, count: used).slice(event.range)
   }
 
-  func reset() {
+  /// Before something is received or sent.
+  public func reset() {
     events.removeAll(keepingCapacity: true)
     used = 0
   }

@@ -1,4 +1,6 @@
 import Balancing
+import Caching
+import Caching
 import HTTP
 import Primitives
 import Resilience
@@ -25,6 +27,7 @@ public struct ProxyOptions: Sendable, Equatable {
   public var trustedProxies: [IPNetwork] = []
   public var listeners: [ListenerOptions] = []
   public var upstreams: [UpstreamOptions] = []
+  public var caches: [CacheOptions] = []
   /// In file order; the route table decides which one a request takes.
   public var routes: [RouteOptions] = []
 
@@ -163,6 +166,8 @@ public struct RouteOptions: Sendable, Equatable {
   public var earlyHints = false
   /// Pass trailer fields on where the client sent `TE: trailers`.
   public var trailers = true
+  /// `nil`: nothing is stored.
+  public var cache: RouteCache?
 
   public init(pattern: RoutePattern, name: String, action: RouteAction) {
     self.pattern = pattern

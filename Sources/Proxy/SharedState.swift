@@ -1,3 +1,4 @@
+import Caching
 import Primitives
 import Resilience
 import Synchronization
@@ -76,6 +77,8 @@ public final class SharedState: Sendable {
     var backendIDs: [String: Int] = [:]
     var routeIDs: [String: Int] = [:]
     var clientContexts: [TLSClientContext] = []
+    var caches: [String: CacheStore] = [:]
+    var mailboxes: [Mailbox<WorkerMessage>] = []
   }
 
   private let registry = Lock(Registry())
@@ -87,6 +90,8 @@ public final class SharedState: Sendable {
   /// Keys of session tickets, of all listeners and through all reloads.
   public let tickets = SessionTickets()
   public let seed: UInt64
+  /// Purges asked for so far, over all caches.
+  public let purges = Atomic<UInt64>(0)
 
   public init(seed: UInt64) {
     self.seed = seed
@@ -132,6 +137,26 @@ public final class SharedState: Sendable {
       registry.clientContexts.append(made)
       return (made, Int32(registry.clientContexts.count))
     }
+  }
+
+  /// The cache of this name, made on first mention; made anew, and empty, where its options have
+  /// changed. `nil` where there is no room for it.
+  func cache(_ options: CacheOptions) -> CacheStore? {
+    registry.withLock { registry in
+      if let known = registry.caches[options.name], known.options == options { return known }
+      guard let made = CacheStore(options, seed: seed) else { return nil }
+      registry.caches[options.name] = made
+      return made
+    }
+  }
+
+  /// How workers reach each other; told once, before the first of them runs.
+  public func setMailboxes(_ mailboxes: [Mailbox<WorkerMessage>]) {
+    registry.withLock { $0.mailboxes = mailboxes }
+  }
+
+  func post(_ message: WorkerMessage, to worker: Int) {
+    registry.withLock { $0.mailboxes[worker] }.post(message)
   }
 
   /// Backends with numbers from `known` on, for a worker that met one it does not know.

@@ -1,4 +1,5 @@
 import Balancing
+import Caching
 import HTTP
 import Primitives
 import Resilience
@@ -18,6 +19,10 @@ public final class Snapshot: Sendable {
   let listeners: FixedStorage<ListenerPlan>
   /// Live state of each upstream, in the order of `options.upstreams`.
   public let upstreamStates: [UpstreamState]
+  /// The caches, in the order of `options.caches`.
+  public let stores: [CacheStore]
+  /// How URLs become keys in them.
+  let cacheRules: FixedStorage<CacheRuleOfStore>
   let trustedProxies: [IPNetwork]
   let maxConnections: Int
   let maxConnectionsPerClient: Int
@@ -50,6 +55,10 @@ public final class Snapshot: Sendable {
     trustedProxies = options.trustedProxies
     maxConnections = options.maxConnections
     maxConnectionsPerClient = options.maxConnectionsPerClient
+    let stores = try Snapshot.stores(options, shared)
+    self.stores = stores
+    let rules = Snapshot.distinctRules(options)
+    cacheRules = FixedStorage(count: rules.count) { CacheRuleOfStore(rules[$0]) }
     let states = options.upstreams.map(shared.upstream)
     upstreamStates = states
     let upstreams = FixedStorage(count: states.count) {
@@ -57,7 +66,7 @@ public final class Snapshot: Sendable {
     }
     routes = FixedStorage(count: options.routes.count) { index in
       let route = options.routes[index]
-      return RoutePlan(route, id: shared.routeID(route.name)) { upstreams[$0] }
+      return RoutePlan(route, id: shared.routeID(route.name), stores) { upstreams[$0] }
     }
     self.upstreams = upstreams
   }
@@ -69,11 +78,14 @@ public enum SnapshotFault: Error {
   case routes(RouteTableError)
   /// Certificates or settings that OpenSSL does not take.
   case tls(TLSFault)
+  /// There is no room for this cache.
+  case cache(String)
 
   public var text: String {
     switch self {
     case .routes(let fault): "\(fault)"
     case .tls(let fault): fault.message
+    case .cache(let name): "cache '\(name)': not enough address space for its memory"
     }
   }
 }
@@ -107,6 +119,31 @@ extension Snapshot {
       made.append(try shared.clientContext(tls))
     }
     return made
+  }
+
+  private static func stores(
+    _ options: ProxyOptions, _ shared: SharedState
+  ) throws(SnapshotFault) -> [CacheStore] {
+    var stores: [CacheStore] = []
+    for cache in options.caches {
+      guard let store = shared.cache(cache) else { throw .cache(cache.name) }
+      stores.append(store)
+    }
+    return stores
+  }
+
+  /// Rules that differ in how they make a key.
+  private static func distinctRules(_ options: ProxyOptions) -> [RouteCache] {
+    var found: [RouteCache] = []
+    for route in options.routes {
+      guard let cache = route.cache else { continue }
+      let isKnown = found.contains {
+        $0.cache == cache.cache && $0.rule.query == cache.rule.query
+          && $0.rule.sortsQuery == cache.rule.sortsQuery
+      }
+      if !isKnown { found.append(cache) }
+    }
+    return found
   }
 
   /// Whether forwarding fields from this peer are believed.
@@ -283,9 +320,23 @@ struct RoutePlan: ~Copyable, @unchecked Sendable {
   let upgrades: [[UInt8]]
   let earlyHints: Bool
   let trailers: Bool
+  /// One or none.
+  private let cachePlans: FixedStorage<CachePlan>
+
+  /// `nil` where the route has no cache.
+  @inline(__always)
+  var cachePlan: UnsafePointer<CachePlan>? { cachePlans.count > 0 ? cachePlans[0] : nil }
 
   /// `plan`: the address of the snapshot's upstream with this index.
-  init(_ options: RouteOptions, id: Int, plan: (Int) -> UnsafePointer<UpstreamPlan>) {
+  init(
+    _ options: RouteOptions, id: Int, _ stores: [CacheStore],
+    plan: (Int) -> UnsafePointer<UpstreamPlan>
+  ) {
+    let cache = options.cache
+    cachePlans = FixedStorage(count: cache == nil ? 0 : 1) { _ in
+      guard let cache else { preconditionFailure("no cache") }
+      return CachePlan(cache, stores[cache.cache])
+    }
     self.id = id
     logName = FixedOctets(AccessRecord.preparedText(options.name))
     var upstream: UnsafePointer<UpstreamPlan>?

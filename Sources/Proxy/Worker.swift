@@ -1,4 +1,5 @@
 import CLinux
+import Caching
 import Glibc
 import HTTP
 import HTTP2
@@ -16,6 +17,7 @@ enum HandleKind {
   static let mailbox: UInt8 = 5
   /// A timer that resumes accepting.
   static let acceptPause: UInt8 = 6
+  static let reading: UInt8 = 7
 }
 
 /// What the control thread tells a worker.
@@ -24,6 +26,10 @@ public enum WorkerMessage: Sendable {
   case adopt(Snapshot, Arrivals)
   /// Serve what is in flight, accept nothing new, end when nothing is left or the time has come.
   case drain(until: MonotonicTime)
+  /// There is news for these connections, from the cache.
+  case wake([UInt64])
+  /// Nobody wants what this fetch brings.
+  case cancelFetch(UInt64)
 }
 
 /// One event loop on one thread: everything here belongs to that thread, is made inside it, and is
@@ -37,6 +43,8 @@ public final class Worker: StreamSource {
   static let pipesPerWorker = 32
   static let scratchBytes = 64 * 1024
 
+  /// Among the workers, from 0.
+  let number: Int
   let shared: SharedState
   let mailbox: Mailbox<WorkerMessage>
   let metrics: WorkerMetrics
@@ -52,6 +60,7 @@ public final class Worker: StreamSource {
   var downstreams: Slab<DownstreamConnection>
   var upstreams: Slab<UpstreamConnection>
   var exchanges: Slab<Exchange>
+  var readings: Slab<CacheReading>
   var backends = GrowingTable<WorkerBackend>()
   var snapshots = GrowingTable<AdoptedSnapshot>()
   var current = 0
@@ -67,6 +76,8 @@ public final class Worker: StreamSource {
   let scratch: UnsafeMutablePointer<UInt8>
   /// What each exchange is before it is filled in.
   let blankExchange: UnsafeMutablePointer<Exchange>
+  /// Room for the pieces of one call.
+  let parts: UnsafeMutablePointer<iovec>
   /// Of the request parsed last; `headOwner` says whose it is.
   var requestHead: RequestHead {
     @inline(__always) unsafeAddress { UnsafePointer(requestPlace) }
@@ -89,11 +100,12 @@ public final class Worker: StreamSource {
 
   /// Made on the thread that will call `run`. `nil` where the process has no descriptor left.
   public init?(
-    snapshot: Snapshot, shared: SharedState, mailbox: Mailbox<WorkerMessage>,
+    number: Int, snapshot: Snapshot, shared: SharedState, mailbox: Mailbox<WorkerMessage>,
     listeners: [WorkerListener], metrics: WorkerMetrics, log: AccessLogBuffer, seed: UInt64
   ) {
     guard let poller = Poller() else { return nil }
     self.poller = poller
+    self.number = number
     self.shared = shared
     self.mailbox = mailbox
     self.metrics = metrics
@@ -107,8 +119,10 @@ public final class Worker: StreamSource {
     downstreams = Slab(kind: HandleKind.downstream, limit: Worker.slabLimit)
     upstreams = Slab(kind: HandleKind.upstream, limit: Worker.slabLimit)
     exchanges = Slab(kind: HandleKind.exchange, limit: Worker.slabLimit)
+    readings = Slab(kind: HandleKind.reading, limit: Worker.slabLimit)
     pool = BufferPool(limit: 4 * limit + 1024)
     scratch = .allocate(capacity: Worker.scratchBytes)
+    parts = .allocate(capacity: Worker.partsPerCall + 1)
     dateSpace = .allocate(capacity: 32)
     dateText = ByteSink(base: dateSpace, capacity: 32)
     requestPlace = .allocate(capacity: 1)
@@ -132,6 +146,7 @@ public final class Worker: StreamSource {
     responsePlace.deinitialize(count: 1)
     responsePlace.deallocate()
     scratch.deallocate()
+    parts.deallocate()
     dateSpace.deallocate()
   }
 
@@ -293,6 +308,8 @@ public final class Worker: StreamSource {
       adopt(snapshot)
       done.signal()
     case .drain(let deadline): drain(until: deadline)
+    case .wake(let handles): for handle in handles { wake(Handle(raw: handle)) }
+    case .cancelFetch(let handle): cancelFetch(Handle(raw: handle))
     }
   }
 

@@ -41,6 +41,8 @@ public struct Termination: Sendable, Hashable, BitwiseCopyable {
     // Weir's own.
     case routeNotFound, denied, loopDetected, matchLimitExceeded
     case noBackend, limitReached, draining
+    /// The request wanted a stored response, and there is none.
+    case notStored
   }
 
   public var side: Side
@@ -89,6 +91,8 @@ public struct Termination: Sendable, Hashable, BitwiseCopyable {
     case .noBackend, .limitReached, .draining: 503
     // The time of the whole request is up.
     case .timedOut: 504
+    // RFC 9111 §5.2.1.7.
+    case .notStored: 504
     default: 500
     }
   }
@@ -110,7 +114,7 @@ public struct Termination: Sendable, Hashable, BitwiseCopyable {
     case .loopDetected: .proxyLoopDetected
     case .noBackend: .destinationUnavailable
     case .limitReached: .connectionLimitReached
-    case .draining: .proxyInternalResponse
+    case .draining, .notStored: .proxyInternalResponse
     case .timedOut: .httpResponseTimeout
     default: .proxyInternalError
     }

@@ -19,6 +19,43 @@ extension Wire {
     mayRead = true
   }
 
+  /// The trailer section that came behind the content, in the form of HTTP/1.1, with the empty line
+  /// that ends it. False where no buffer is left.
+  public mutating func deliver(trailers: ByteView, _ pool: inout BufferPool) -> Bool {
+    inboxTrailers = trailers.count
+    return inbox.append(trailers, &pool)
+  }
+
+  /// Moves the trailer section to the input, once everything before it has been received. False
+  /// where there is none, or no room for it.
+  public mutating func receiveTrailers(_ pool: inout BufferPool) -> Bool {
+    guard inboxTrailers > 0, inbox.count == inboxTrailers, input.attach(&pool) else { return false }
+    input.moveToFront()
+    guard inboxTrailers <= input.room else { return false }
+    inboxTrailers = 0
+    while !inbox.isEmpty {
+      let front = inbox.front
+      memcpy(input.writePointer, front.pointer, front.count)
+      input.didReceive(front.count)
+      inbox.consume(front.count, &pool)
+    }
+    return true
+  }
+
+  /// The last `octets` of what was sent are trailer lines.
+  public mutating func markTrailers(_ octets: Int) { outputTrailers = octets }
+
+  /// Moves the trailer lines to `sink`, behind the last content.
+  public mutating func takeTrailers(into sink: inout ByteSink, _ pool: inout BufferPool) {
+    guard outputTrailers > 0, output.count == outputTrailers else { return }
+    outputTrailers = 0
+    while !output.isEmpty {
+      let front = output.front
+      sink.append(front)
+      output.consume(front.count, &pool)
+    }
+  }
+
   /// The stream was reset or its connection is gone.
   public mutating func deliverReset() {
     hasFailed = true
@@ -40,7 +77,7 @@ extension Wire {
   }
 
   mutating func receiveDelivered(_ pool: inout BufferPool) -> ReceiveResult {
-    if inbox.isEmpty {
+    if inbox.count == inboxTrailers {
       if hasFailed { return .failed(ECONNRESET) }
       if inboxEnded {
         hasEnded = true
@@ -52,7 +89,7 @@ extension Wire {
     guard input.attach(&pool) else { return .failed(ENOBUFS) }
     if input.room < BufferPool.blockBytes / 4 { input.moveToFront() }
     let front = inbox.front
-    let count = min(front.count, input.room)
+    let count = min(front.count, input.room, inbox.count - inboxTrailers)
     guard count > 0 else { return .failed(ENOBUFS) }
     memcpy(input.writePointer, front.pointer, count)
     input.didReceive(count)
@@ -76,17 +113,20 @@ extension Wire {
     _ target: UnsafeMutablePointer<UInt8>, _ room: Int, _ pool: inout BufferPool
   ) -> Int {
     var count = 0
-    while count < room, !output.isEmpty {
+    while count < room, output.count > outputTrailers {
       let front = output.front
-      let length = min(front.count, room - count)
+      let length = min(front.count, room - count, output.count - outputTrailers)
       memcpy(target + count, front.pointer, length)
       output.consume(length, &pool)
       count += length
     }
-    if output.isEmpty, outputEnds { outputEnded = true }
+    if output.count == outputTrailers, outputEnds { outputEnded = true }
     return count
   }
 
   /// Nothing waits any more: neither octets nor the end, where that has to be said.
-  var isStreamFlushed: Bool { output.isEmpty && (!outputEnds || outputEnded) }
+  var isStreamFlushed: Bool { outputEnds ? outputEnded : output.isEmpty }
+
+  /// Content waits to be made into frames.
+  public var hasContent: Bool { output.count > outputTrailers }
 }

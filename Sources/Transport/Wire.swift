@@ -29,6 +29,9 @@ public struct Wire: BitwiseCopyable {
   var inbox = OutputQueue()
   var inboxEnded = false
   var creditOwed = 0
+  /// Octets at the end of `inbox` and `output` that are no content, but trailer lines.
+  var inboxTrailers = 0
+  var outputTrailers = 0
   /// Nothing will be sent behind what `output` holds; and that has been said to the peer.
   public var outputEnds = false
   public var outputEnded = false
@@ -48,9 +51,6 @@ public struct Wire: BitwiseCopyable {
 
   /// Octets go between the socket and the buffers as they are.
   public var isPlainSocket: Bool { tls == nil && !isStream }
-
-  /// The peer's end of the stream has come.
-  public var hasWholeInput: Bool { inboxEnded }
 
   @inline(__always)
   public mutating func note(_ readiness: Readiness) {
@@ -115,6 +115,32 @@ public struct Wire: BitwiseCopyable {
       return output.append(first.slice(from: sent), &pool) && output.append(second, &pool)
     }
     return output.append(second.slice(from: sent - first.count), &pool)
+  }
+
+  /// Sends a head and pieces of content that stay where they are. Returns how many octets of the
+  /// content were taken; what is left of the head is queued. `nil` where the connection has failed
+  /// or no buffer is left. For plain sockets with nothing queued; `parts` has room for one more.
+  public mutating func send(
+    _ head: ByteView, _ parts: UnsafeMutablePointer<iovec>, _ count: Int,
+    _ pool: inout BufferPool
+  ) -> Int? {
+    guard mayWrite else { return output.append(head, &pool) ? 0 : nil }
+    var due = head.count
+    for index in 0..<count { due += parts[index].iov_len }
+    let result = SocketCalls.send(descriptor, head, parts, count)
+    switch result {
+    case .octets(let sent):
+      sentOctets += sent
+      if sent < due { mayWrite = false }
+      if sent >= head.count { return sent - head.count }
+      return output.append(head.slice(from: sent), &pool) ? 0 : nil
+    case .wouldBlock:
+      mayWrite = false
+      return output.append(head, &pool) ? 0 : nil
+    case .failed:
+      hasFailed = true
+      return nil
+    }
   }
 
   /// Sends what is queued. True once nothing is left; look at `hasFailed` when false.

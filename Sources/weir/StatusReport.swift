@@ -49,6 +49,17 @@ enum StatusReport {
       "requests       \(status.totals.requests), \(status.totals.badRequests) malformed, "
         + "\(status.totals.noBackendAvailable) without a backend",
     ]
+    let asked = status.totals.cacheHits + status.totals.cacheMisses
+    if asked > 0 {
+      lines.append(
+        "cache          \(status.totals.cacheHits * 100 / asked) % of \(asked) requests answered "
+          + "from it")
+    }
+    for cache in status.caches {
+      lines.append(
+        "cache \(cache.name): \(cache.objects) responses, \(cache.bytes >> 20) of "
+          + "\(cache.memoryBytes >> 20) MiB, \(cache.evictions) evicted, \(cache.purged) purged")
+    }
     for item in status.certificates {
       let left = item.daysLeft < 0 ? "EXPIRED" : "\(item.daysLeft) days left"
       lines.append(

@@ -1,4 +1,5 @@
 import Balancing
+import Caching
 import Foundation
 import Primitives
 import Proxy
@@ -38,6 +39,7 @@ struct SampleState {
         pattern: RoutePattern(path: .prefix("/media")), name: "/media/*", action: .upstream(1)),
       RouteOptions(pattern: RoutePattern(), name: "*", action: .upstream(0)),
     ]
+    options.caches = [CacheOptions(name: "main")]
     let shared = SharedState(seed: 1)
     let snapshot = try Snapshot(options, generation: 3, name: "test", shared: shared)
     SampleState.count(workers, shared)

@@ -17,7 +17,9 @@ import Testing
     let text = String(decoding: AdminJSON.encode(document), as: UTF8.self)
     #expect(
       text == """
-        {"certificates":[{"days_left":19,"expires":"2030-01-01T00:00:00Z",\
+        {"caches":[{"bytes":655360,"evictions":0,"fetches_in_flight":0,\
+        "memory_bytes":67108864,"name":"main","objects":0,"purged":0}],\
+        "certificates":[{"days_left":19,"expires":"2030-01-01T00:00:00Z",\
         "file":"/etc/www.pem","fingerprint":"ab","key":"ecdsa","listener":"secure",\
         "names":["www.example.com"]}],\
         "connections":{"accepted":4,"limit":500,"open":3,"rejected":1},"draining":false,\
@@ -31,7 +33,8 @@ import Testing
         {"latency_ms":{"p50":0.007,"p95":0.007,"p99":0.007},"name":"*",\
         "responses":{"1xx":0,"2xx":8,"3xx":0,"4xx":0,"5xx":2},"truncated_responses":0}],\
         "started_at":"2023-11-14T22:13:20Z",\
-        "totals":{"bad_requests":0,"client_aborts":0,"client_timeouts":0,"log_lines_dropped":3,\
+        "totals":{"bad_requests":0,"cache_hits":0,"cache_misses":0,\
+        "client_aborts":0,"client_timeouts":0,"log_lines_dropped":3,\
         "no_backend_available":0,"replays":0,"request_bytes":0,"requests":10,"response_bytes":0,\
         "tunnels":0,"unrouted_requests":0,"unsent_retries":0},\
         "uptime_seconds":90,"version":"1.2.3","workers":2}

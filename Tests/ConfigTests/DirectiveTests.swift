@@ -1,4 +1,5 @@
 import Balancing
+import Caching
 import Primitives
 import Proxy
 import Resilience
@@ -14,11 +15,16 @@ import Transport
   struct Case: Sendable, CustomTestStringConvertible {
     var context: Context
     var line: String
+    /// At the top level, where the line refers to it.
+    var beside = ""
     var isSet: @Sendable (ProxyOptions) -> Bool
     var testDescription: String { "\(context): \(line)" }
 
-    init(_ context: Context, _ line: String, _ isSet: @escaping @Sendable (ProxyOptions) -> Bool) {
-      (self.context, self.line, self.isSet) = (context, line, isSet)
+    init(
+      _ context: Context, _ line: String, beside: String = "",
+      _ isSet: @escaping @Sendable (ProxyOptions) -> Bool
+    ) {
+      (self.context, self.line, self.beside, self.isSet) = (context, line, beside, isSet)
     }
 
     var name: String { String(line.split(separator: " ")[0]) }
@@ -30,7 +36,7 @@ import Transport
       case .listenerTLS: fileWith(listenerTLS: line)
       case .upstream: fileWith(upstream: line)
       case .upstreamTLS: fileWith(upstreamTLS: line)
-      case .route: fileWith(route: line)
+      case .route: fileWith(top: beside, route: line)
       }
     }
   }
@@ -67,6 +73,15 @@ import Transport
     Case(.top, "upstream b {\nbackend [::1]:81\n}\nroute /b {\nupstream b\n}") { options in
       options.upstreams.map(\.name) == ["b", "app"] && options.routes[0].action == .upstream(0)
         && options.routes[1].action == .upstream(1)
+    },
+    Case(
+      .top,
+      "cache main memory=8MiB max-object=64KiB max-variants=4\n"
+        + "route /c {\nupstream app\ncache main\n}"
+    ) { options in
+      options.caches.map(\.memoryBytes) == [8 << 20]
+        && options.caches[0].objectLimitBytes == 64 << 10 && options.caches[0].maxVariants == 4
+        && options.routes[0].cache?.cache == 0 && options.routes[0].cache?.rule == CacheRule()
     },
     Case(.top, "route www.Example.com/a%62c/* {\nupstream app\n}") { options in
       options.routes[0].name == "www.Example.com/a%62c/*"
@@ -249,6 +264,38 @@ import Transport
   }
 
   static let route: [Case] = [
+    Case(
+      .route,
+      "cache main ttl=10m status-ttl=404:10s,503:1s stale-while-revalidate=30s "
+        + "stale-if-error=1h heuristic=10% query=drop:utm_*,ref sort-query=on key-headers=x-a,x-b "
+        + "key-cookies=lang bypass=header:x-preview,cookie:session,query:nocache "
+        + "tag-headers=xkey expose-tags=on surrogate-control=on request-directives=on "
+        + "store-set-cookie=on ttl-overrides=on",
+      beside: "cache other\ncache main\n"
+        + "route /o {\nupstream app\ncache other\n}"
+    ) { options in
+      var rule = CacheRule()
+      rule.ttl = .seconds(600)
+      rule.ttlOverrides = true
+      rule.statusTTLs = [
+        .init(status: 404, ttl: .seconds(10)), .init(status: 503, ttl: .seconds(1)),
+      ]
+      rule.staleWhileRevalidate = .seconds(30)
+      rule.staleIfError = .seconds(3600)
+      rule.heuristicPercent = 10
+      rule.query = .drop(["utm_*", "ref"])
+      rule.sortsQuery = true
+      rule.keyHeaders = ["x-a", "x-b"]
+      rule.keyCookies = ["lang"]
+      rule.bypass = [.header("x-preview"), .cookie("session"), .query("nocache")]
+      rule.tagHeaders = ["xkey"]
+      rule.exposesTags = true
+      rule.obeysSurrogateControl = true
+      rule.obeysRequestDirectives = true
+      rule.storesSetCookie = true
+      let route = options.routes.first { $0.name == "*" }
+      return route?.cache?.rule == rule && route?.cache?.cache == 1
+    },
     Case(.route, "when path ~ ^/[a-z]{2}/\\d+$") {
       $0.routes[0].pattern.path == .regex("^/[a-z]{2}/\\d+$")
     },

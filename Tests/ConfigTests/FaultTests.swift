@@ -264,15 +264,41 @@ import Testing
     #expect(result.diagnostics.map(\.line) == lines, "\(rendered(result))")
   }
 
+  /// A cache, and a route with this line.
+  private static func route(_ line: String) -> String {
+    "cache main\nroute /cached {\nupstream app\n\(line)\n}"
+  }
+
   @Test(arguments: [
     ("wrokers 1", "did you mean 'workers'?"), ("Workers 1", "did you mean 'workers'?"),
     ("max_connections 1", "did you mean 'max-connections'?"),
-    ("cache on", "this version of weir has no 'cache'"),
+    ("sticky on", "this version of weir has no 'sticky'"),
     ("log-level warn", "did you mean 'warning'?"),
     ("log-level trace", "expected one of 'debug', 'info', 'warning', 'error'"),
     ("bind :80", "it stands in a 'listener' block"),
     ("idle-timeout 1s", "it stands in an 'upstream' block or in a 'route' block"),
     ("access-log stdout fromat=json", "did you mean 'format='?"),
+    (
+      "cache main memory=8MiB max-object=2MiB",
+      "expected at most 1MiB, or more 'memory='"
+    ),
+    (route("cache mian"), "expected one of 'main'"),
+    (route("cache mian"), "did you mean 'main'?"),
+    (
+      route("cache main status-ttl=206:1s"),
+      "expected one such as '404:10s', of 200 to 599 but for 206 and 304"
+    ),
+    (
+      route("cache main query=only:a"),
+      "expected 'all', 'none', 'keep:NAME,…' or 'drop:NAME,…'"
+    ),
+    (
+      route("cache main bypass=preview"),
+      "expected 'header:NAME', 'cookie:NAME' or 'query:NAME'"
+    ),
+    (route("cache main key-headers=a,,b"), "expected words with single commas between"),
+    (route("cache main ttl-overrides=on"), "expected 'ttl=' or 'status-ttl=' beside it"),
+    ("cache main\nroute /r {\nrespond 204\ncache main\n}", "'cache' goes with 'upstream'"),
   ])
   func `a note says what may have been meant`(line: String, note: String) {
     let notes = load(fileWith(top: line)).diagnostics.flatMap(\.notes)

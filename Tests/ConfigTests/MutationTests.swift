@@ -16,6 +16,7 @@ import Testing
         trusted-proxies 10.0.0.0/8
         admin unix:/run/weir/admin.sock
         include conf.d/*.conf
+        cache main
         """,
       listener: "header-timeout 10s\nbind [::1]:81 backlog=9\nmax-header-size 16KiB",
       upstream: "balance hash header X-A bound=1.5 points=16\nbackend 10.0.0.2:80 weight=3 backup",

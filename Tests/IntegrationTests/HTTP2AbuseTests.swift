@@ -88,69 +88,157 @@ import Testing
 
   /// The section, what is sent behind the preface, and the code of RFC 9113 §7.
   private static let connectionErrors: [(String, [UInt8], UInt32)] = [
-    ("§4.2: a frame above SETTINGS_MAX_FRAME_SIZE",
+    (
+      "§4.2: a frame above SETTINGS_MAX_FRAME_SIZE",
       HTTP2Connection.frame(
         FrameType.content, stream: 1, payload: .init(repeating: 0, count: 16_385)),
-      6),
+      6
+    ),
     ("§5.1.1: an even stream", headers(2), 1),
     ("§5.1.1: a stream below one that was opened", headers(5) + headers(3), 1),
-    ("§5.1: DATA on an idle stream",
-      HTTP2Connection.frame(FrameType.content, stream: 7, payload: [1]), 1),
+    (
+      "§5.1: DATA on an idle stream",
+      HTTP2Connection.frame(FrameType.content, stream: 7, payload: [1]), 1
+    ),
     ("§6.1: DATA on stream 0", HTTP2Connection.frame(FrameType.content, payload: [1]), 1),
-    ("§6.1: padding longer than the frame",
+    (
+      "§6.1: padding longer than the frame",
       headers(1, ends: false)
         + HTTP2Connection.frame(
-          FrameType.content, flags: FrameFlags.padded, stream: 1, payload: [9, 1]), 1),
+          FrameType.content, flags: FrameFlags.padded, stream: 1, payload: [9, 1]), 1
+    ),
     ("§6.2: HEADERS on stream 0", headers(0), 1),
-    ("§6.4: RST_STREAM on stream 0",
-      HTTP2Connection.frame(FrameType.reset, payload: [0, 0, 0, 8]), 1),
-    ("§6.4: RST_STREAM on an idle stream",
-      HTTP2Connection.frame(FrameType.reset, stream: 9, payload: [0, 0, 0, 8]), 1),
-    ("§6.4: RST_STREAM of a wrong size",
-      headers(1) + HTTP2Connection.frame(FrameType.reset, stream: 1, payload: [0, 8]), 6),
+    (
+      "§6.4: RST_STREAM on stream 0",
+      HTTP2Connection.frame(FrameType.reset, payload: [0, 0, 0, 8]), 1
+    ),
+    (
+      "§6.4: RST_STREAM on an idle stream",
+      HTTP2Connection.frame(FrameType.reset, stream: 9, payload: [0, 0, 0, 8]), 1
+    ),
+    (
+      "§6.4: RST_STREAM of a wrong size",
+      headers(1) + HTTP2Connection.frame(FrameType.reset, stream: 1, payload: [0, 8]), 6
+    ),
     ("§6.5: SETTINGS on a stream", HTTP2Connection.frame(FrameType.settings, stream: 1), 1),
-    ("§6.5: an acknowledgement with content",
+    (
+      "§6.5: an acknowledgement with content",
       HTTP2Connection.frame(
-        FrameType.settings, flags: FrameFlags.acknowledgement, payload: [0, 1, 0, 0, 0, 0]), 6),
-    ("§6.5: SETTINGS of a wrong size",
-      HTTP2Connection.frame(FrameType.settings, payload: [0, 1, 0]), 6),
-    ("§6.5.2: ENABLE_PUSH above 1",
+        FrameType.settings, flags: FrameFlags.acknowledgement, payload: [0, 1, 0, 0, 0, 0]), 6
+    ),
+    (
+      "§6.5: SETTINGS of a wrong size",
+      HTTP2Connection.frame(FrameType.settings, payload: [0, 1, 0]), 6
+    ),
+    (
+      "§6.5.2: ENABLE_PUSH above 1",
       HTTP2Connection.frame(
-        FrameType.settings, payload: HTTP2Connection.settings([(2, 2)])), 1),
-    ("§6.5.2: a window above 2^31-1",
+        FrameType.settings, payload: HTTP2Connection.settings([(2, 2)])), 1
+    ),
+    (
+      "§6.5.2: a window above 2^31-1",
       HTTP2Connection.frame(
-        FrameType.settings, payload: HTTP2Connection.settings([(4, 0x8000_0000)])), 3),
-    ("§6.5.2: a frame size below 16,384",
+        FrameType.settings, payload: HTTP2Connection.settings([(4, 0x8000_0000)])), 3
+    ),
+    (
+      "§6.5.2: a frame size below 16,384",
       HTTP2Connection.frame(
-        FrameType.settings, payload: HTTP2Connection.settings([(5, 100)])), 1),
-    ("§6.6: PUSH_PROMISE from a client",
+        FrameType.settings, payload: HTTP2Connection.settings([(5, 100)])), 1
+    ),
+    (
+      "§6.6: PUSH_PROMISE from a client",
       headers(1)
         + HTTP2Connection.frame(
           FrameType.pushPromise, flags: FrameFlags.endHeaders, stream: 1,
-          payload: [0, 0, 0, 2] + HTTP2Connection.block([(":method", "GET")])), 1),
-    ("§6.7: PING on a stream",
-      HTTP2Connection.frame(FrameType.ping, stream: 1, payload: .init(repeating: 0, count: 8)), 1),
+          payload: [0, 0, 0, 2] + HTTP2Connection.block([(":method", "GET")])), 1
+    ),
+    (
+      "§6.7: PING on a stream",
+      HTTP2Connection.frame(FrameType.ping, stream: 1, payload: .init(repeating: 0, count: 8)), 1
+    ),
     ("§6.7: PING of a wrong size", HTTP2Connection.frame(FrameType.ping, payload: [1]), 6),
-    ("§6.8: GOAWAY on a stream",
+    (
+      "§6.8: GOAWAY on a stream",
       HTTP2Connection.frame(
-        FrameType.goAway, stream: 1, payload: .init(repeating: 0, count: 8)), 1),
-    ("§6.9: WINDOW_UPDATE of 0 for the connection",
-      HTTP2Connection.frame(FrameType.windowUpdate, payload: [0, 0, 0, 0]), 1),
-    ("§6.9: WINDOW_UPDATE of a wrong size",
-      HTTP2Connection.frame(FrameType.windowUpdate, payload: [0, 0, 1]), 6),
-    ("§6.9.1: a window above 2^31-1",
-      HTTP2Connection.frame(FrameType.windowUpdate, payload: [0x7F, 0xFF, 0xFF, 0xFF]), 3),
-    ("§6.10: CONTINUATION without HEADERS",
-      HTTP2Connection.frame(FrameType.continuation, stream: 1, payload: []), 1),
-    ("§6.2: another frame inside a header block",
+        FrameType.goAway, stream: 1, payload: .init(repeating: 0, count: 8)), 1
+    ),
+    (
+      "§6.9: WINDOW_UPDATE of 0 for the connection",
+      HTTP2Connection.frame(FrameType.windowUpdate, payload: [0, 0, 0, 0]), 1
+    ),
+    (
+      "§6.9: WINDOW_UPDATE of a wrong size",
+      HTTP2Connection.frame(FrameType.windowUpdate, payload: [0, 0, 1]), 6
+    ),
+    (
+      "§6.9.1: a window above 2^31-1",
+      HTTP2Connection.frame(FrameType.windowUpdate, payload: [0x7F, 0xFF, 0xFF, 0xFF]), 3
+    ),
+    (
+      "§6.10: CONTINUATION without HEADERS",
+      HTTP2Connection.frame(FrameType.continuation, stream: 1, payload: []), 1
+    ),
+    (
+      "§6.2: another frame inside a header block",
       HTTP2Connection.frame(
         FrameType.headers, stream: 1,
         payload: HTTP2Connection.block(HTTP2Connection.requestFields("GET", "/")))
-        + HTTP2Connection.frame(FrameType.ping, payload: .init(repeating: 0, count: 8)), 1),
-    ("RFC 7541 §2.3.3: an index beyond the table",
+        + HTTP2Connection.frame(FrameType.ping, payload: .init(repeating: 0, count: 8)), 1
+    ),
+    (
+      "RFC 7541 §2.3.3: an index beyond the table",
       HTTP2Connection.frame(
         FrameType.headers, flags: FrameFlags.endHeaders | FrameFlags.endStream, stream: 1,
-        payload: [0xFF, 0x80, 0x7F]), 9),
+        payload: [0xFF, 0x80, 0x7F]), 9
+    ),
+    (
+      "RFC 7541 §6.3: a table above what was allowed",
+      HTTP2Connection.frame(
+        FrameType.headers, flags: FrameFlags.endHeaders | FrameFlags.endStream, stream: 1,
+        payload: [0x3F, 0xE2, 0x1F]
+          + HTTP2Connection.block(HTTP2Connection.requestFields("GET", "/"))), 9
+    ),
+    (
+      "§5.1: HEADERS on a stream that the client has ended",
+      headers(1) + headers(1), 5
+    ),
+    (
+      "§5.1: DATA on a stream that the client has ended",
+      headers(1) + HTTP2Connection.frame(FrameType.content, stream: 1, payload: [1]), 5
+    ),
+    (
+      "§5.1: WINDOW_UPDATE on an idle stream",
+      HTTP2Connection.frame(
+        FrameType.windowUpdate, stream: 5, payload: HTTP2Connection.octets(UInt32(1))), 1
+    ),
+    (
+      "§6.9: WINDOW_UPDATE of 0 for a stream",
+      headers(1, ends: false)
+        + HTTP2Connection.frame(FrameType.windowUpdate, stream: 1, payload: [0, 0, 0, 0]), 1
+    ),
+    (
+      "§6.10: CONTINUATION behind END_HEADERS",
+      headers(1) + HTTP2Connection.frame(FrameType.continuation, stream: 1, payload: [1]), 1
+    ),
+    (
+      "§6.3: PRIORITY on stream 0",
+      HTTP2Connection.frame(FrameType.priority, payload: [0, 0, 0, 3, 1]), 1
+    ),
+    (
+      "§6.3: PRIORITY of a wrong size",
+      headers(1) + HTTP2Connection.frame(FrameType.priority, stream: 1, payload: [0, 0, 0, 3]), 6
+    ),
+    (
+      "§6.2: padding longer than the header block",
+      HTTP2Connection.frame(
+        FrameType.headers, flags: FrameFlags.endHeaders | FrameFlags.padded, stream: 1,
+        payload: [200, 0x82]), 1
+    ),
+    (
+      "§6.6 of RFC 7541: a field cut short",
+      HTTP2Connection.frame(
+        FrameType.headers, flags: FrameFlags.endHeaders, stream: 1, payload: [0x10, 5, 97]), 9
+    ),
   ]
 
   /// What a peer may never do ends the connection with the code of RFC 9113 §7.
@@ -158,13 +246,19 @@ import Testing
     let origin = try HTTPOrigin()
     try withDaemon(DaemonConfiguration([origin.address])) { daemon in
       for (name, octets, code) in Self.connectionErrors {
+        // There is a connection to the backend that a request could be sent on at once.
+        #expect(try daemon.get("/warm").status == 200)
         let client = try daemon.connect2()
         try client.wire.send(octets)
         let started = Date()
-        #expect(try client.untilEnd() == code, "\(name)")
+        client.wire.stepSeconds = 3
+        let got = try? client.untilEnd()
+        #expect(got == code, "\(name)")
         #expect(Date().timeIntervalSince(started) < 5, "\(name): closed late")
       }
     }
+    // Rule 31: what stands before a fatal frame in the same read is not begun.
+    #expect(origin.requests.allSatisfy { $0.head.target == "/warm" })
   }
 
   @Test func `frames for a stream that has ended are an error, unless weir reset it`() throws {
@@ -216,6 +310,26 @@ import Testing
         if answer.resetCode == 7 { refused += 1 }
       }
       #expect(served == 100 && refused == 10)
+    }
+  }
+
+  /// Rule 35: what priorities say is of no meaning, also where it is nonsense.
+  @Test func `a stream that depends on itself is served`() throws {
+    let origin = try HTTPOrigin()
+    try withDaemon(DaemonConfiguration([origin.address])) { daemon in
+      let octets =
+        HTTP2Connection.frame(FrameType.priority, stream: 1, payload: [0, 0, 0, 1, 15])
+        + HTTP2Connection.frame(
+          FrameType.headers, flags: FrameFlags.endHeaders | FrameFlags.endStream | 0x28, stream: 1,
+          payload: [2, 0x80, 0, 0, 1, 15]
+            + HTTP2Connection.block(HTTP2Connection.requestFields("GET", "/bytes/3")) + [0, 0])
+        + HTTP2Connection.frame(FrameType.priority, stream: 1, payload: [0, 0, 0, 1, 15])
+      // Cut within the name, too.
+      for cut in 9..<32 {
+        let client = try daemon.connect2()
+        try client.wire.send(pieces: [Array(octets[..<cut]), Array(octets[cut...])])
+        #expect(try client.answer(1).content.count == 3, "cut at \(cut)")
+      }
     }
   }
 

@@ -62,8 +62,9 @@ extension DaemonProcess {
       }
     }
     for request in origin.requests {
-      #expect(request.head.fields.filter { $0.name.lowercased() == "content-length" }.count
-        + request.head.fields.filter { $0.name.lowercased() == "transfer-encoding" }.count == 1)
+      #expect(
+        request.head.fields.filter { $0.name.lowercased() == "content-length" }.count
+          + request.head.fields.filter { $0.name.lowercased() == "transfer-encoding" }.count == 1)
     }
   }
 
@@ -86,41 +87,84 @@ extension DaemonProcess {
     #expect(values("via") == ["2.0 weir-test"])
   }
 
+  private static func fields(
+    _ method: String, _ path: String, _ more: [(String, String)]
+  ) -> [(String, String)] {
+    HTTP2Connection.requestFields(method, path, more)
+  }
+
+  /// What is no request at all.
+  private static let resets: [(String, [(String, String)])] = [
+    ("no path", [(":method", "GET"), (":scheme", "http"), (":authority", "a")]),
+    ("no method", [(":scheme", "http"), (":authority", "a"), (":path", "/")]),
+    ("two paths", fields("GET", "/", []) + [(":path", "/b")]),
+    ("unknown pseudo-field", [(":foo", "x")] + fields("GET", "/", [])),
+    ("pseudo-field behind a field", [("a", "b")] + fields("GET", "/", [])),
+    ("capital letters", fields("GET", "/", [("Accept", "b")])),
+    ("connection", fields("GET", "/", [("connection", "close")])),
+    ("transfer-encoding", fields("GET", "/", [("transfer-encoding", "chunked")])),
+    ("upgrade", fields("GET", "/", [("upgrade", "h2c")])),
+    ("te", fields("GET", "/", [("te", "gzip")])),
+    ("line break in a value", fields("GET", "/", [("a", "b\r\nc: d")])),
+    ("NUL in a value", fields("GET", "/", [("a", "b\u{0}c")])),
+    ("line break in a path", fields("GET", "/a\r\nb", [])),
+    ("space in the path", fields("GET", "/a b", [])),
+    ("another host", fields("GET", "/", [("host", "b")])),
+    ("blank before a value", fields("GET", "/", [("a", " b")])),
+    ("blank behind a value", fields("GET", "/", [("a", "b\t")])),
+    ("empty name", fields("GET", "/", [("", "b")])),
+    ("colon in a name", fields("GET", "/", [("a:b", "c")])),
+    ("blank in a name", fields("GET", "/", [("a ", "c")])),
+    ("empty path", fields("GET", "", [])),
+    ("absolute path", fields("GET", "http://b/", [])),
+    ("asterisk", fields("GET", "*", [])),
+    ("line break in the method", fields("GET / HTTP/1.1\r\na:", "/", [])),
+    ("blank in the method", fields("GET /b", "/", [])),
+    (
+      "blank in the authority",
+      [(":method", "GET"), (":scheme", "http"), (":authority", "a b"), (":path", "/")]
+    ),
+    (
+      "line break in the authority",
+      [(":method", "GET"), (":scheme", "http"), (":authority", "a\r\nb: c"), (":path", "/")]
+    ),
+    ("keep-alive", fields("GET", "/", [("keep-alive", "a")])),
+    ("proxy-connection", fields("GET", "/", [("proxy-connection", "close")])),
+    ("a length that is no number", fields("POST", "/", [("content-length", "+5")])),
+    (
+      "two hosts",
+      [(":method", "GET"), (":scheme", "http"), (":path", "/"), ("host", "a"), ("host", "a")]
+    ),
+    ("no host", [(":method", "GET"), (":scheme", "http"), (":path", "/")]),
+    ("a status", [(":status", "200")] + fields("GET", "/", [])),
+    ("CONNECT with a path", fields("CONNECT", "/", [])),
+    ("two lengths", fields("POST", "/", [("content-length", "1"), ("content-length", "2")])),
+    ("a length and no content", fields("POST", "/", [("content-length", "5")])),
+  ]
+
+  /// Requests that are refused, and with what.
+  private static let refusals: [(String, [(String, String)], Int)] = [
+    ("dot segment", fields("GET", "/a/../b", []), 400),
+    ("encoded dot segment", fields("GET", "/a/%2e%2E/b", []), 400),
+    (
+      "user information",
+      [
+        (":method", "GET"), (":scheme", "http"), (":authority", "u@a"),
+        (":path", "/"),
+      ], 400
+    ),
+    ("TRACE", fields("TRACE", "/", []), 405),
+    ("CONNECT", [(":method", "CONNECT"), (":authority", "a:443")], 405),
+    ("large field", fields("GET", "/", [("a", String(repeating: "b", count: 9000))]), 431),
+  ]
+
   /// Rules 33 and 34: each is refused before an octet goes to a backend; the connection lives on.
   @Test func `malformed requests reset their stream or get their status`() throws {
     let origin = try HTTPOrigin()
-    let fields = HTTP2Connection.requestFields
-    let resets: [(String, [(String, String)])] = [
-      ("no path", [(":method", "GET"), (":scheme", "http"), (":authority", "a")]),
-      ("no method", [(":scheme", "http"), (":authority", "a"), (":path", "/")]),
-      ("two paths", fields("GET", "/", []) + [(":path", "/b")]),
-      ("unknown pseudo-field", [(":foo", "x")] + fields("GET", "/", [])),
-      ("pseudo-field behind a field", [("a", "b")] + fields("GET", "/", [])),
-      ("capital letters", fields("GET", "/", [("Accept", "b")])),
-      ("connection", fields("GET", "/", [("connection", "close")])),
-      ("transfer-encoding", fields("GET", "/", [("transfer-encoding", "chunked")])),
-      ("upgrade", fields("GET", "/", [("upgrade", "h2c")])),
-      ("te", fields("GET", "/", [("te", "gzip")])),
-      ("line break in a value", fields("GET", "/", [("a", "b\r\nc: d")])),
-      ("NUL in a value", fields("GET", "/", [("a", "b\u{0}c")])),
-      ("line break in a path", fields("GET", "/a\r\nb", [])),
-      ("space in the path", fields("GET", "/a b", [])),
-      ("another host", fields("GET", "/", [("host", "b")])),
-      ("two lengths", fields("POST", "/", [("content-length", "1"), ("content-length", "2")])),
-      ("a length and no content", fields("POST", "/", [("content-length", "5")])),
-    ]
-    let refusals: [(String, [(String, String)], Int)] = [
-      ("dot segment", fields("GET", "/a/../b", []), 400),
-      ("encoded dot segment", fields("GET", "/a/%2e%2E/b", []), 400),
-      ("user information", [(":method", "GET"), (":scheme", "http"), (":authority", "u@a"),
-        (":path", "/")], 400),
-      ("TRACE", fields("TRACE", "/", []), 405),
-      ("large field", fields("GET", "/", [("a", String(repeating: "b", count: 9000))]), 431),
-    ]
     try withDaemon(DaemonConfiguration([origin.address])) { daemon in
       let client = try daemon.connect2()
       var stream: UInt32 = 1
-      for (name, list) in resets {
+      for (name, list) in Self.resets {
         try client.send(
           FrameType.headers, flags: FrameFlags.endHeaders | FrameFlags.endStream, stream: stream,
           payload: HTTP2Connection.block(list))
@@ -129,7 +173,7 @@ extension DaemonProcess {
         #expect(answer.resetCode == 1 || answer.status == 400, "\(name): \(answer)")
         stream += 2
       }
-      for (name, list, status) in refusals {
+      for (name, list, status) in Self.refusals {
         try client.send(
           FrameType.headers, flags: FrameFlags.endHeaders | FrameFlags.endStream, stream: stream,
           payload: HTTP2Connection.block(list))
@@ -213,6 +257,97 @@ extension DaemonProcess {
         let answer = try client.answer(UInt32(index * 2 + 1))
         #expect(answer.resetCode == 2, "\(path): INTERNAL_ERROR, \(answer)")
       }
+    }
+  }
+
+  @Test func `interim answers come before the final one`() throws {
+    let origin = try ScriptedOrigin { connection, _ in
+      let head = try connection.readHead()
+      if head.target == "/hints" {
+        try connection.send("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n")
+      }
+      _ = try connection.readRequestBody(head) { _ in }
+      try connection.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+    }
+    var configuration = DaemonConfiguration([origin.address])
+    configuration.route = "early-hints on"
+    try withDaemon(configuration) { daemon in
+      let client = try daemon.connect2()
+      try client.request(1, "GET", "/hints")
+      let hints = try client.answer(1)
+      #expect(hints.informational == [103] && hints.status == 200 && hints["link"] == nil)
+      try client.request(
+        3, "POST", "/", [("expect", "100-continue"), ("content-length", "3")], ends: false)
+      let interim = try client.next()
+      #expect(interim.type == FrameType.headers && !interim.endsStream)
+      client.keep(interim)
+      try client.content(3, [1, 2, 3])
+      let answer = try client.answer(3)
+      #expect(answer.informational == [100] && answer.status == 200)
+      #expect(answer.content == Array("ok".utf8))
+    }
+  }
+
+  /// A response that has no content ends with its head, whatever its fields say.
+  @Test func `an answer without content is one frame`() throws {
+    let origin = try HTTPOrigin()
+    try withDaemon(DaemonConfiguration([origin.address])) { daemon in
+      let client = try daemon.connect2()
+      let rows = [
+        ("HEAD", "/bytes/5000"), ("HEAD", "/chunked/50"), ("GET", "/status/204"),
+        ("GET", "/status/304"), ("GET", "/bytes/0"), ("HEAD", "/status/404"),
+      ]
+      for (index, (method, path)) in rows.enumerated() {
+        let stream = UInt32(index * 2 + 1)
+        try client.request(stream, method, path)
+        var frame = try client.next()
+        while frame.stream != stream { frame = try client.next() }
+        #expect(frame.type == FrameType.headers && frame.endsStream, "\(method) \(path)")
+        client.keep(frame)
+        let answer = try client.answer(stream)
+        #expect(
+          answer["content-length"]
+            == (path == "/bytes/5000"
+              ? "5000" : path == "/bytes/0" || path == "/status/404" ? "0" : nil))
+      }
+    }
+  }
+
+  @Test func `a drain waits for uploads and for connections of their age`() throws {
+    let origin = try HTTPOrigin()
+    var configuration = DaemonConfiguration([origin.address])
+    configuration.listener = "keep-alive-time 1s"
+    let content = Pattern.prefix(40_000)
+    try withDaemon(configuration) { daemon in
+      let client = try daemon.connect2()
+      let old = try daemon.connect2()
+      for connection in [client, old] {
+        try connection.request(1, "POST", "/echo", [("content-length", "40000")], ends: false)
+        try connection.content(1, Array(content.prefix(20_000)), ends: false)
+      }
+      let hasCome = Poll.until(.after(5)) { origin.receivedCount > 40_000 }
+      #expect(hasCome)
+      // By its age alone, when something happens on it.
+      var next = Deadline.after(0)
+      let isTold = try Poll.until(.after(5)) {
+        if next.secondsLeft <= 0 {
+          next = .after(0.3)
+          try old.send(FrameType.ping, payload: .init(repeating: 0, count: 8))
+        }
+        while try old.wire.hasMoreWithin(0) { old.keep(try old.next()) }
+        return old.goAway != nil
+      }
+      #expect(isTold)
+      try old.content(1, Array(content.suffix(20_000)))
+      #expect(try old.answer(1)["x-content-count"] == "40000")
+      #expect(try old.untilEnd() == 0)
+      daemon.process.kill(SIGTERM)
+      while (client.goAway?.lastStream ?? .max) > 1 { client.keep(try client.next()) }
+      try client.content(1, Array(content.suffix(20_000)))
+      let answer = try client.answer(1)
+      #expect(answer["x-content-count"] == "40000" && answer.resetCode == nil)
+      #expect(try client.untilEnd() == 0)
+      #expect(daemon.process.waitForEnd() == .exit(0))
     }
   }
 

@@ -281,4 +281,25 @@ import Testing
       #expect(outcome.completed >= 3000)
     }
   }
+
+  /// The last chunk has been handed on, too: it would be missing from the second attempt.
+  @Test func `chunked content that is empty is whole at every backend, or at none`() throws {
+    let broken = try resettingOrigin()
+    let alive = try HTTPOrigin("alive")
+    var configuration = DaemonConfiguration([broken.address, alive.address])
+    configuration.upstream = "balance round-robin"
+    configuration.route = "first-byte-timeout 2s"
+    try withDaemon(configuration) { daemon in
+      for _ in 0..<6 {
+        let client = try daemon.connect()
+        try client.send(
+          "PUT /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n")
+        #expect([200, 502].contains(try client.readResponse().status))
+        let stream = try daemon.connect2()
+        try stream.request(1, "PUT", "/x", ends: false)
+        try stream.content(1, [])
+        #expect([200, 502].contains(try stream.answer(1).status))
+      }
+    }
+  }
 }

@@ -30,12 +30,17 @@ public struct Frame: Sendable {
   public var flags: UInt8
   public var stream: UInt32
   public var payload: [UInt8]
+  /// The payload is no block any more, but `name NUL value NUL …`.
+  var isDecoded = false
 
   /// Of RST_STREAM, and of GOAWAY behind the last stream.
   public var errorCode: UInt32 {
     let place = type == FrameType.goAway ? 4 : 0
     return payload[place..<place + 4].reduce(0) { $0 << 8 | UInt32($1) }
   }
+
+  /// Of GOAWAY.
+  public var lastStream: UInt32 { payload[..<4].reduce(0) { $0 << 8 | UInt32($1) } }
 
   public var endsStream: Bool { flags & FrameFlags.endStream != 0 }
 }
@@ -46,6 +51,7 @@ public struct StreamAnswer: Sendable {
   public var fields: [(name: String, value: String)] = []
   public var informational: [Int] = []
   public var content: [UInt8] = []
+  public var trailers: [(name: String, value: String)] = []
   /// `nil`: it ended with END_STREAM.
   public var resetCode: UInt32?
 
@@ -71,6 +77,12 @@ public final class HTTP2Connection {
     nghttp2_hd_inflate_new(&inflater)
     try wire.send(HTTP2Connection.preface)
     try send(FrameType.settings, payload: HTTP2Connection.settings(settings))
+  }
+
+  /// On a connection whose preface has been sent by other means.
+  public init(speaking wire: WireConnection) {
+    self.wire = wire
+    nghttp2_hd_inflate_new(&inflater)
   }
 
   deinit { nghttp2_hd_inflate_del(inflater) }
@@ -176,12 +188,15 @@ public final class HTTP2Connection {
     while true {
       let frame = try next()
       if frame.stream == stream, frame.type != FrameType.windowUpdate { return frame }
-      // Field lists must be decoded in the order they came.
-      if frame.type == FrameType.headers || frame.type == FrameType.content
-        || frame.type == FrameType.reset
-      {
-        kept.append(decoded(frame))
-      }
+      keep(frame)
+    }
+  }
+
+  /// For `answer`, which has not been asked for that stream yet. Field lists must be decoded in the
+  /// order they came.
+  public func keep(_ frame: Frame) {
+    if [FrameType.headers, FrameType.content, FrameType.reset].contains(frame.type) {
+      kept.append(decoded(frame))
     }
   }
 
@@ -213,14 +228,18 @@ public final class HTTP2Connection {
       answer.informational.append(status)
       return
     }
-    if let status { answer.status = status }
+    guard let status else {
+      answer.trailers += fields.map { (name: $0.0, value: $0.1) }
+      return
+    }
+    answer.status = status
     answer.fields += fields.filter { !$0.0.hasPrefix(":") }.map { (name: $0.0, value: $0.1) }
   }
 
   /// A HEADERS frame with its block replaced by `name NUL value NUL …`: decoded once, in order.
   private func decoded(_ frame: Frame) -> Frame {
-    guard frame.type == FrameType.headers, frame.payload.first != 0xFF else { return frame }
-    var fields: [UInt8] = [0xFF]
+    guard frame.type == FrameType.headers, !frame.isDecoded else { return frame }
+    var fields: [UInt8] = []
     var rest = frame.payload[...]
     while true {
       var field = nghttp2_nv()
@@ -237,11 +256,12 @@ public final class HTTP2Connection {
       if flags & Int32(NGHTTP2_HD_INFLATE_FINAL.rawValue) != 0 { break }
     }
     nghttp2_hd_inflate_end_headers(inflater)
-    return Frame(type: frame.type, flags: frame.flags, stream: frame.stream, payload: fields)
+    return Frame(
+      type: frame.type, flags: frame.flags, stream: frame.stream, payload: fields, isDecoded: true)
   }
 
   private static func fields(_ decoded: [UInt8]) -> [(String, String)] {
-    let parts = decoded.dropFirst().split(separator: 0, omittingEmptySubsequences: false)
+    let parts = decoded.split(separator: 0, omittingEmptySubsequences: false)
       .map { String(decoding: $0, as: UTF8.self) }
     return stride(from: 0, to: parts.count - 1, by: 2).map { (parts[$0], parts[$0 + 1]) }
   }

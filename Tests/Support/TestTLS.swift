@@ -25,14 +25,18 @@ public final class TestTLS: @unchecked Sendable {
     }
   }
 
-  /// A client that trusts this authority only.
-  public init(trusting authority: String, showing pair: TestCertificates.Pair? = nil) throws {
+  /// A client that trusts this authority only, and offers these protocols (RFC 7301).
+  public init(
+    trusting authority: String, showing pair: TestCertificates.Pair? = nil, offering: [String] = []
+  ) throws {
     context = SSL_CTX_new(TLS_client_method())
     isServer = false
     guard SSL_CTX_load_verify_file(context, authority) == 1 else {
       throw TestFailure("no authority in \(authority)")
     }
     SSL_CTX_set_verify(context, SSL_VERIFY_PEER, nil)
+    let protocols = offering.flatMap { [UInt8($0.utf8.count)] + Array($0.utf8) }
+    SSL_CTX_set_alpn_protos(context, protocols, UInt32(protocols.count))
     if let pair { try use(pair) }
   }
 

@@ -167,6 +167,11 @@ public final class WireConnection {
     return poll(&entry, 1, Int32(seconds * 1000)) == 0
   }
 
+  /// True when something can be read, or the other side ends, within `seconds`.
+  public func hasMoreWithin(_ seconds: Double) throws -> Bool {
+    start < buffer.count || !staysSilent(for: seconds)
+  }
+
   func takeAll() -> [UInt8] {
     defer {
       buffer = []

@@ -43,7 +43,9 @@ import Testing
   @Test func `pure modules keep strict memory safety on`() {
     let package = SourceTree.file("Package.swift")?.text ?? ""
     #expect(package.contains("let pure: [SwiftSetting] = [.strictMemorySafety()"))
-    for name in ["Primitives", "HTTP", "HTTP1", "Balancing", "Resilience", "Telemetry"] {
+    for name in [
+      "Primitives", "HTTP", "HTTP1", "Caching", "Balancing", "Resilience", "Telemetry",
+    ] {
       let target = package.split(separator: "name: \"\(name)\"").dropFirst().first ?? ""
       let settings = target.split(separator: "swiftSettings: ").dropFirst().first ?? ""
       #expect(settings.hasPrefix("pure"), "\(name)")

@@ -208,6 +208,12 @@ public struct ByteView {
     unsafe weir_lowercase(base, count)
   }
 
+  /// Makes one octet another, where it stands.
+  public func flipLowestBit(at index: Int) {
+    precondition(index >= 0 && index < count)
+    unsafe base[index] ^= 1
+  }
+
   /// Off the data path only.
   public var string: String {
     unsafe String(decoding: UnsafeBufferPointer(start: base, count: count), as: UTF8.self)

@@ -1,3 +1,4 @@
+import Caching
 import HTTP
 import HTTP2
 import Primitives
@@ -55,6 +56,8 @@ struct DownstreamConnection: BitwiseCopyable {
   var streamID: Int32 = 0
   var streamPrevious = Handle.none
   var streamNext = Handle.none
+  /// Where the cache is the client.
+  var fetch = Fetch()
 
   init(_ accepted: AcceptedConnection, listener: Int32, now: MonotonicTime) {
     wire = Wire(descriptor: accepted.descriptor)
@@ -74,5 +77,18 @@ struct DownstreamConnection: BitwiseCopyable {
     acceptedAt = connection.acceptedAt
     self.parent = parent
     streamID = stream
+  }
+
+  /// A fetch for the cache, in the name of the client whose request it is for.
+  init(
+    fetch fill: Unmanaged<CacheFill>, of client: DownstreamConnection, origin: Handle,
+    isSecure: Bool
+  ) {
+    wire = .stream
+    address = client.address
+    port = client.port
+    listener = client.listener
+    acceptedAt = client.acceptedAt
+    fetch = Fetch(fill: fill, origin: origin, isSecure: isSecure)
   }
 }

@@ -15,6 +15,8 @@ extension Worker {
   private static let receptionsPerTurn = 8
   /// Between the two steps of a graceful end: longer than most round trips.
   private static let shutdownNotice = TimeAmount.milliseconds(500)
+  /// For the client to read why its connection ends (safety rule 35).
+  private static let farewellTime = TimeAmount.seconds(1)
 
   // MARK: Beginning
 
@@ -77,9 +79,11 @@ extension Worker {
       let isSound = session(connection).receive(octets, now: now)
       dispatchEvents(handle, connection, octets)
       connection.pointee.wire.input.consume(octets.count)
-      if !isSound { break }
+      if !isSound {
+        if session(connection).cut == .flood { metrics.add(.http2Floods) }
+        abandonStreams(connection)
+      }
     }
-    if session(connection).cut == .flood { metrics.add(.http2Floods) }
     sendFrames(handle, connection)
   }
 
@@ -99,17 +103,37 @@ extension Worker {
         } else {
           abandonStream(stream, record, .exhausted)
         }
+      case .trailers:
+        guard let (stream, record) = stream(event, connection) else { continue }
+        if !record.pointee.wire.deliver(trailers: intake.head(event), &pool) {
+          abandonStream(stream, record, .exhausted)
+        }
       case .ended:
         guard let (stream, record) = stream(event, connection) else { continue }
         record.pointee.wire.deliverEnd()
         queue(stream, record)
-      case .reset:
-        let stream = Handle(raw: event.owner)
-        guard let record = downstreams.resolve(stream) else { continue }
-        record.pointee.wire.deliverReset()
-        abandonStream(stream, record, .clientLeft)
+      case .reset: streamClosed(event)
       }
     }
+  }
+
+  /// The session knows the stream no more.
+  private func streamClosed(_ event: SessionEvent) {
+    let handle = Handle(raw: event.owner)
+    if let stream = downstreams.resolve(handle) { cutStream(handle, stream) }
+  }
+
+  /// The client hears no more of this stream.
+  private func cutStream(
+    _ handle: Handle, _ stream: UnsafeMutablePointer<DownstreamConnection>
+  ) {
+    let exchange = stream.pointee.exchange
+    // All of the answer had gone out: it ends as any other.
+    if stream.pointee.wire.outputEnded, exchange != .none {
+      return flushEnd(exchange, exchanges[exchange])
+    }
+    stream.pointee.wire.deliverReset()
+    abandonStream(handle, stream, .clientLeft)
   }
 
   /// The record that serves the event's stream; `nil` where it has ended.
@@ -144,7 +168,7 @@ extension Worker {
     let length: Int
     do throws(HeadFault) {
       length = try HeadParser.parseRequest(
-        stream.pointee.wire.input.view, into: &requestHead, limits: Worker.streamHeadLimits,
+        stream.pointee.wire.input.view, into: &requestHead, limits: Worker.acceptedLimits,
         strictPath: options.pointee.strictPath)
     } catch { return refuseStream(handle, stream, error) }
     guard length > 0 else { return refuseStream(handle, stream, .bad("malformed head")) }
@@ -153,24 +177,16 @@ extension Worker {
     begin(handle, stream, length)
   }
 
-  /// The listener's limits were applied while decoding; what a head has in HTTP/1's form besides
-  /// must not push it over them.
-  private static let streamHeadLimits: HeadLimits = {
-    var limits = HeadLimits()
-    limits.maxBytes = BufferPool.blockBytes
-    limits.maxFieldBytes = BufferPool.blockBytes
-    limits.maxFields = Fields.hardLimit
-    limits.maxTargetBytes = BufferPool.blockBytes
-    return limits
-  }()
-
   /// A head that breaks a rule is answered; there is no exchange.
   private func refuseStream(
     _ handle: Handle, _ stream: UnsafeMutablePointer<DownstreamConnection>, _ fault: HeadFault
   ) {
     var sink = refusal(stream, fault, closes: false)
     stream.pointee.state = .lingering
-    if answerStream(stream, &sink, isLast: true) { return finishRefusal(handle, stream) }
+    if answerStream(stream, &sink, isLast: true) {
+      setDeadline(handle, stream, now + listenerOptions(stream).pointee.sendTimeout)
+      return finishRefusal(handle, stream)
+    }
     endStream(handle, stream, .internalError)
   }
 
@@ -208,6 +224,7 @@ extension Worker {
 
   /// Something was moved from or to a stream: its client gets window back, and frames.
   func streamMoved(_ stream: UnsafeMutablePointer<DownstreamConnection>) {
+    if stream.pointee.fetch.fill != nil { return fetchMoved(stream) }
     guard let connection = downstreams.resolve(stream.pointee.parent) else { return }
     let credit = stream.pointee.wire.takeCredit()
     let hasOutput = !stream.pointee.wire.flush(&pool)
@@ -227,8 +244,15 @@ extension Worker {
     }
     let count = stream.pointee.wire.takeOutput(target, room, &pool)
     // It can take more now, or has come to its end.
-    if stream.pointee.wire.output.isEmpty { queue(handle, stream) }
-    return ContentPiece(count: count, isLast: stream.pointee.wire.outputEnded)
+    if !stream.pointee.wire.hasContent { queue(handle, stream) }
+    let isLast = stream.pointee.wire.outputEnded
+    return ContentPiece(
+      count: count, isLast: isLast, hasTrailers: isLast && !stream.pointee.wire.output.isEmpty)
+  }
+
+  public func readTrailers(of owner: UInt64, into sink: inout ByteSink) {
+    guard let stream = downstreams.resolve(Handle(raw: owner)) else { return }
+    stream.pointee.wire.takeTrailers(into: &sink, &pool)
   }
 
   // MARK: Sending
@@ -238,7 +262,11 @@ extension Worker {
     _ handle: Handle, _ connection: UnsafeMutablePointer<DownstreamConnection>
   ) {
     var gathered = ByteSink(base: scratch, capacity: Worker.scratchBytes)
+    let wasFlushed = connection.pointee.wire.output.isEmpty
+    let sentBefore = connection.pointee.wire.sentOctets
+    intake.reset()
     var isOpen = connection.pointee.wire.flush(&pool)
+    if isOpen { session(connection).takeEarly(into: &gathered) }
     while isOpen {
       let octets = session(connection).nextOctets()
       if octets.isEmpty { break }
@@ -248,15 +276,18 @@ extension Worker {
       if octets.count <= gathered.capacity - gathered.count {
         gathered.append(octets)
       } else {
-        isOpen = connection.pointee.wire.send(octets, .empty, &pool) && isOpen
+        isOpen = sendNow(connection, octets) && isOpen
       }
     }
     _ = sendGathered(connection, &gathered)
+    for index in intake.events.indices { streamClosed(intake.events[index]) }
     if connection.pointee.wire.hasFailed { return closeDownstream(handle) }
     let isFlushed = connection.pointee.wire.output.isEmpty
     let session = session(connection)
     if isFlushed, session.isOver || session.cut != nil { return endSession(handle, connection) }
-    awaitFrames(handle, connection, isFlushed: isFlushed)
+    // What the client sends is no sign that it reads: only octets that left count (rule 40).
+    let hasMoved = wasFlushed || connection.pointee.wire.sentOctets > sentBefore
+    awaitFrames(handle, connection, isFlushed: isFlushed, hasMoved: hasMoved)
   }
 
   /// True where all of it was taken.
@@ -264,18 +295,36 @@ extension Worker {
     _ connection: UnsafeMutablePointer<DownstreamConnection>, _ gathered: inout ByteSink
   ) -> Bool {
     guard gathered.count > 0 else { return connection.pointee.wire.output.isEmpty }
-    let isSent = connection.pointee.wire.send(gathered.view, .empty, &pool)
-    gathered.removeAll()
-    return isSent && connection.pointee.wire.output.isEmpty
+    defer { gathered.removeAll() }
+    return sendNow(connection, gathered.view)
+  }
+
+  /// True where all of it was taken.
+  private func sendNow(
+    _ connection: UnsafeMutablePointer<DownstreamConnection>, _ octets: ByteView
+  ) -> Bool {
+    guard connection.pointee.wire.send(octets, .empty, &pool) else {
+      // No buffer is left: without these octets the rest means nothing.
+      connection.pointee.wire.hasFailed = true
+      return false
+    }
+    return connection.pointee.wire.output.isEmpty
   }
 
   private func awaitFrames(
-    _ handle: Handle, _ connection: UnsafeMutablePointer<DownstreamConnection>, isFlushed: Bool
+    _ handle: Handle, _ connection: UnsafeMutablePointer<DownstreamConnection>, isFlushed: Bool,
+    hasMoved: Bool
   ) {
     let options = listenerOptions(connection)
+    if session(connection).cut != nil {
+      // Rule 35, for a client that does not read.
+      becameBusy(connection)
+      return setDeadline(
+        handle, connection, min(connection.pointee.deadline, now + Worker.farewellTime))
+    }
     if !isFlushed {
       becameBusy(connection)
-      setDeadline(handle, connection, now + options.pointee.sendTimeout)
+      if hasMoved { setDeadline(handle, connection, now + options.pointee.sendTimeout) }
     } else if connection.pointee.firstStream != .none {
       becameBusy(connection)
       connection.pointee.deadline = .never
@@ -285,13 +334,16 @@ extension Worker {
       setDeadline(handle, connection, now + wait)
     }
     let age = now - connection.pointee.acceptedAt
-    if isDraining || age >= options.pointee.keepAliveTime { retire(handle, connection) }
+    let isUsedUp = connection.pointee.requests >= options.pointee.keepAliveRequests
+    if isDraining || isUsedUp || age >= options.pointee.keepAliveTime {
+      retire(handle, connection, isFlushed: isFlushed)
+    }
   }
 
-  /// The connection has to end (rule 23, drain), in two steps: the client learns, and when what
-  /// crossed the notice has come, or nothing is under way, streams are refused.
+  /// The connection has to end (rule 23: its age, its streams; drain), in two steps: the client
+  /// learns, and when what crossed the notice has come, streams are refused.
   private func retire(
-    _ handle: Handle, _ connection: UnsafeMutablePointer<DownstreamConnection>
+    _ handle: Handle, _ connection: UnsafeMutablePointer<DownstreamConnection>, isFlushed: Bool
   ) {
     let session = session(connection)
     guard !session.isShuttingDown else { return }
@@ -303,7 +355,8 @@ extension Worker {
     if now >= due {
       session.shutDown()
       queue(handle, connection)
-    } else {
+    } else if isFlushed {
+      // Else the deadline is that of sending, and what moves comes by here again.
       setDeadline(handle, connection, due)
     }
   }
@@ -317,14 +370,16 @@ extension Worker {
     if let connection = downstreams.resolve(stream.pointee.parent) {
       let session = session(connection)
       session.setOwner(stream.pointee.streamID, 0)
-      let isComplete = stream.pointee.wire.hasWholeInput && stream.pointee.wire.outputEnded
-      if stream.pointee.wire.outputEnded { session.responseCompleted() }
-      if !isComplete, !stream.pointee.wire.hasFailed {
+      // The session itself declines what is left of the request behind a complete answer.
+      if stream.pointee.wire.outputEnded {
+        session.responseCompleted()
+      } else if !stream.pointee.wire.hasFailed {
         session.reset(stream.pointee.streamID, code)
       }
       unlinkStream(stream, connection)
       queue(stream.pointee.parent, connection)
     }
+    endFetch(stream, isComplete: code == .noError)
     wheel.cancel(&stream.pointee.timer)
     stream.pointee.wire.releaseBuffers(&pool)
     downstreams.remove(handle)
@@ -370,19 +425,22 @@ extension Worker {
     _ handle: Handle, _ connection: UnsafeMutablePointer<DownstreamConnection>
   ) {
     cutStreams(connection)
-    linger(handle, connection, for: .seconds(1))
+    linger(handle, connection, for: Worker.farewellTime)
   }
 
   /// The connection is about to go: so are its streams, and its session.
   func cutStreams(_ connection: UnsafeMutablePointer<DownstreamConnection>) {
-    while connection.pointee.firstStream != .none {
-      let handle = connection.pointee.firstStream
-      let stream = downstreams[handle]
-      stream.pointee.wire.deliverReset()
-      abandonStream(handle, stream, .clientLeft)
-    }
+    abandonStreams(connection)
     connection.pointee.session?.release()
     connection.pointee.session = nil
+  }
+
+  /// Nobody will hear the answers to what is under way.
+  private func abandonStreams(_ connection: UnsafeMutablePointer<DownstreamConnection>) {
+    while connection.pointee.firstStream != .none {
+      let handle = connection.pointee.firstStream
+      cutStream(handle, downstreams[handle])
+    }
   }
 
   /// The connection's time is over: idle for too long, or not reading.

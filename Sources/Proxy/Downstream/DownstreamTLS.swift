@@ -69,13 +69,13 @@ extension Worker {
   func carrier(
     _ connection: UnsafeMutablePointer<DownstreamConnection>
   ) -> UnsafeMutablePointer<DownstreamConnection> {
-    connection.pointee.wire.isStream ? downstreams[connection.pointee.parent] : connection
+    connection.pointee.parent != .none ? downstreams[connection.pointee.parent] : connection
   }
 
   /// The client's octets came over TLS.
   @inline(__always)
   func isSecure(_ connection: UnsafeMutablePointer<DownstreamConnection>) -> Bool {
-    carrier(connection).pointee.wire.isSealed
+    carrier(connection).pointee.wire.isSealed || connection.pointee.fetch.isSecure
   }
 
   /// The line that keeps browsers on HTTPS (RFC 6797 §7.2: never over plain HTTP).

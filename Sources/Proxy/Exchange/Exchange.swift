@@ -69,7 +69,10 @@ struct Content: BitwiseCopyable {
 /// Owned by its worker's slab. The request's head stays pinned in the client connection's buffer;
 /// the ranges here point into it.
 ///
-///     begin ─► connecting ─► awaitingHead ─► relaying ─► flushing ─► finished
+///     begin ─► cached ─ stored ─► flushing
+///       │         │ not storable
+///       ▼         ▼
+///              connecting ─► awaitingHead ─► relaying ─► flushing ─► finished
 ///                  │              │    └──101──► tunnel ───┘
 ///                  └── retry ◄────┘  (another backend; nothing sent, or safe to send again)
 ///                        └──► waiting ──► connecting
@@ -77,6 +80,8 @@ struct Exchange: BitwiseCopyable {
   enum Phase: UInt8, BitwiseCopyable {
     /// Waiting before the next attempt; there is no backend.
     case waiting
+    /// Waits for a fetch of the cache, or reads what is stored; there is no backend.
+    case cached
     /// Waiting for the backend connection.
     case connecting
     /// Request on its way or sent; no final response head yet.
@@ -102,6 +107,10 @@ struct Exchange: BitwiseCopyable {
   var ticket = CircuitBreaker.Ticket()
   var retry = Retry(limit: 1, isReplayable: false)
   var hash: UInt64 = 0
+  /// In phase `cached`: what is waited for or read.
+  var reading = Handle.none
+  /// Why a backend answers although the route has a cache.
+  var forwarded = ForwardedMark()
   // How far
   var phase = Phase.connecting
   var request = Content()

@@ -45,7 +45,7 @@ extension Worker {
 
   /// What the head says; everything else is as in `blankExchange`.
   @inline(__always)
-  private func fill(
+  func fill(
     _ exchange: UnsafeMutablePointer<Exchange>, _ client: Handle,
     _ connection: UnsafeMutablePointer<DownstreamConnection>, _ length: Int
   ) {
@@ -114,8 +114,9 @@ extension Worker {
     }
     exchange.pointee.request.passesTrailers = route.pointee.trailers && requestHead.acceptsTrailers
     if let plan = route.pointee.upstream {
-      exchange.pointee.asksUpgrade = requestHead.wantsUpgrade && mayUpgrade(route)
       if plan.pointee.usesHash { exchange.pointee.hash = hash(plan.pointee.hashKey, connection) }
+      if let cache = route.pointee.cachePlan, consultCache(handle, exchange, cache) { return }
+      exchange.pointee.asksUpgrade = requestHead.wantsUpgrade && mayUpgrade(route)
       exchange.pointee.retry = Retry(
         limit: plan.pointee.retry.attempts, conditions: plan.pointee.retry.conditions,
         isReplayable: isReplayable(route))
@@ -304,27 +305,32 @@ extension Worker {
 
   /// Parses the pinned head again where another request has been parsed since.
   @inline(__always)
-  private func restoreHead(
+  func restoreHead(
     _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>,
     _ client: UnsafeMutablePointer<DownstreamConnection>
   ) {
     guard headOwner != handle else { return }
     do throws(HeadFault) {
-      // Limits may have been lowered since; what was accepted stays accepted.
-      var limits = HeadLimits()
-      limits.maxBytes = BufferPool.blockBytes
-      limits.maxFieldBytes = BufferPool.blockBytes
-      limits.maxFields = Fields.hardLimit
-      limits.maxTargetBytes = BufferPool.blockBytes
       _ = try HeadParser.parseRequest(
-        client.pointee.wire.input.pinnedView, into: &requestHead, limits: limits)
+        client.pointee.wire.input.pinnedView, into: &requestHead, limits: Worker.acceptedLimits)
     } catch { preconditionFailure("an accepted head is no longer accepted") }
     if requestHead.host.isEmpty {
       requestHead.assumeHost(listenerOptions(client).pointee.defaultHost)
     }
-    if client.pointee.wire.isStream { requestHead.version = .http2 }
+    if client.pointee.parent != .none { requestHead.version = .http2 }
     headOwner = handle
   }
+
+  /// For heads that were accepted before: limits may have been lowered since, and an HTTP/2 head in
+  /// this form has more octets than it had.
+  static let acceptedLimits: HeadLimits = {
+    var limits = HeadLimits()
+    limits.maxBytes = BufferPool.blockBytes
+    limits.maxFieldBytes = BufferPool.blockBytes
+    limits.maxFields = Fields.hardLimit
+    limits.maxTargetBytes = BufferPool.blockBytes
+    return limits
+  }()
 
   /// A trusted peer's request id is passed on and logged; anybody else's is replaced.
   @inline(__always)

@@ -12,6 +12,9 @@ extension Worker {
   /// Ends the exchange with an error of ours; only where no response octet has gone out.
   func answer(_ handle: Handle, _ failure: Termination) {
     let exchange = exchanges[handle]
+    if downstreams[exchange.pointee.downstream].pointee.fetch.fill != nil {
+      return fetchFailed(handle, exchange, failure)
+    }
     exchange.pointee.failure = failure
     guard let status = failure.status, let error = failure.error else {
       return abandon(handle, failure)
@@ -133,6 +136,7 @@ extension Worker {
       metrics.add(.clientAborts)
       return abandon(handle, .clientLeft)
     }
+    guard client.pointee.fetch.fill == nil else { return }
     let timeout = listenerOptions(client).pointee.sendTimeout
     setDeadline(
       exchange.pointee.downstream, client,
@@ -197,11 +201,12 @@ extension Worker {
   }
 
   @inline(__always)
-  private func forgetExchange(
+  func forgetExchange(
     _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>,
     _ connection: UnsafeMutablePointer<DownstreamConnection>
   ) {
     endRetries(exchange)
+    if exchange.pointee.reading != .none { releaseReading(exchange) }
     let index = Int(exchange.pointee.snapshot)
     snapshots[index].exchanges -= 1
     if index != current, snapshots[index].exchanges == 0 { snapshots[index].snapshot = nil }
@@ -216,6 +221,9 @@ extension Worker {
   /// complete: the connection is reset (rule 25).
   func abandon(_ handle: Handle, _ failure: Termination) {
     let exchange = exchanges[handle]
+    if downstreams[exchange.pointee.downstream].pointee.fetch.fill != nil {
+      return fetchFailed(handle, exchange, failure)
+    }
     exchange.pointee.failure = failure
     if exchange.pointee.status == 0 { exchange.pointee.status = Int32(failure.loggedStatus) }
     releaseUpstream(exchange, isReusable: false)

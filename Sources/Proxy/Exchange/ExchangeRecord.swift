@@ -20,6 +20,7 @@ extension Worker {
     // What began and ended within one turn of the loop took what the turn has taken so far.
     let end = exchange.pointee.startedAt == now ? MonotonicTime.now() : now
     let total = end - exchange.pointee.startedAt
+    if connection.pointee.fetch.handle != .none { return recordAttempt(exchange, status) }
     metrics.add(.requestOctets, UInt64(requestOctets))
     metrics.add(.responseOctets, UInt64(responseOctets))
     if let route = exchange.pointee.route {
@@ -29,16 +30,21 @@ extension Worker {
       cells.add(.responseOctets, UInt64(responseOctets))
       cells.latency.record(microseconds: UInt64(max(0, total.nanoseconds / 1000)))
     }
-    if exchange.pointee.backend >= 0, exchange.pointee.firstOctetAt > .zero {
-      let cells = cells(Int(exchange.pointee.backend))
-      cells.add(BackendCounter.responses(status: status))
-      cells.add(.requestOctets, UInt64(requestOctets))
-      cells.add(.responseOctets, UInt64(responseOctets))
-      cells.latency.record(
-        microseconds: UInt64(
-          microseconds(exchange.pointee.attemptAt, exchange.pointee.firstOctetAt)))
-    }
+    recordAttempt(exchange, status)
     if log.isOn { logLine(exchange, connection, total) }
+  }
+
+  /// What is counted of the backend that answered.
+  @inline(__always)
+  private func recordAttempt(_ exchange: UnsafeMutablePointer<Exchange>, _ status: Int) {
+    guard exchange.pointee.backend >= 0, exchange.pointee.firstOctetAt > .zero else { return }
+    let cells = cells(Int(exchange.pointee.backend))
+    cells.add(BackendCounter.responses(status: status))
+    cells.add(.requestOctets, UInt64(exchange.pointee.request.octets))
+    cells.add(.responseOctets, UInt64(exchange.pointee.response.octets))
+    cells.latency.record(
+      microseconds: UInt64(
+        microseconds(exchange.pointee.attemptAt, exchange.pointee.firstOctetAt)))
   }
 
   @inline(__always)

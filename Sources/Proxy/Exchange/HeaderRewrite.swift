@@ -298,6 +298,8 @@ enum HeaderRewrite {
     let transportSecurity: ByteView
     /// The Date to add where the backend sent none (RFC 9110 §6.6.1).
     let date: ByteView
+    /// A finished line where the route has a cache, or nothing (RFC 9211).
+    var cacheStatus = ByteView.empty
   }
 
   static func appendResponse(
@@ -325,6 +327,7 @@ enum HeaderRewrite {
     {
       sink.append(context.transportSecurity)
     }
+    if !context.cacheStatus.isEmpty { sink.append(context.cacheStatus) }
     if context.source == .none, context.keepsLength { appendReceivedLength(head, to: &sink) }
     sink.write(within: fixedBytes) { writer in
       if context.source == .length {

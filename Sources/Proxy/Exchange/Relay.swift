@@ -105,7 +105,7 @@ struct Relay: ~Copyable {
         case .wouldBlock: return .needsSource
         case .ended:
           if content.source == .untilClose || content.source == .tunnel {
-            return finishAtEnd(to: sink, &content, &pool)
+            return finishAtEnd(from: source, to: sink, &content, &pool)
           }
           return .sourceEnded
         case .failed(let error): return error == ENOBUFS ? .exhausted : .sourceEnded
@@ -195,9 +195,13 @@ struct Relay: ~Copyable {
       collected.append("\r\n")
     }
     var waits = false
+    var trailerBytes = 0
     if outcome == .complete {
+      let before = collected.count
       switch appendEnd(from: source, content, &collected) {
-      case .complete: content.isComplete = true
+      case .complete:
+        content.isComplete = true
+        if !content.sendsChunks { trailerBytes = collected.count - before }
       case .needsSource: waits = true
       default: return .malformed
       }
@@ -206,6 +210,7 @@ struct Relay: ~Copyable {
     if !send(head.view, part, to: sink, &head, &pool) {
       return sink.pointee.hasFailed ? .sinkFailed : .exhausted
     }
+    if trailerBytes > 0 { sink.pointee.markTrailers(trailerBytes) }
     if content.isComplete { return sink.pointee.output.isEmpty ? .complete : .yields }
     guard waits else { return .yields }
     return receiveMore(source, &pool)
@@ -264,7 +269,8 @@ struct Relay: ~Copyable {
     return length
   }
 
-  /// Reads the trailer section and appends the last chunk with what may be passed on of it.
+  /// Reads the trailer section and appends the last chunk with what may be passed on of it; without
+  /// chunks, to a stream, only that.
   private mutating func appendEnd(
     from source: UnsafeMutablePointer<Wire>, _ content: borrowing Content,
     _ collected: inout ByteSink
@@ -275,23 +281,26 @@ struct Relay: ~Copyable {
       length = try HeadParser.parseTrailers(octets, into: &trailers, limits: HeadLimits())
     } catch { return .malformed }
     guard length > 0 else { return .needsSource }
-    if content.sendsChunks {
-      collected.append("0\r\n")
-      if content.passesTrailers { HeaderRewrite.appendTrailers(trailers, octets, to: &collected) }
-      collected.append("\r\n")
-    }
+    if content.sendsChunks { collected.append("0\r\n") }
+    if content.passesTrailers { HeaderRewrite.appendTrailers(trailers, octets, to: &collected) }
+    if content.sendsChunks { collected.append("\r\n") }
     source.pointee.input.consume(length)
     return .complete
   }
 
   /// The source ended in order, and that is the end of the content.
-  private func finishAtEnd(
-    to sink: UnsafeMutablePointer<Wire>, _ content: inout Content, _ pool: inout BufferPool
+  private mutating func finishAtEnd(
+    from source: UnsafeMutablePointer<Wire>, to sink: UnsafeMutablePointer<Wire>,
+    _ content: inout Content, _ pool: inout BufferPool
   ) -> RelayOutcome {
-    content.isComplete = true
-    if content.sendsChunks, !sink.pointee.send(ByteView("0\r\n\r\n"), .empty, &pool) {
-      return .sinkFailed
+    var end = ByteSink(base: frame, capacity: Relay.frameBytes)
+    if content.sendsChunks, source.pointee.isStream, source.pointee.receiveTrailers(&pool) {
+      guard appendEnd(from: source, content, &end) == .complete else { return .malformed }
+    } else if content.sendsChunks {
+      end.append("0\r\n\r\n")
     }
+    content.isComplete = true
+    guard end.count == 0 || sink.pointee.send(end.view, .empty, &pool) else { return .sinkFailed }
     return .complete
   }
 

@@ -8,9 +8,10 @@ import Telemetry
 extension Worker {
   /// Whether all of the request can be sent again.
   func isIntact(_ exchange: UnsafeMutablePointer<Exchange>) -> Bool {
-    exchange.pointee.request.octets == 0
-      || (exchange.pointee.request.replay.isOn
-        && exchange.pointee.request.replay.count == exchange.pointee.request.octets)
+    let request = exchange.pointee.request
+    // The last chunk is not kept: without it the next backend would wait for ever.
+    if request.octets == 0 { return !request.isComplete || !request.sendsChunks }
+    return request.replay.isOn && request.replay.count == request.octets
   }
 
   /// May be sent twice, as far as its method and its client go (RFC 9110 §9.2.2).

@@ -17,8 +17,10 @@ extension Worker {
       metrics.add(.clientAborts)
       return abandon(handle, .clientLeft)
     }
+    if client.pointee.fetch.fill != nil { fetchMoved(client) }
     switch exchange.pointee.phase {
     case .waiting, .connecting: break
+    case .cached: cacheReady(handle, exchange)
     case .awaitingHead, .relaying, .tunnel:
       if exchange.pointee.movesRequest || exchange.pointee.phase == .tunnel {
         guard continueRequest(handle, exchange) else { return }

@@ -38,7 +38,11 @@ extension Worker {
       setDeadline(exchange.pointee.upstream, upstream, now + route(exchange).pointee.idleTimeout)
     case .needsSink:
       judgeUnreadProbe(exchange)
+      // What waits is in the client's queue: no second block waits with it (rule 36).
+      if upstream.pointee.wire.input.isEmpty { upstream.pointee.wire.input.detach(&pool) }
       upstream.pointee.deadline = .never
+      // A fetch waits for the readers of what it brings, whose own time runs.
+      guard client.pointee.fetch.fill == nil else { return }
       let options = listenerOptions(client)
       setDeadline(
         exchange.pointee.downstream, client,
@@ -84,13 +88,11 @@ extension Worker {
             upstream.pointee.wire.input.consume(length)
             return true
           }
-          let goesOn = informational(handle, exchange, &sink)
-          guard exchanges.resolve(handle) != nil, exchange.pointee.phase != .connecting else {
-            return false
-          }
+          // Where it fails there may be no backend connection any more, though the exchange lasts
+          // until its client has taken the answer.
+          guard informational(handle, exchange, &sink) else { return false }
           upstream.pointee.wire.input.consume(length)
           if exchange.pointee.phase == .tunnel { return true }
-          guard goesOn else { return false }
           continue
         }
       }
@@ -120,8 +122,10 @@ extension Worker {
     // What an earlier attempt failed of is counted there; this one has an answer.
     exchange.pointee.failure = nil
     if !responseHead.wantsKeepAlive { exchange.pointee.spoilsUpstream = true }
-    // Neither has chunks; HTTP/2 says the end in its own way.
     let client = downstreams[exchange.pointee.downstream]
+    if client.pointee.fetch.fill != nil { return fetchResponded(handle, exchange) }
+    if route.pointee.cachePlan != nil { invalidateStored(handle, exchange, client) }
+    // Neither has chunks; HTTP/2 says the end in its own way.
     let isStream = client.pointee.wire.isStream
     let toHTTP10 = exchange.pointee.clientIsHTTP10
     let hasUnknownLength =
@@ -131,7 +135,7 @@ extension Worker {
     if !exchange.pointee.request.isComplete || isDraining { exchange.pointee.keepsClient = false }
     exchange.pointee.response.frame(
       responseHead.framing, sendsChunks: hasUnknownLength && !toHTTP10 && !isStream,
-      passesTrailers: exchange.pointee.acceptsTrailers && route.pointee.trailers)
+      passesTrailers: exchange.pointee.acceptsTrailers && route.pointee.trailers && !toHTTP10)
     HeaderRewrite.appendResponse(
       responseHead, to: &sink, edits: route.pointee.responseEdits,
       context: HeaderRewrite.ResponseContext(
@@ -140,7 +144,9 @@ extension Worker {
         keepsLength: exchange.pointee.isHead || responseHead.status == 304
           || (responseHead.framing == .none && responseHead.status != 204),
         closes: !exchange.pointee.keepsClient && !isStream, clientIsHTTP10: toHTTP10,
-        transportSecurity: transportSecurity(client), date: dateText.view))
+        transportSecurity: transportSecurity(client), date: dateText.view,
+        cacheStatus: exchange.pointee.forwarded.isSet
+          ? cacheStatusLine(exchange.pointee.forwarded) : .empty))
     guard !sink.overflowed else {
       exchange.pointee.firstOctetAt = .zero
       exchange.pointee.response = Content()
@@ -166,7 +172,8 @@ extension Worker {
       return false
     }
     guard responseHead.status == 103, route(exchange).pointee.earlyHints,
-      !exchange.pointee.clientIsHTTP10
+      !exchange.pointee.clientIsHTTP10,
+      downstreams[exchange.pointee.downstream].pointee.fetch.fill == nil
     else { return true }
     HeaderRewrite.appendInformational(responseHead, to: &sink)
     let client = downstreams[exchange.pointee.downstream]

@@ -43,7 +43,7 @@ public final class UpstreamState: Sendable {
     /// What `balancer` was made of: it shares the rings.
     var plan: BalancerPlan?
     /// By slot.
-    var conditions: [BackendCondition] = []
+    var conditions = GrowingTable<BackendCondition>()
     /// By slot; empty where no backend is configured.
     var names: [String] = []
     var breakerOptions = BreakerOptions()

@@ -7,6 +7,7 @@ public enum GaugeMetric: CaseIterable, Sendable {
   case certificateExpiry
   case backendInFlight, backendAvailable, backendWeight
   case backendHealth, backendChecks, backendBreaker, backendBreakerOpenings
+  case cacheObjects, cacheBytes, cacheMemory, cacheInFlight, cacheEvictions, cachePurged
 
   public var metric: MetricDescription {
     switch self {
@@ -79,7 +80,25 @@ public enum GaugeMetric: CaseIterable, Sendable {
         "How often the circuit breaker opened, by why: `failures_in_a_row`, `error_rate`, "
           + "`slow_rate`, `probe_failed`.",
         labels: BackendCounter.labels + ["reason"])
+    case .cacheObjects: GaugeMetric.cache("objects", .gauge, "Responses stored.")
+    case .cacheBytes:
+      GaugeMetric.cache("bytes", .gauge, "Memory that they take, with the cache's tables.")
+    case .cacheMemory:
+      GaugeMetric.cache("memory_bytes", .gauge, "Memory that the cache may take.")
+    case .cacheInFlight:
+      GaugeMetric.cache("fetches_in_flight", .gauge, "Fetches that others can join.")
+    case .cacheEvictions:
+      GaugeMetric.cache("evictions_total", .counter, "Responses dropped to make room.")
+    case .cachePurged:
+      GaugeMetric.cache(
+        "purged_total", .counter, "Responses purged, by people or by unsafe requests.")
     }
+  }
+
+  private static func cache(
+    _ name: String, _ kind: MetricDescription.Kind, _ help: String
+  ) -> MetricDescription {
+    .init("weir_cache_\(name)", kind, help, labels: ["cache"])
   }
 }
 

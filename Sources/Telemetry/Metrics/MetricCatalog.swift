@@ -44,6 +44,8 @@ public enum ProxyCounter: Int, CaseIterable, Sendable, BitwiseCopyable, CatalogC
   case handshakeTimeouts, headerTimeouts, bodyTimeouts, sendTimeouts, idleTimeouts, clientAborts
   case unsentRetries, replays, statusRetries, retriesDenied, noBackendAvailable
   case tunnels, http2Connections, http2Floods
+  case cacheHits, cacheStaleHits, cacheMisses, cacheCollapsed, cachePasses, cacheBypasses
+  case cacheFetches, cacheFetchFailures, cacheRevalidations, cacheInvalidations, cacheTagsDropped
   case logLinesDropped
 
   public var metric: MetricDescription {
@@ -111,6 +113,30 @@ public enum ProxyCounter: Int, CaseIterable, Sendable, BitwiseCopyable, CatalogC
       .init(
         "weir_http2_floods_total", .counter,
         "HTTP/2 connections cut because of abusive frames.")
+    case .cacheHits: ProxyCounter.cache("hit")
+    case .cacheStaleHits: ProxyCounter.cache("stale")
+    case .cacheMisses: ProxyCounter.cache("miss")
+    case .cacheCollapsed: ProxyCounter.cache("collapsed")
+    case .cachePasses: ProxyCounter.cache("pass")
+    case .cacheBypasses: ProxyCounter.cache("bypass")
+    case .cacheFetches:
+      .init("weir_cache_fetches_total", .counter, "Fetches begun for a cache.")
+    case .cacheFetchFailures:
+      .init(
+        "weir_cache_fetch_failures_total", .counter,
+        "Fetches that brought no response, or only a part of one.")
+    case .cacheRevalidations:
+      .init(
+        "weir_cache_revalidations_total", .counter,
+        "Stored responses that a backend has confirmed (304).")
+    case .cacheInvalidations:
+      .init(
+        "weir_cache_invalidations_total", .counter,
+        "Stored responses removed because an unsafe request succeeded.")
+    case .cacheTagsDropped:
+      .init(
+        "weir_cache_tags_dropped_total", .counter,
+        "Tags of responses that were too long or too many, and so purge nothing.")
     case .logLinesDropped:
       .init(
         "weir_log_lines_dropped_total", .counter,
@@ -128,6 +154,13 @@ public enum ProxyCounter: Int, CaseIterable, Sendable, BitwiseCopyable, CatalogC
     .init(
       "weir_tls_handshakes_total", .counter,
       "TLS handshakes with clients, by how they ended: with a signature, by a session, or not.",
+      fixed: ("result", result))
+  }
+
+  private static func cache(_ result: String) -> MetricDescription {
+    .init(
+      "weir_cache_requests_total", .counter,
+      "Requests on routes with a cache, by what it could do for them.",
       fixed: ("result", result))
   }
 

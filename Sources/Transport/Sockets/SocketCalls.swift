@@ -66,6 +66,29 @@ public enum SocketCalls {
     }
   }
 
+  /// One call for a head and `count` pieces; `parts` has room for one more, which is used where
+  /// there is a head.
+  static func send(
+    _ descriptor: Int32, _ head: ByteView, _ parts: UnsafeMutablePointer<iovec>, _ count: Int
+  ) -> SendResult {
+    var count = count
+    if !head.isEmpty {
+      for index in stride(from: count, to: 0, by: -1) { parts[index] = parts[index - 1] }
+      parts[0] = iovec(iov_base: .init(mutating: head.pointer), iov_len: head.count)
+      count += 1
+    }
+    var message = msghdr()
+    message.msg_iov = parts
+    message.msg_iovlen = count
+    while true {
+      let taken = sendmsg(descriptor, &message, Int32(MSG_NOSIGNAL))
+      if taken >= 0 { return .octets(taken) }
+      let error = weir_errno()
+      if error == EAGAIN { return .wouldBlock }
+      if error != EINTR { return .failed(error) }
+    }
+  }
+
   /// Moves octets between a socket and a pipe without copying them.
   public static func splice(
     from source: Int32, to sink: Int32, atMost count: Int, moreFollows: Bool

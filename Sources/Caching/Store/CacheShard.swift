@@ -1,0 +1,307 @@
+import HTTP
+import Primitives
+
+/// What a lookup asks for. The views live as long as the call.
+public struct CacheQuery: ~Copyable {
+  public let key: ByteView
+  public let urlLength: Int
+  public let hash: UInt64
+  public let constraints: RequestConstraints
+
+  init(key: ByteView, urlLength: Int, hash: UInt64, constraints: RequestConstraints) {
+    self.key = key
+    self.urlLength = urlLength
+    self.hash = hash
+    self.constraints = constraints
+  }
+}
+
+/// One part of a cache's index, behind its own lock: responses whose keys' hashes end alike, their
+/// tags, who is to go first, and the fetches in flight for them.
+///
+/// Why the uses are safe: everything is touched with the lock held, and a record in the index has a
+/// pin, so it is where its number says. Hence `@unchecked Sendable`: what a thread does with it, it
+/// does behind the lock.
+@safe
+struct CacheShard: ~Copyable, @unchecked Sendable {
+  /// Keys that lately turned out to be unstorable.
+  private static let markCount = 1024
+  private static let markTime = TimeAmount.seconds(120)
+
+  private struct Mark {
+    var hash: UInt64
+    var until: MonotonicTime
+  }
+
+  let arena: BlockArena
+  private let buckets: UnsafeMutablePointer<UInt32>
+  private let mask: UInt64
+  private let marks: UnsafeMutablePointer<Mark>
+  private var tags: TagIndex
+  private var eviction: EvictionOrder
+  /// Records by their numbers in `eviction`.
+  private var slots: [UInt32] = []
+  private var freeSlots: [UInt32] = []
+  private(set) var objectCount = 0
+  private(set) var bytes = 0
+  var fills: [UInt64: [CacheFill]] = [:]
+
+  /// `bucketCount` is a power of two.
+  init(arena: BlockArena, bucketCount: Int, seed: UInt64) {
+    self.arena = arena
+    unsafe buckets = .allocate(capacity: bucketCount)
+    unsafe buckets.initialize(repeating: 0, count: bucketCount)
+    mask = UInt64(bucketCount - 1)
+    unsafe marks = .allocate(capacity: CacheShard.markCount)
+    unsafe marks.initialize(repeating: Mark(hash: 0, until: .zero), count: CacheShard.markCount)
+    tags = TagIndex(bucketCount: bucketCount, seed: seed, arena: arena)
+    eviction = EvictionOrder(mostSlots: arena.capacityBytes / BlockArena.unitBytes)
+  }
+
+  deinit {
+    unsafe buckets.deallocate()
+    unsafe marks.deallocate()
+  }
+
+  private func object(_ unit: UInt32) -> StoredObject {
+    unsafe StoredObject(
+      UnsafeMutableRawPointer(arena.address(unit)).assumingMemoryBound(to: CacheRecord.self))
+  }
+
+  private func unit(_ object: StoredObject) -> UInt32 { unsafe arena.unit(object.record) }
+
+  // MARK: Finding
+
+  /// The newest response that this request selects. `sink` is room for a secondary key; `guess`
+  /// becomes the hash of the request's, where a response with the key has names to choose by.
+  func find(
+    _ query: borrowing CacheQuery, _ head: borrowing RequestHead, _ sink: inout ByteSink,
+    guess: inout UInt64
+  ) -> StoredObject? {
+    var unit = unsafe buckets[Int(query.hash & mask)]
+    var names = ByteView.empty
+    while unit != 0 {
+      let candidate = object(unit)
+      unsafe unit = candidate.record.pointee.nextInBucket
+      guard unsafe candidate.record.pointee.hash == query.hash, candidate.key.equals(query.key)
+      else { continue }
+      if candidate.vary.isEmpty { return candidate }
+      if !names.equals(candidate.vary) {
+        names = candidate.vary
+        sink.removeAll()
+        Vary.appendSecondaryKey(names: names, head, to: &sink)
+        if sink.overflowed { return nil }
+        guess = StableHash.of(sink.view, seed: StableHash.of(names))
+      }
+      if sink.view.equals(candidate.secondary) { return candidate }
+    }
+    return nil
+  }
+
+  /// A fetch in flight that will bring what this request wants, as far as one can know.
+  func joinable(
+    _ query: borrowing CacheQuery, _ head: borrowing RequestHead, _ sink: inout ByteSink,
+    guess: UInt64, now: MonotonicTime
+  ) -> CacheFill? {
+    guard let candidates = fills[query.hash] else { return nil }
+    var pending: CacheFill?
+    for fill in candidates where query.key.equals(fill.key) {
+      let (phase, object) = fill.inner.withLock { ($0.phase, $0.object) }
+      if phase == .pending, fill.guess == 0 || guess == 0 || fill.guess == guess {
+        // A later one is asked for where the first is slow (semantics.md 16).
+        if pending == nil || fill.startedAt > pending!.startedAt { pending = fill }
+      } else if phase == .growing, let object {
+        if object.vary.isEmpty { return fill }
+        sink.removeAll()
+        Vary.appendSecondaryKey(names: object.vary, head, to: &sink)
+        if !sink.overflowed, sink.view.equals(object.secondary) { return fill }
+      }
+    }
+    return pending
+  }
+
+  func touch(_ object: StoredObject) { unsafe eviction.touch(Int(object.record.pointee.slot)) }
+
+  /// Fetches without a head for the same as this one.
+  func siblings(_ fill: CacheFill) -> Int {
+    (fills[fill.hash] ?? []).count { $0.isSame(as: fill) && $0.isPending }
+  }
+
+  /// Nobody joins it any more.
+  mutating func detach(_ fill: CacheFill) {
+    guard var candidates = fills[fill.hash] else { return }
+    candidates.removeAll { $0 === fill }
+    fills[fill.hash] = candidates.isEmpty ? nil : candidates
+  }
+
+  // MARK: Keys that are not worth a wait
+
+  func isMarked(_ hash: UInt64, now: MonotonicTime) -> Bool {
+    let mark = unsafe marks[Int(hash >> 32) & (CacheShard.markCount - 1)]
+    return mark.hash == hash && mark.until > now
+  }
+
+  func mark(_ hash: UInt64, now: MonotonicTime) {
+    unsafe marks[Int(hash >> 32) & (CacheShard.markCount - 1)] =
+      Mark(hash: hash, until: now + CacheShard.markTime)
+  }
+
+  func unmark(_ hash: UInt64) {
+    let index = Int(hash >> 32) & (CacheShard.markCount - 1)
+    if unsafe marks[index].hash == hash { unsafe marks[index].until = .zero }
+  }
+
+  // MARK: Entering and removing
+
+  /// Enters a record in place of what its requests selected before; returns what went, whose pins
+  /// the caller gives back.
+  mutating func enter(_ object: StoredObject, maxVariants: Int) -> [StoredObject] {
+    var gone: [StoredObject] = []
+    var variants: [StoredObject] = []
+    let hash = unsafe object.record.pointee.hash
+    var next = unsafe buckets[Int(hash & mask)]
+    while next != 0 {
+      let other = self.object(next)
+      unsafe next = other.record.pointee.nextInBucket
+      guard unsafe other.record.pointee.hash == hash, other.key.equals(object.key) else { continue }
+      if other.vary.equals(object.vary), other.secondary.equals(object.secondary) {
+        gone.append(other)
+      } else {
+        variants.append(other)
+      }
+    }
+    // The oldest are last in the chain.
+    while variants.count >= maxVariants, let oldest = variants.popLast() { gone.append(oldest) }
+    for other in gone { remove(other) }
+    object.pin()
+    let slot = freeSlots.popLast() ?? UInt32(slots.count)
+    if Int(slot) == slots.count { slots.append(0) }
+    slots[Int(slot)] = unit(object)
+    unsafe object.record.pointee.slot = slot
+    unsafe object.record.pointee.flags.insert(.isLinked)
+    unsafe object.record.pointee.nextInBucket = buckets[Int(hash & mask)]
+    unsafe buckets[Int(hash & mask)] = unit(object)
+    tags.enter(object)
+    let charged = object.chargedBytes
+    eviction.insert(
+      Int(slot), fingerprint: UInt32(truncatingIfNeeded: hash >> 20), bytes: charged)
+    objectCount += 1
+    bytes += charged
+    return gone
+  }
+
+  /// Takes a record out; the index's pin on it passes to the caller.
+  mutating func remove(_ object: StoredObject) {
+    let hash = unsafe object.record.pointee.hash
+    let own = unit(object)
+    let next = unsafe object.record.pointee.nextInBucket
+    if unsafe buckets[Int(hash & mask)] == own {
+      unsafe buckets[Int(hash & mask)] = next
+    } else {
+      var before = self.object(unsafe buckets[Int(hash & mask)])
+      while unsafe before.record.pointee.nextInBucket != own {
+        before = self.object(unsafe before.record.pointee.nextInBucket)
+      }
+      unsafe before.record.pointee.nextInBucket = next
+    }
+    tags.remove(object)
+    let slot = unsafe object.record.pointee.slot
+    if eviction.contains(Int(slot)) { eviction.remove(Int(slot)) }
+    freeSlots.append(slot)
+    unsafe object.record.pointee.flags.remove(.isLinked)
+    objectCount -= 1
+    bytes -= object.chargedBytes
+  }
+
+  /// Takes out what is worth least; its pin passes to the caller. `nil` where nothing is stored.
+  mutating func evict() -> StoredObject? {
+    guard let slot = eviction.victim() else { return nil }
+    let victim = object(slots[slot])
+    remove(victim)
+    return victim
+  }
+
+  // MARK: Purging
+
+  /// Every stored response that the request matches, once each.
+  func matches(_ request: PurgeRequest) -> [StoredObject] {
+    var found: [StoredObject] = []
+    var seen = Set<UInt32>()
+    func note(_ object: StoredObject) {
+      if seen.insert(unit(object)).inserted { found.append(object) }
+    }
+    if request.all {
+      for index in 0...Int(mask) {
+        var next = unsafe buckets[index]
+        while next != 0 {
+          let candidate = object(next)
+          unsafe next = candidate.record.pointee.nextInBucket
+          note(candidate)
+        }
+      }
+      return found
+    }
+    for tag in request.tags { tag.withView { tags.visit($0, .given, note) } }
+    for url in request.urls {
+      url.withView { url in
+        visit(url, note)
+        tags.visit(url, .url, note)
+      }
+    }
+    request.prefix?.withView { prefix in
+      guard let folder = FolderList.deepest(prefix) else { return }
+      tags.visit(prefix.slice(0, folder), .folder) { candidate in
+        if candidate.url.begins(with: prefix) { note(candidate) }
+      }
+    }
+    return found
+  }
+
+  /// Responses whose key is this URL and no more.
+  private func visit(_ url: ByteView, _ body: (StoredObject) -> Void) {
+    let hash = CacheStore.hash(url)
+    var next = unsafe buckets[Int(hash & mask)]
+    while next != 0 {
+      let candidate = object(next)
+      unsafe next = candidate.record.pointee.nextInBucket
+      if candidate.key.equals(url) { body(candidate) }
+    }
+  }
+}
+
+extension FolderList {
+  /// The longest folder that every URL with this beginning is in; `nil` where it has no path.
+  static func deepest(_ prefix: ByteView) -> Int? {
+    var folders = FolderList(prefix)
+    var last: Int?
+    while let end = folders.next() { last = end }
+    return last
+  }
+}
+
+extension [UInt8] {
+  func withView(_ body: (ByteView) -> Void) {
+    unsafe withUnsafeBufferPointer { unsafe body(ByteView($0)) }
+  }
+}
+
+extension CacheShard {
+  /// Index, numbers and counts agree; O(objects), for tests.
+  func checkInvariants() {
+    var count = 0
+    var total = 0
+    for candidate in matches(everything) {
+      let flags = unsafe candidate.record.pointee.flags
+      precondition(flags.contains(.isLinked), "a record in the index that is not linked")
+      count += 1
+      total += candidate.chargedBytes
+    }
+    precondition(count == objectCount && total == bytes, "counts do not add up")
+  }
+
+  private var everything: PurgeRequest {
+    var request = PurgeRequest()
+    request.all = true
+    return request
+  }
+}

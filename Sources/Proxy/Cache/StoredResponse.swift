@@ -1,0 +1,144 @@
+import Caching
+import HTTP
+import HTTP1
+import Primitives
+
+/// The heads that clients get with stored responses.
+enum StoredResponse {
+  enum Form {
+    /// All of it; `nil`: how much that is will be known at its end.
+    case whole(length: Int?)
+    case notModified
+    case part(ByteRanges.Part, of: Int)
+    case parts(MultipartRanges, contentType: ByteView)
+    case unsatisfiable(of: Int)
+  }
+
+  struct Context {
+    let age: Int
+    let status: CacheStatus
+    let instance: ByteView
+    let sendsChunks: Bool
+    let closes: Bool
+    let clientIsHTTP10: Bool
+    let transportSecurity: ByteView
+  }
+
+  /// RFC 9110 §15.4.5: what describes content goes with content.
+  private static let notModifiedDrops = FieldSet(
+    .contentType, .contentEncoding, .contentLength)
+
+  /// Appends the head for `object`. `head` is room to read the stored one again.
+  static func append(
+    _ object: StoredObject, _ form: Form, edits: borrowing CompiledEdits,
+    head: inout ResponseHead, to sink: inout ByteSink, context: Context
+  ) {
+    if case .whole(let length) = form, edits.isEmpty, context.transportSecurity.isEmpty {
+      // As it is, without its blank line.
+      let stored = object.head
+      sink.append(stored.slice(0, stored.count - 2))
+      appendEnd(object, .whole(length: length), to: &sink, context)
+      return
+    }
+    guard StoredHead.load(object.head, into: &head) else {
+      preconditionFailure("a stored head cannot be read again")
+    }
+    appendEdited(head, form, edits, to: &sink, context)
+    appendEnd(object, form, to: &sink, context)
+  }
+
+  private static func appendEdited(
+    _ head: borrowing ResponseHead, _ form: Form, _ edits: borrowing CompiledEdits,
+    to sink: inout ByteSink, _ context: Context
+  ) {
+    var drops = FieldSet()
+    switch form {
+    case .whole:
+      HeadWriter.appendStatusLine(
+        head.status, reason: head.bytes.slice(head.reasonRange), to: &sink)
+    case .notModified:
+      HeadWriter.appendStatusLine(304, reason: ByteView("Not Modified"), to: &sink)
+      drops = notModifiedDrops
+    case .part:
+      HeadWriter.appendStatusLine(206, reason: ByteView("Partial Content"), to: &sink)
+    case .parts:
+      HeadWriter.appendStatusLine(206, reason: ByteView("Partial Content"), to: &sink)
+      drops = FieldSet(.contentType)
+    case .unsatisfiable:
+      HeadWriter.appendStatusLine(416, reason: ByteView("Range Not Satisfiable"), to: &sink)
+      drops = notModifiedDrops
+    }
+    var mask = FieldMask()
+    if !edits.isEmpty { edits.mark(head.fields, head.bytes, in: &mask) }
+    head.fields.copy(of: head.bytes, dropping: drops, mask: mask, to: &sink)
+    if !edits.added.isEmpty { sink.append(edits.added.view) }
+    let security = ByteView("strict-transport-security")
+    if !context.transportSecurity.isEmpty, !edits.decide("strict-transport-security"),
+      head.fields.firstIndex(named: security, in: head.bytes) == nil
+    {
+      sink.append(context.transportSecurity)
+    }
+  }
+
+  private static func appendEnd(
+    _ object: StoredObject, _ form: Form, to sink: inout ByteSink, _ context: Context
+  ) {
+    sink.append("Age: ")
+    sink.append(decimal: context.age)
+    sink.append("\r\n")
+    switch form {
+    case .whole(let length):
+      if context.sendsChunks {
+        sink.append("Transfer-Encoding: chunked\r\n")
+      } else if let length, object.headLayout.status != 204 {
+        HeadWriter.appendContentLength(length, to: &sink)
+      }
+    case .notModified: break
+    case .part(let part, let length):
+      MultipartRanges.appendContentRange(part, length: length, to: &sink)
+      HeadWriter.appendContentLength(part.count, to: &sink)
+    case .parts(let ranges, let contentType):
+      ranges.appendContentType(to: &sink)
+      HeadWriter.appendContentLength(
+        ranges.contentLength(contentTypeBytes: contentType.count), to: &sink)
+    case .unsatisfiable(let length):
+      MultipartRanges.appendUnsatisfied(length: length, to: &sink)
+      HeadWriter.appendContentLength(0, to: &sink)
+    }
+    CacheStatusField.append(context.status, instance: context.instance, to: &sink)
+    if context.closes {
+      sink.append("Connection: close\r\n")
+    } else if context.clientIsHTTP10 {
+      sink.append("Connection: keep-alive\r\n")
+    }
+    sink.append("\r\n")
+  }
+
+  // MARK: The request that fetches
+
+  /// Conditions and ranges are for the client's copy, not for the cache's.
+  private static let fetchDrops = FieldSet(
+    .host, .range, .ifRange, .ifNoneMatch, .ifModifiedSince, .ifMatch, .ifUnmodifiedSince)
+
+  /// Appends the request that fetches for `head`: a GET for all of it, or, where something is
+  /// stored that may only have to be confirmed, a conditional one (RFC 9111 §4.3.1).
+  static func appendFetch(
+    _ head: borrowing RequestHead, target: ByteView, confirming stale: StoredObject?,
+    to sink: inout ByteSink
+  ) {
+    sink.append("GET ")
+    sink.append(target)
+    sink.append(" HTTP/1.1\r\n")
+    HeadWriter.appendField("Host", head.authority, to: &sink)
+    head.fields.copy(of: head.bytes, dropping: fetchDrops, mask: FieldMask(), to: &sink)
+    if let validators = stale?.validators {
+      if !validators.etag.isEmpty {
+        HeadWriter.appendField("If-None-Match", validators.etag, to: &sink)
+      }
+      if !validators.lastModified.isEmpty {
+        HeadWriter.appendField("If-Modified-Since", validators.lastModified, to: &sink)
+      }
+    }
+    sink.append("\r\n")
+  }
+}
