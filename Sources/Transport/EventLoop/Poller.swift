@@ -5,14 +5,20 @@ import Primitives
 /// Readiness, as the kernel reports it.
 public struct Readiness: OptionSet, Sendable, BitwiseCopyable {
   public let rawValue: UInt32
+  @inlinable
   public init(rawValue: UInt32) { self.rawValue = rawValue }
 
+  @inlinable
   public static var readable: Readiness { Readiness(rawValue: WEIR_EPOLLIN) }
+  @inlinable
   public static var writable: Readiness { Readiness(rawValue: WEIR_EPOLLOUT) }
   /// The peer will send no more.
+  @inlinable
   public static var peerClosed: Readiness { Readiness(rawValue: WEIR_EPOLLRDHUP) }
+  @inlinable
   public static var failed: Readiness { Readiness(rawValue: WEIR_EPOLLERR) }
   /// Both directions are closed.
+  @inlinable
   public static var hungUp: Readiness { Readiness(rawValue: WEIR_EPOLLHUP) }
 }
 
