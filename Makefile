@@ -23,7 +23,7 @@ BENCH_BUILD := .build/bench
 SWIFT_PACKAGES := git ca-certificates g++ libc6-dev libcurl4 libxml2 libsqlite3-0 libncurses6
 BUILD_PACKAGES := $(SWIFT_PACKAGES) pkg-config libssl-dev libnghttp2-dev libpcre2-dev libxxhash-dev
 TEST_PACKAGES := curl openssl strace valgrind libc6-dbg binutils
-BENCH_PACKAGES := gcc libc6-dev python3 util-linux nginx-light haproxy $(TEST_PACKAGES)
+BENCH_PACKAGES := gcc libc6-dev python3 util-linux nginx-light haproxy varnish $(TEST_PACKAGES)
 
 RELEASE := $(SWIFT) build -c release --static-swift-stdlib --product weir
 

@@ -87,6 +87,8 @@ typedef struct {
    there are names, so that probing never wraps around. */
 #define SLOTS 256
 static known_name slots[SLOTS + sizeof names / sizeof *names];
+/* The number of TE, the only name that is too short for the table. */
+static uint8_t te;
 
 /* Of a name of at least three bytes and its colon: its first four bytes, with the bit set that
    makes a letter small (and leaves the colon behind three as it is), and its length. */
@@ -95,9 +97,6 @@ static inline uint32_t slot_of(const uint8_t *line, uint32_t length) {
     memcpy(&front, line, 4);
     return (((front | 0x20202020) + length * 0x6245u) * 0x5BE2B0F7u) >> 24;
 }
-
-/* The number of the only name that is too short for the table. */
-static uint8_t te_number;
 
 static inline int is_letter(uint8_t c) { return (uint8_t)((c | 0x20) - 'a') < 26; }
 
@@ -112,10 +111,8 @@ __attribute__((constructor)) static void fill_slots(void) {
             entry.letters[k] = is_own ? (is_letter(text[k]) ? 0x20 : 0) : is_colon ? 0 : 0xFF;
         }
         if (entry.length > 16) entry.back = weir_word(text + entry.length - 8);
-        if (entry.length < 3) {
-            te_number = i;
-            continue;
-        }
+        if (entry.length == 2) te = i;
+        if (entry.length < 3) continue;
         uint8_t line[4] = {0, 0, 0, ':'};
         memcpy(line, text, entry.length < 4 ? entry.length : 4);
         uint32_t slot = slot_of(line, entry.length);
@@ -132,7 +129,7 @@ static int is_known(const known_name *known, const uint8_t *name, size_t length)
 }
 
 uint8_t weir_field_name(const uint8_t *name, size_t length) {
-    if (length == 2) return (name[0] | 0x20) == 't' && (name[1] | 0x20) == 'e' ? te_number : 0;
+    if (length == 2) return (name[0] | 0x20) == 't' && (name[1] | 0x20) == 'e' ? te : 0;
     if (length < 3 || length > LONGEST_NAME) return 0;
     uint8_t line[4] = {name[0], name[1], name[2], length > 3 ? name[3] : ':'};
     const known_name *known = &slots[slot_of(line, (uint32_t)length)];

@@ -1,6 +1,5 @@
 import Balancing
 import Caching
-import Caching
 import HTTP
 import Primitives
 import Resilience

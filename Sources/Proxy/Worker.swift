@@ -74,10 +74,10 @@ public final class Worker: StreamSource {
   private let dateSpace: UnsafeMutablePointer<UInt8>
   private var dateSecond: Int64 = -1
   let scratch: UnsafeMutablePointer<UInt8>
-  /// What each exchange is before it is filled in.
-  let blankExchange: UnsafeMutablePointer<Exchange>
   /// Room for the pieces of one call.
   let parts: UnsafeMutablePointer<iovec>
+  /// What each exchange is before it is filled in.
+  let blankExchange: UnsafeMutablePointer<Exchange>
   /// Of the request parsed last; `headOwner` says whose it is.
   var requestHead: RequestHead {
     @inline(__always) unsafeAddress { UnsafePointer(requestPlace) }

@@ -108,7 +108,7 @@ def parse_arguments():
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--seconds", type=float)
     parser.add_argument("--only", help="scenario names, separated by commas")
-    parser.add_argument("--peers", default="weir,nginx,haproxy")
+    parser.add_argument("--peers", default="weir,nginx,haproxy,varnish")
     parser.add_argument("--write", help="a page with markers to put the tables into")
     arguments = parser.parse_args()
     arguments.rounds = arguments.rounds or (2 if arguments.quick else 5)

@@ -52,11 +52,11 @@ def tls_system_calls(names):
     return calls_of(names, "System calls per keep-alive request over TLS (64 connections)", True)
 
 
-def calls_of(names, title, tls=False):
+def calls_of(names, title, tls=False, cache=0):
     lines = [f"### {title}", ""]
     for name in names:
         origin = peers.Origin()
-        peer = peers.Peer(name, peers.Job(tls=tls), origin)
+        peer = peers.Peer(name, peers.Job(tls=tls, cache=cache), origin)
         try:
             meters.run_load(peer.port, requests=2000, tls=tls, **KEEP_ALIVE)
             calls = meters.system_calls(peer, 2000, 12000, tls=tls, **KEEP_ALIVE)
@@ -92,7 +92,37 @@ def instructions(names):
     return "\n".join(lines) + "\n"
 
 
+def cache_instructions(names):
+    """Hits of one key, and of keys that are spread over many stored ones."""
+    lines = ["### User-space instructions per cache hit (callgrind, weir)", "",
+             "| job | instructions |", "| --- | --- |"]
+    for label, load, few in (
+            ("1 KiB, one key", KEEP_ALIVE, 3000),
+            ("64 KiB, one key", {"target": "/bytes/65536", "length": 65536, "connections": 64},
+             3000)):
+        origin = peers.Origin()
+        try:
+            count = meters.instructions(
+                "weir", peers.Job(cache=64), origin, few, few + 10000, **load)
+        finally:
+            origin.stop()
+        lines.append(f"| {label} | {count:,.0f} |")
+    return "\n".join(lines) + "\n"
+
+
+def cache_system_calls(names):
+    return calls_of(names, "System calls per cache hit of 1 KiB (64 connections)", cache=64)
+
+
+def proxies(section):
+    """For what a cache that is no proxy with a log of its own cannot show."""
+    return lambda names: section([name for name in names if name != "varnish"])
+
+
 def sections():
-    return {"idle-memory": idle_memory, "idle-tls-memory": idle_tls_memory,
-            "system-calls": system_calls, "tls-system-calls": tls_system_calls,
+    return {"idle-memory": proxies(idle_memory),
+            "idle-tls-memory": proxies(idle_tls_memory),
+            "cache-system-calls": cache_system_calls, "cache-instructions": cache_instructions,
+            "system-calls": proxies(system_calls),
+            "tls-system-calls": proxies(tls_system_calls),
             "instructions": instructions}

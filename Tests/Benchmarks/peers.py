@@ -61,6 +61,8 @@ class Job:
     connections: int = 12000
     balance: str = "least-connections"
     tls: bool = False
+    # MiB of cache; 0: nothing is stored.
+    cache: int = 0
 
 
 def certificate(directory):
@@ -86,6 +88,21 @@ TLS = {
 }
 
 
+# What each says where responses are stored: at the top, and where requests are passed on.
+CACHE = {
+    "weir": ("cache main memory={mib}MiB\n", "    cache main ttl=1h\n"),
+    "nginx": ("    proxy_cache_path {directory}/cache keys_zone=main:64m max_size={mib}m "
+              "inactive=1h;\n",
+              "            proxy_cache main;\n            proxy_cache_valid 200 1h;\n"
+              "            proxy_cache_lock on;\n"),
+    "haproxy": ("cache main\n    total-max-size {mib}\n    max-object-size 1048576\n"
+                "    max-age 3600\n    process-vary on\n",
+                "    http-response set-header Cache-Control max-age=3600\n"
+                "    http-request cache-use main\n    http-response cache-store main\n"),
+    "varnish": ("", ""),
+}
+
+
 class Origin:
     """The C origin on cpu 1; every address of 127/8 is a backend of it."""
 
@@ -108,6 +125,7 @@ class Origin:
 BALANCE = {
     "weir": {"least-connections": "least-connections", "hash": "hash path"},
     "nginx": {"least-connections": "least_conn;", "hash": "hash $uri consistent;"},
+    "varnish": {"least-connections": ""},
     "haproxy": {"least-connections": "balance leastconn",
                 "hash": "balance uri\n    hash-type consistent sdbm avalanche"},
 }
@@ -139,19 +157,28 @@ class Peer:
             return [self.binary, "run", "-c", config]
         if self.name == "nginx":
             return ["nginx", "-p", str(self.directory), "-c", config]
+        if self.name == "varnish":
+            return ["varnishd", "-F", "-a", f"127.0.0.1:{self.port}", "-f", config,
+                    "-n", str(self.directory / "work"), "-s", f"malloc,{self.job.cache}m",
+                    "-p", "thread_pools=1", "-p", "workspace_client=32k"]
         return ["haproxy", "-db", "-f", config]
 
     def _write_config(self, origin):
-        template = {"weir": "weir.conf", "nginx": "nginx.conf", "haproxy": "haproxy.cfg"}[self.name]
+        template = {"weir": "weir.conf", "nginx": "nginx.conf", "haproxy": "haproxy.cfg",
+                    "varnish": "varnish.vcl"}[self.name]
         text = (HERE / "conf" / template).read_text()
         addresses = list(origin.addresses(self.job.backends))
         line = {"weir": "    backend {a}", "nginx": "        server {a};",
-                "haproxy": "    server s{i} {a}"}[self.name]
+                "haproxy": "    server s{i} {a}", "varnish": "{a}"}[self.name]
+        stored, used = (part.format(mib=self.job.cache, directory=self.directory)
+                        for part in (CACHE[self.name] if self.job.cache else ("", "")))
         values = {
             "PORT": self.port, "LOG": self.log, "DIRECTORY": self.directory,
             "ADMIN": self.directory / "admin.sock", "WORKERS": self.job.workers,
             "CONNECTIONS": room_for(self.name, self.job.connections), "ROUTES": self._routes(),
             "BALANCE": BALANCE[self.name][self.job.balance],
+            "CACHE": stored, "CACHED": used,
+            "ORIGIN": addresses[0].split(":")[0], "ORIGINPORT": addresses[0].split(":")[1],
             "TLS": TLS[self.name].format(pem=certificate(self.directory)) if self.job.tls else "",
             "BACKENDS": "\n".join(line.format(a=a, i=i) for i, a in enumerate(addresses)),
         }
@@ -206,7 +233,8 @@ class Peer:
 
 def version(name):
     command = {"weir": [os.environ.get("WEIR_BINARY", ".build/release/weir"), "--version"],
-               "nginx": ["nginx", "-v"], "haproxy": ["haproxy", "-v"]}[name]
+               "nginx": ["nginx", "-v"], "haproxy": ["haproxy", "-v"],
+               "varnish": ["varnishd", "-V"]}[name]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10)
     except OSError:

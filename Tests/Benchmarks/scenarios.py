@@ -36,6 +36,10 @@ def trio(**job):
     return [Variant(n, n, peers.Job(**job)) for n in ("weir", "nginx", "haproxy")]
 
 
+def caches(**job):
+    return [Variant(n, n, peers.Job(**job)) for n in ("weir", "nginx", "haproxy", "varnish")]
+
+
 def growth(peer_names, small, large, **common):
     variants = []
     for name in peer_names:
@@ -66,6 +70,10 @@ def all_scenarios():
                  warm_requests=100, budget=1.0),
         Scenario("uploads", "1 MiB uploads", {"target": "/upload", "put": MIB}, trio(),
                  warm_requests=200, budget=1.0),
+        Scenario("cache-1k", "cache hits, 1 KiB, 64 connections", get(1024), caches(cache=64),
+                 budget=0.9),
+        Scenario("cache-64k", "cache hits, 64 KiB, 64 connections", get(64 << 10),
+                 caches(cache=64), budget=1.0),
         Scenario("workers", "1 and 2 workers, both CPUs shared with the load", get(1024),
                  [Variant(f"weir, {n} worker{'s' * (n > 1)}", "weir", peers.Job(workers=n),
                           cpus=None, load_cpus=None) for n in (1, 2)]),

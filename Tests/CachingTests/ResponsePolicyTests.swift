@@ -36,6 +36,23 @@ private func stored(
   return freshness
 }
 
+@Suite struct `A ttl of the rule` {
+  @Test(arguments: ["", "Age: 500", "Date: Sun, 06 Nov 1994 07:00:00 GMT", "Age: x"])
+  func `begins when the response comes, however old it is by then`(lines: String) throws {
+    let freshness = try #require(try stored(lines) { $0.ttl = .seconds(60) })
+    #expect(freshness.ttl(resident: .zero) == 60)
+    #expect(freshness.state(resident: .milliseconds(59_999)) == .fresh)
+    #expect(freshness.state(resident: .seconds(60)) != .fresh)
+    // Its age is still told as it is.
+    if lines == "Age: 500" { #expect(freshness.age(resident: .seconds(1)) == 501) }
+  }
+
+  @Test func `leaves what the response states as it states it`() throws {
+    let lines = "Age: 500\nCache-Control: max-age=600"
+    #expect(try stored(lines) { $0.ttl = .seconds(60) }?.ttl(resident: .zero) == 100)
+  }
+}
+
 @Suite struct `Storing` {
   @Test(arguments: [
     ("Cache-Control: no-store, max-age=60", NotStored.noStore),

@@ -70,9 +70,26 @@ import Testing
     if name != "empty content" { #expect(origin.records.allSatisfy { $0.received.isEmpty }) }
   }
 
+  /// Rule 29: eight pieces behind the first are a block, nine are not.
   @Test func `a header block of many pieces is cut`() throws {
     let origin = try HTTPOrigin()
     try withDaemon(DaemonConfiguration([origin.address])) { daemon in
+      for count in [8, 9] {
+        let client = try daemon.connect2()
+        try client.send(
+          FrameType.headers, flags: FrameFlags.endStream, stream: 1,
+          payload: HTTP2Connection.block(HTTP2Connection.requestFields("GET", "/bytes/3")))
+        for index in 1...count {
+          try client.send(
+            FrameType.continuation, flags: index == count ? FrameFlags.endHeaders : 0, stream: 1,
+            payload: HTTP2Connection.block([("a\(index)", "b")]))
+        }
+        if count == 8 {
+          #expect(try client.answer(1).content.count == 3)
+        } else {
+          #expect(try client.untilEnd() == Self.calm)
+        }
+      }
       let client = try daemon.connect2()
       try client.send(
         FrameType.headers, flags: FrameFlags.endStream, stream: 1,
@@ -83,7 +100,31 @@ import Testing
       }
       #expect(try client.untilEnd() != nil)
     }
-    #expect(origin.requests.isEmpty)
+    #expect(origin.requests.count == 1)
+  }
+
+  /// Rule 31, where the connection goes on.
+  @Test func `a request that is reset in the same read is not begun`() throws {
+    let origin = try HTTPOrigin()
+    try withDaemon(DaemonConfiguration([origin.address])) { daemon in
+      let client = try daemon.connect2()
+      // There is a connection to the backend that it could be sent on at once.
+      try client.request(1, "GET", "/warm")
+      #expect(try client.answer(1).status == 200)
+      for round in 1...20 {
+        let stream = UInt32(round * 4 - 1)
+        // By the client; by an error that nghttp2 finds.
+        try client.wire.send(
+          Self.headers(stream)
+            + HTTP2Connection.frame(FrameType.reset, stream: stream, payload: [0, 0, 0, 8])
+            + Self.headers(stream + 2)
+            + HTTP2Connection.frame(
+              FrameType.windowUpdate, stream: stream + 2, payload: [0x7F, 0xFF, 0xFF, 0xFF]))
+        #expect(try client.answer(stream + 2).resetCode == 3)
+      }
+      try client.synchronize()
+    }
+    #expect(origin.requests.map(\.head.target) == ["/warm"])
   }
 
   /// The section, what is sent behind the preface, and the code of RFC 9113 §7.
@@ -242,13 +283,17 @@ import Testing
   ]
 
   /// What a peer may never do ends the connection with the code of RFC 9113 §7.
-  @Test func `errors of the connection have their code`() throws {
+  @Test(arguments: [false, true])
+  func `errors of the connection have their code`(isEncrypted: Bool) throws {
     let origin = try HTTPOrigin()
-    try withDaemon(DaemonConfiguration([origin.address])) { daemon in
+    let speech = try Speech(isEncrypted: isEncrypted, [origin.address])
+    try withDaemon(speech.configuration) { daemon in
       for (name, octets, code) in Self.connectionErrors {
         // There is a connection to the backend that a request could be sent on at once.
-        #expect(try daemon.get("/warm").status == 200)
-        let client = try daemon.connect2()
+        let warm = try speech.connect(daemon)
+        try warm.request(1, "GET", "/warm")
+        #expect(try warm.answer(1).status == 200)
+        let client = try speech.connect(daemon)
         try client.wire.send(octets)
         let started = Date()
         client.wire.stepSeconds = 3

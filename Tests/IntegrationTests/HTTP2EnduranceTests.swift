@@ -106,19 +106,12 @@ extension DaemonProcess {
 
   @Test func `the same over TLS, on two workers`() throws {
     let origin = try mirror()
-    let certificates = try `TLS listeners`.certificates.get()
-    let pair = try certificates.issue(["example.com"])
-    var configuration = DaemonConfiguration([origin.address])
-    configuration.workers = 2
-    configuration.listener = "tls {\n\(pair.directive)\n}"
-    try withDaemon(configuration) { daemon in
+    var speech = try Speech(isEncrypted: true, [origin.address])
+    speech.configuration.workers = 2
+    try withDaemon(speech.configuration) { daemon in
       var dice = Dice(state: 2)
       for window: UInt32 in [1000, 16_384, 100_000, 65_535] {
-        let wire = try daemon.connect()
-        try wire.startTLS(
-          TestTLS(trusting: certificates.authority, offering: ["h2", "http/1.1"]),
-          name: "example.com")
-        try exchangeManyStreams(HTTP2Connection(wire, settings: [(4, window)]), &dice)
+        try exchangeManyStreams(speech.connect(daemon, settings: [(4, window)]), &dice)
       }
       #expect(try daemon.comesToRest())
     }

@@ -283,6 +283,60 @@ extension HTTP2Connection {
     }
   }
 
+  /// A deadline that is over is no reason to take back the answer that says so.
+  @Test func `a request whose time is over is answered, window or not`() throws {
+    let origin = try ScriptedOrigin { connection, _ in _ = try connection.readToEnd() }
+    var configuration = DaemonConfiguration([origin.address])
+    configuration.route = "request-timeout 200ms"
+    try withDaemon(configuration) { daemon in
+      let client = try daemon.connect2()
+      let other = try daemon.connect2(settings: [(4, 0)])
+      for connection in [client, other] { try connection.request(1, "GET", "/") }
+      let answer = try client.answer(1)
+      #expect(answer.status == 504 && answer.content.starts(with: Array("504".utf8)))
+      try other.synchronize()
+      #expect(other.wire.staysSilent(for: 0.3))
+      try other.window(1, 1000)
+      let late = try other.answer(1)
+      #expect(late.status == 504 && late.content == answer.content)
+    }
+  }
+
+  /// An answer may wait for its client long after the wait for the next attempt is over.
+  @Test func `what has been answered is not tried again`() throws {
+    let answered = Monitor(0)
+    let origin = try ScriptedOrigin { connection, number in
+      _ = try connection.readHead()
+      guard number >= 20 else { return connection.reset() }
+      answered.update { $0 += 1 }
+      try connection.send("HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\n200")
+    }
+    var configuration = DaemonConfiguration([origin.address])
+    configuration.upstream =
+      "circuit-breaker off\n  retry attempts=8 backoff=800ms max-backoff=800ms budget=100%"
+    configuration.route = "request-timeout 200ms"
+    try withDaemon(configuration) { daemon in
+      let client = try daemon.connect2(settings: [(4, 0)])
+      for index in 0..<20 { try client.request(UInt32(index * 2 + 1), "GET", "/") }
+      // Longer than any wait between attempts.
+      _ = Poll.until(.after(1.5)) { false }
+      var served = 0
+      for index in 0..<20 {
+        let stream = UInt32(index * 2 + 1)
+        try? client.window(stream, 1000)
+        let answer = try client.answer(stream)
+        if answer.status == 200 { served += 1 }
+        #expect(
+          answer.resetCode == 2
+            || answer.content.starts(with: Array("\(answer.status)".utf8)), "\(answer)")
+        #expect([0, 200, 502, 504].contains(answer.status))
+      }
+      // One may have been answered at the last moment.
+      #expect(answered.current <= served + 1, "asked in vain")
+      #expect(try daemon.comesToRest())
+    }
+  }
+
   @Test func `a reload in the middle of streams disturbs none of them`() throws {
     let origin = try HTTPOrigin("one")
     let other = try HTTPOrigin("two")
@@ -309,12 +363,18 @@ extension HTTP2Connection {
   @Test func `a client's GOAWAY lets its streams finish and ends the connection`() throws {
     let origin = try HTTPOrigin()
     try withDaemon(DaemonConfiguration([origin.address])) { daemon in
-      let client = try daemon.connect2()
-      try client.request(1, "GET", "/delay/300")
+      let client = try daemon.connect2(settings: [(4, 0)])
+      try client.request(1, "GET", "/bytes/3")
       try client.send(FrameType.goAway, payload: .init(repeating: 0, count: 8))
-      #expect(try client.answer(1).status == 200)
+      try client.synchronize()
+      let hasCome = origin.wait { $0.count == 1 }
+      #expect(hasCome)
+      try client.window(1, 10)
+      #expect(try client.answer(1).content.count == 3)
       _ = try client.untilEnd()
       #expect(try daemon.comesToRest())
+      // The connection ended with the answer's last frame; that took nothing from the answer.
+      #expect(try daemon.sum("weir_client_aborts_total") == 0)
     }
   }
 }

@@ -161,15 +161,20 @@ public final class HTTP2Connection {
 
   // MARK: Receiving
 
+  /// The next frame, whatever it is.
+  public func rawNext() throws -> Frame {
+    let header = try wire.read(9)
+    let length = Int(header[0]) << 16 | Int(header[1]) << 8 | Int(header[2])
+    return Frame(
+      type: header[3], flags: header[4],
+      stream: header[5..<9].reduce(0) { $0 << 8 | UInt32($1) } & 0x7FFF_FFFF,
+      payload: try wire.read(length))
+  }
+
   /// The next frame; settings are acknowledged on the way, and not returned.
   public func next() throws -> Frame {
     while true {
-      let header = try wire.read(9)
-      let length = Int(header[0]) << 16 | Int(header[1]) << 8 | Int(header[2])
-      let frame = Frame(
-        type: header[3], flags: header[4],
-        stream: header[5..<9].reduce(0) { $0 << 8 | UInt32($1) } & 0x7FFF_FFFF,
-        payload: try wire.read(length))
+      let frame = try rawNext()
       if frame.type == FrameType.settings {
         guard frame.flags & FrameFlags.acknowledgement == 0 else { continue }
         try send(FrameType.settings, flags: FrameFlags.acknowledgement)
@@ -206,7 +211,7 @@ public final class HTTP2Connection {
     while true {
       let frame = try next(of: stream)
       switch frame.type {
-      case FrameType.headers: take(decoded(frame), into: &answer)
+      case FrameType.headers: try take(decoded(frame), into: &answer)
       case FrameType.content:
         answer.content += frame.payload
         if givesWindow, !frame.payload.isEmpty, !frame.endsStream {
@@ -221,7 +226,7 @@ public final class HTTP2Connection {
     }
   }
 
-  private func take(_ frame: Frame, into answer: inout StreamAnswer) {
+  private func take(_ frame: Frame, into answer: inout StreamAnswer) throws {
     let fields = HTTP2Connection.fields(frame.payload)
     let status = fields.first { $0.0 == ":status" }.flatMap { Int($0.1) }
     if let status, status < 200 {
@@ -232,6 +237,7 @@ public final class HTTP2Connection {
       answer.trailers += fields.map { (name: $0.0, value: $0.1) }
       return
     }
+    guard answer.status == 0 else { throw TestFailure("two answers: \(answer), then \(status)") }
     answer.status = status
     answer.fields += fields.filter { !$0.0.hasPrefix(":") }.map { (name: $0.0, value: $0.1) }
   }

@@ -44,6 +44,21 @@ import Testing
     }
   }
 
+  /// The last column of its tables names tests.
+  @Test func `every test that docs-HTTP2 names exists`() throws {
+    let page = try #require(SourceTree.files.first { $0.path == "docs/HTTP2.md" })
+    let tests = SourceTree.swift.filter { $0.path.hasPrefix("Tests/") }.map(\.text)
+    var named = Set<String>()
+    for line in page.lines where line.hasPrefix("| ") {
+      let column = String(line.split(separator: "|").last ?? "")
+      for match in column.matches(of: #/`([^`]+)`/#) { named.insert(String(match.output.1)) }
+    }
+    #expect(named.count > 30)
+    for name in named.sorted() {
+      #expect(tests.contains { $0.contains("func `\(name)`") }, "\(name)")
+    }
+  }
+
   @Test func `no file is dead`() {
     for file in SourceTree.swift {
       let code = file.text.code.split(separator: "\n")

@@ -71,9 +71,11 @@ public enum ResponsePolicy {
       let lifetime = lifetime(
         head, rule, control, expires: usesExpires ? dates.expiry(head) : nil, dates: dates)
     else { return .doNotStore(.noLifetime) }
+    let initialAge = initialAge(age ?? ResponsePolicy.age(head), dates, timing)
     let freshness = Freshness(
-      initialAge: initialAge(age ?? ResponsePolicy.age(head), dates, timing),
-      lifetime: lifetime, windowsOf: control, rule)
+      initialAge: initialAge,
+      lifetime: lifetime.isRuled ? after(initialAge, lifetime.seconds) : lifetime.seconds,
+      windowsOf: control, rule)
     guard hasUse(freshness, head) else { return .doNotStore(.useless) }
     return .store(freshness)
   }
@@ -142,25 +144,32 @@ public enum ResponsePolicy {
     }
   }
 
+  /// A lifetime that the rule gives begins when the response comes, however old it is by then: a
+  /// `ttl` of an hour is an hour in this cache, also behind a clock that is wrong.
+  private static func after(_ initialAge: TimeAmount, _ seconds: UInt32) -> UInt32 {
+    let age = (initialAge.nanoseconds + 999_999_999) / 1_000_000_000
+    return clamped(Int64(seconds) + max(age, 0))
+  }
+
   /// In seconds; `nil` where neither the response nor the rule gives one.
   private static func lifetime(
     _ head: borrowing ResponseHead, _ rule: borrowing CompiledCacheRule, _ control: CacheControl,
     expires: Int64?, dates: ResponseDates
-  ) -> UInt32? {
+  ) -> (seconds: UInt32, isRuled: Bool)? {
     let ruled = rule.lifetime(head.status).map { clamped($0.nanoseconds / 1_000_000_000) }
-    if rule.options.ttlOverrides, let ruled { return ruled }
-    if let stated = control.sMaxAge ?? control.maxAge { return clamped(Int64(stated)) }
-    if let expires { return clamped(expires - dates.date) }
-    if let ruled { return ruled }
+    if rule.options.ttlOverrides, let ruled { return (ruled, true) }
+    if let stated = control.sMaxAge ?? control.maxAge { return (clamped(Int64(stated)), false) }
+    if let expires { return (clamped(expires - dates.date), false) }
+    if let ruled { return (ruled, true) }
     let mayGuess =
       isHeuristicallyCacheable(head.status) || control.flags.contains(.isPublic)
     if rule.options.heuristicPercent > 0, mayGuess, let modified = dates.lastModified {
       let span = max(0, dates.date - modified)
       let share = span * Int64(rule.options.heuristicPercent) / 100
-      return clamped(min(share, mostHeuristicSeconds))
+      return (clamped(min(share, mostHeuristicSeconds)), false)
     }
     // Stored to be confirmed at each use, where the status lets a cache keep it unasked.
-    if control.flags.contains(.noCache), mayGuess { return 0 }
+    if control.flags.contains(.noCache), mayGuess { return (0, false) }
     return nil
   }
 

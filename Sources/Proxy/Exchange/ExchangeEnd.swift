@@ -53,6 +53,8 @@ extension Worker {
     let client = downstreams[exchange.pointee.downstream]
     discardContent(exchange, client)
     releaseUpstream(exchange, isReusable: false)
+    // The exchange lasts until the client has taken the answer: no attempt may begin meanwhile.
+    endRetries(exchange)
     if exchange.pointee.status == 0 {
       exchange.pointee.status = Int32(fixedStatus(exchange.pointee.route))
     }
@@ -138,9 +140,11 @@ extension Worker {
     }
     guard client.pointee.fetch.fill == nil else { return }
     let timeout = listenerOptions(client).pointee.sendTimeout
+    // Where the request's time is over, this is the answer that says so: it gets time to be taken.
+    let isOver = exchange.pointee.totalDeadline <= now
     setDeadline(
       exchange.pointee.downstream, client,
-      min(exchange.pointee.totalDeadline, now + timeout))
+      isOver ? now + timeout : min(exchange.pointee.totalDeadline, now + timeout))
   }
 
   /// Gives the backend connection back to its pool if it can serve again, else closes it; and
