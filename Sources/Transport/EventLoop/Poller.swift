@@ -69,7 +69,7 @@ public struct Poller: ~Copyable {
   /// Waits until something is ready or `timeoutMs` pass (-1: without limit). Returns how many
   /// events `event(_:)` can be asked for; a signal counts as none.
   public func wait(timeoutMs: Int32) -> Int {
-    Int(max(0, epoll_wait(descriptor, events, Int32(Poller.eventsPerTurn), timeoutMs)))
+    Int(max(0, weir_epoll_wait(descriptor, events, Int32(Poller.eventsPerTurn), timeoutMs)))
   }
 
   @inline(__always)
