@@ -95,7 +95,7 @@ static uint8_t te;
 static inline uint32_t slot_of(const uint8_t *line, uint32_t length) {
     uint32_t front;
     memcpy(&front, line, 4);
-    return (((front | 0x20202020) + length * 0x6F15Bu) * 0x2DB3997Fu) >> 24;
+    return (((front | 0x20202020) + length * 0x6245u) * 0x5BE2B0F7u) >> 24;
 }
 
 static inline int is_letter(uint8_t c) { return (uint8_t)((c | 0x20) - 'a') < 26; }
@@ -299,6 +299,10 @@ static inline void scan_ordinary_lines(line_scan *scan) {
                 odd = odd_value_bytes(head + last_vector) >> (end - last_vector);
                 break;
             }
+            odd = odd_value_bytes(head + end);
+            if (odd) break;
+            if (end + 16 > last_vector) continue;
+            end += 16;
             odd = odd_value_bytes(head + end);
             if (odd) break;
         }

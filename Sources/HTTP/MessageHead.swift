@@ -68,7 +68,7 @@ public struct RequestHead: ~Copyable {
   private let decodedPath: UnsafeMutablePointer<UInt8>
   private static let decodedPathBytes = 32 * 1024
   /// Stands in for a host that an HTTP/1.0 request did not name (rule 12).
-  private var assumedHost: ByteView = .empty
+  @usableFromInline var assumedHost: ByteView = .empty
   private static let assumedHostBytes = 256
 
   public init() {
@@ -116,7 +116,9 @@ public struct RequestHead: ~Copyable {
     fields.firstIndex(of: name).map { bytes.slice(fields[$0].valueRange) }
   }
 
+  @inlinable @inline(__always)
   public var host: ByteView { hostRange.isEmpty ? assumedHost : bytes.slice(hostRange) }
+  @inlinable @inline(__always)
   public var authority: ByteView {
     authorityRange.isEmpty ? assumedHost : bytes.slice(authorityRange)
   }

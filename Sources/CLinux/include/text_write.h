@@ -48,32 +48,34 @@ static inline size_t weir_write_decimal(uint8_t *p, uint64_t value) {
 
 /* Bytes that mostly are few: without a call up to 32. */
 static inline void weir_copy(uint8_t *restrict to, const uint8_t *restrict from, size_t length) {
-    if (length > 32) {
-        memcpy(to, from, length);
-    } else if (length >= 16) {
-        uint8_t first[16], last[16];
-        memcpy(first, from, 16);
-        memcpy(last, from + length - 16, 16);
-        memcpy(to, first, 16);
-        memcpy(to + length - 16, last, 16);
-    } else if (length >= 8) {
+    if (length < 8) {
+        if (length >= 4) {
+            uint32_t first, last;
+            memcpy(&first, from, 4);
+            memcpy(&last, from + length - 4, 4);
+            memcpy(to, &first, 4);
+            memcpy(to + length - 4, &last, 4);
+        } else if (length) {
+            /* The first, the middle one and the last, some of them the same. */
+            uint8_t first = from[0], middle = from[length >> 1], last = from[length - 1];
+            to[0] = first;
+            to[length >> 1] = middle;
+            to[length - 1] = last;
+        }
+    } else if (length < 16) {
         uint64_t first, last;
         memcpy(&first, from, 8);
         memcpy(&last, from + length - 8, 8);
         memcpy(to, &first, 8);
         memcpy(to + length - 8, &last, 8);
-    } else if (length >= 4) {
-        uint32_t first, last;
-        memcpy(&first, from, 4);
-        memcpy(&last, from + length - 4, 4);
-        memcpy(to, &first, 4);
-        memcpy(to + length - 4, &last, 4);
-    } else if (length) {
-        /* The first, the middle one and the last, some of them the same. */
-        uint8_t first = from[0], middle = from[length >> 1], last = from[length - 1];
-        to[0] = first;
-        to[length >> 1] = middle;
-        to[length - 1] = last;
+    } else if (length <= 32) {
+        uint8_t first[16], last[16];
+        memcpy(first, from, 16);
+        memcpy(last, from + length - 16, 16);
+        memcpy(to, first, 16);
+        memcpy(to + length - 16, last, 16);
+    } else {
+        memcpy(to, from, length);
     }
 }
 

@@ -182,6 +182,7 @@ public struct ByteView {
   // MARK: Converting
 
   /// Non-negative decimal of 1 to 18 digits and nothing else; `nil` otherwise.
+  @inlinable @inline(__always)
   public var decimal: Int? {
     guard count >= 1, count <= 18 else { return nil }
     var value = 0

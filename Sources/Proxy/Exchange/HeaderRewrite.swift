@@ -85,7 +85,7 @@ enum HeaderRewrite {
   ) {
     let target = head.bytes.slice(head.pathAndQueryRange)
     let method = head.methodName
-    sink.write(within: method.count + target.count + host.count + fixedBytes) { writer in
+    sink.write(within: method.count &+ target.count &+ host.count &+ fixedBytes) { writer in
       writer.append(method)
       writer.append(byte: UInt8(ascii: " "))
       // RFC 9112 §3.2.1 and §3.2.4: an absolute form without a path.
@@ -134,7 +134,7 @@ enum HeaderRewrite {
     edited: FieldSet, to sink: inout ByteSink
   ) {
     var silent = edited
-    var bound = fixedBytes + 2 * authority.count
+    var bound = fixedBytes &+ 2 &* authority.count
     if context.isTrusted {
       silent.formUnion(head.fields.present.intersection(claims))
       bound += earlierBytes(.xForwardedFor, head) + earlierBytes(.forwarded, head)
@@ -173,7 +173,7 @@ enum HeaderRewrite {
   private static func appendOrigin(
     _ version: HTTPVersion, _ context: RequestContext, hasID: Bool, to sink: inout ByteSink
   ) {
-    sink.write(within: fixedBytes + context.instance.count) { writer in
+    sink.write(within: fixedBytes &+ context.instance.count) { writer in
       if !hasID {
         writer.append("X-Request-ID: ")
         writer.append(hex16: context.requestID.0)
@@ -307,7 +307,7 @@ enum HeaderRewrite {
     context: ResponseContext
   ) {
     let reason = head.bytes.slice(head.reasonRange)
-    sink.write(within: fixedBytes + reason.count) { writer in
+    sink.write(within: fixedBytes &+ reason.count) { writer in
       writer.append("HTTP/1.1 ")
       writer.append(decimal: UInt(bitPattern: head.status))
       writer.append(byte: UInt8(ascii: " "))

@@ -43,7 +43,7 @@ public final class UpstreamState: Sendable {
     /// What `balancer` was made of: it shares the rings.
     var plan: BalancerPlan?
     /// By slot.
-    var conditions: [BackendCondition] = []
+    var conditions = GrowingTable<BackendCondition>()
     /// By slot; empty where no backend is configured.
     var names: [String] = []
     var breakerOptions = BreakerOptions()
@@ -187,8 +187,10 @@ public final class UpstreamState: Sendable {
     _ outcome: CircuitBreaker.Outcome, _ now: MonotonicTime
   ) {
     let mayOpenByRate = live.mayOpenByRate
+    var random = live.random
     let transition = live.conditions[slot].breaker.record(
-      ticket, outcome, now: now, mayOpenByRate: mayOpenByRate, random: &live.random)
+      ticket, outcome, now: now, mayOpenByRate: mayOpenByRate, random: &random)
+    live.random = random
     if let transition {
       if case .opened(let reason, _) = transition, reason.isRate { live.outByRate += 1 }
       if transition == .closed, live.conditions[slot].breaker.reason.isRate {
@@ -297,7 +299,9 @@ extension UpstreamState.Live {
 
   /// False where no backend was steered around.
   fileprivate mutating func endHolds() -> Bool {
-    guard wakeAt != .never, conditions.contains(where: \.isHeld) else { return false }
+    guard wakeAt != .never, conditions.indices.contains(where: { conditions[$0].isHeld }) else {
+      return false
+    }
     for slot in conditions.indices { conditions[slot].heldUntil = .zero }
     settle()
     return true
