@@ -141,9 +141,9 @@ let package = Package(
       swiftSettings: [.treatAllWarnings(as: .error)]),
     // Tests of the data plane's modules
     .testTarget(
-      name: "PrimitivesTests", dependencies: ["Primitives"], swiftSettings: testing),
+      name: "PrimitivesTests", dependencies: ["CLinux", "Primitives"], swiftSettings: testing),
     .testTarget(
-      name: "HTTPTests", dependencies: ["HTTP", "Primitives", "TestUnitSupport"],
+      name: "HTTPTests", dependencies: ["CLinux", "HTTP", "Primitives", "TestUnitSupport"],
       swiftSettings: testing),
     .testTarget(
       name: "CachingTests",

@@ -14,8 +14,9 @@ public struct TriedBackends: Sendable, BitwiseCopyable {
   public var isEmpty: Bool { inserted == 0 }
   public var count: Int { min(Int(inserted), TriedBackends.capacity) }
 
+  @inline(__always)
   public mutating func insert(_ slot: Int) {
-    guard !contains(slot) else { return }
+    guard inserted == 0 || !contains(slot) else { return }
     slots[Int(inserted % 8)] = Int32(truncatingIfNeeded: slot)
     inserted += 1
   }

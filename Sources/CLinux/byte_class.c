@@ -19,3 +19,15 @@ const uint8_t weir_byte_class[256] = {
     2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2,
     2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2,
 };
+
+size_t weir_scan_path_plainly(const uint8_t *p, size_t length, uint32_t *traits) {
+    uint32_t found = 0;
+    size_t i = 0;
+    for (; i < length && p[i] != '?'; i++) {
+        uint8_t before = i ? p[i - 1] : 0;
+        found |= (uint32_t)(p[i] == '%') | (uint32_t)(p[i] == '/' && before == '/') << 1 |
+                 (uint32_t)(p[i] == '.' && (before == '/' || before == ';')) << 2;
+    }
+    *traits = found;
+    return i;
+}

@@ -72,223 +72,362 @@ static const char *const names[] = {
     "x-rewrite-url",
 };
 
-/* A name padded with zeros, and its last eight bytes again where it is longer than sixteen. */
+/* The bytes that a line with this name begins with: `front` is what they are once those at the
+   places of letters have been made small (`letters` has 0x20 there). Behind the colon both are
+   0xFF, so that one comparison judges the name and its length, too. `back` has the last eight bytes
+   of a name that is longer than sixteen. */
 typedef struct {
-    uint8_t front[16];
+    uint8_t front[16], letters[16];
     uint64_t back;
     uint8_t length;
     uint8_t name;
-} known_name;
+} __attribute__((aligned(64))) known_name;
 
-/* Open addressing by length and first eight bytes. Four times as many slots as names, and as many
-   again behind the last one as there are names, so that probing never wraps around. */
+/* Open addressing. Four times as many slots as names, and as many again behind the last one as
+   there are names, so that probing never wraps around. */
 #define SLOTS 256
 static known_name slots[SLOTS + sizeof names / sizeof *names];
+/* The number of TE, the only name that is too short for the table. */
+static uint8_t te;
 
-static inline uint32_t slot_of(uint64_t first_word, size_t length) {
-    return (uint32_t)(((first_word + length) * 0x9E3779B97F4A7C15ull) >> 56);
+/* Of a name of at least three bytes and its colon: its first four bytes, with the bit set that
+   makes a letter small (and leaves the colon behind three as it is), and its length. */
+static inline uint32_t slot_of(const uint8_t *line, uint32_t length) {
+    uint32_t front;
+    memcpy(&front, line, 4);
+    return (((front | 0x20202020) + length * 0x6245u) * 0x5BE2B0F7u) >> 24;
 }
 
-/* Sixteen bytes of a name in lower case, with zeros behind the `length` that are its own. */
-static inline void copy_front(uint8_t *front, const uint8_t *name, size_t length) {
-    memset(front, 0, 16);
-    memcpy(front, name, length < 16 ? length : 16);
-    weir_lowercase(front, 16);
-}
+static inline int is_letter(uint8_t c) { return (uint8_t)((c | 0x20) - 'a') < 26; }
 
 /* Before main, so that no thread ever sees a half-filled table. */
 __attribute__((constructor)) static void fill_slots(void) {
     for (uint8_t i = 1; i < sizeof names / sizeof *names; i++) {
         const uint8_t *text = (const uint8_t *)names[i];
         known_name entry = {.length = (uint8_t)strlen(names[i]), .name = i};
-        copy_front(entry.front, text, entry.length);
+        for (size_t k = 0; k < 16; k++) {
+            int is_own = k < entry.length, is_colon = k == entry.length;
+            entry.front[k] = is_own ? text[k] : is_colon ? ':' : 0xFF;
+            entry.letters[k] = is_own ? (is_letter(text[k]) ? 0x20 : 0) : is_colon ? 0 : 0xFF;
+        }
         if (entry.length > 16) entry.back = weir_word(text + entry.length - 8);
-        uint32_t slot = slot_of(weir_word(entry.front), entry.length);
+        if (entry.length == 2) te = i;
+        if (entry.length < 3) continue;
+        uint8_t line[4] = {0, 0, 0, ':'};
+        memcpy(line, text, entry.length < 4 ? entry.length : 4);
+        uint32_t slot = slot_of(line, entry.length);
         while (slots[slot].length) slot++;
         slots[slot] = entry;
     }
 }
 
+static int is_known(const known_name *known, const uint8_t *name, size_t length) {
+    if (known->length != length) return 0;
+    for (size_t i = 0; i < length && i < 16; i++)
+        if ((name[i] | known->letters[i]) != known->front[i]) return 0;
+    return length <= 16 || weir_lowercased_word(name + length - 8) == known->back;
+}
+
 uint8_t weir_field_name(const uint8_t *name, size_t length) {
-    if (length == 0 || length > LONGEST_NAME) return 0;
-    uint8_t front[16];
-    copy_front(front, name, length);
-    const known_name *known = &slots[slot_of(weir_word(front), length)];
+    if (length == 2) return (name[0] | 0x20) == 't' && (name[1] | 0x20) == 'e' ? te : 0;
+    if (length < 3 || length > LONGEST_NAME) return 0;
+    uint8_t line[4] = {name[0], name[1], name[2], length > 3 ? name[3] : ':'};
+    const known_name *known = &slots[slot_of(line, (uint32_t)length)];
     for (; known->length; known++)
-        if (known->length == length && memcmp(front, known->front, 16) == 0 &&
-            (length <= 16 || weir_lowercased_word(name + length - 8) == known->back))
-            return known->name;
+        if (is_known(known, name, length)) return known->name;
     return 0;
 }
 
-/* What a line's name turned out to be: `outcome` is WEIR_FIELDS_COMPLETE where it may stand. */
+/* Where a scan has come to, and what holds for all lines. */
 typedef struct {
-    const uint8_t *end;
-    uint8_t name, outcome, has_underscore;
-} scanned_name;
+    const uint8_t *const head, *p, *const limit;
+    weir_field_table *const table;
+    const uint32_t max_fields, max_line;
+} line_scan;
 
-/* Any name. One that is not in the list has to prove that it is a token (RFC 9110 section 5.1). */
-__attribute__((noinline)) static scanned_name scan_name(const uint8_t *p, const uint8_t *limit) {
-    size_t room = (size_t)(limit - p), length = weir_find_colon(p, room);
-    scanned_name found = {p + length, 0, WEIR_FIELDS_COMPLETE, 0};
-    if (length < room) found.name = weir_field_name(p, length);
-    if (found.name) return found;
-    size_t token = weir_scan_token(p, room);
-    if (token == room) found.outcome = WEIR_FIELDS_PARTIAL;
-    else if (token != length || length == 0) found.outcome = WEIR_FIELDS_BAD_NAME;
-    found.has_underscore = weir_find_byte(p, '_', token) < token;
-    return found;
+static inline uint8_t *line_of(const weir_field_table *table) {
+    return (uint8_t *)(table->fields + WEIR_MAX_FIELDS);
 }
-
-#if defined(__SSE2__)
-static const uint8_t ones_then_zeros[32] = {
-    0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF,
-    0xFF, 0xFF, 0xFF, 0xFF, 0xFF,
-};
-
-static inline __m128i in_range(__m128i bytes, char low, char high) {
-    return _mm_and_si128(_mm_cmpgt_epi8(bytes, _mm_set1_epi8((char)(low - 1))),
-                         _mm_cmpgt_epi8(_mm_set1_epi8((char)(high + 1)), bytes));
-}
-
-/* A name that ends within sixteen bytes and is in the list, or has nothing but letters, digits and
-   hyphens, which nearly all have: returns its length, or 0 where `scan_name` must look. */
-static inline uint32_t scan_short_name(const uint8_t *p, uint8_t *name) {
-    __m128i b = _mm_loadu_si128((const __m128i *)p);
-    uint32_t colons = (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(b, _mm_set1_epi8(':')));
-    uint32_t length = (uint32_t)__builtin_ctz(colons | 0x10000);
-    if (length == 0 || length == 16) return 0;
-    __m128i mask = _mm_loadu_si128((const __m128i *)(ones_then_zeros + 16 - length));
-    __m128i capital = _mm_and_si128(in_range(b, 'A', 'Z'), _mm_set1_epi8(0x20));
-    __m128i front = _mm_and_si128(_mm_or_si128(b, capital), mask);
-    const known_name *known = &slots[slot_of((uint64_t)_mm_cvtsi128_si64(front), length)];
-    for (; known->length; known++) {
-        __m128i other = _mm_loadu_si128((const __m128i *)known->front);
-        if (_mm_movemask_epi8(_mm_cmpeq_epi8(front, other)) == 0xFFFF && known->length == length) {
-            *name = known->name;
-            return length;
-        }
-    }
-    __m128i plain = _mm_or_si128(in_range(front, 'a', 'z'), in_range(front, '0', '9'));
-    plain = _mm_or_si128(plain, _mm_cmpeq_epi8(front, _mm_set1_epi8('-')));
-    uint32_t counted = (1u << length) - 1;
-    *name = 0;
-    return ((uint32_t)_mm_movemask_epi8(plain) & counted) == counted ? length : 0;
-}
-
-/* High bits where a byte may not stand in a field value (RFC 9110 section 5.5). */
-static inline uint32_t value_faults(const uint8_t *p) {
-    __m128i b = _mm_loadu_si128((const __m128i *)p);
-    __m128i control = _mm_cmpeq_epi8(_mm_min_epu8(b, _mm_set1_epi8(0x1F)), b);
-    control = _mm_andnot_si128(_mm_cmpeq_epi8(b, _mm_set1_epi8('\t')), control);
-    control = _mm_or_si128(control, _mm_cmpeq_epi8(b, _mm_set1_epi8(0x7F)));
-    return (uint32_t)_mm_movemask_epi8(control);
-}
-
-/* The first byte that no value has; at least sixteen bytes lie before `limit` from `first` on, so
-   the last vector may overlap the one before it. */
-static inline const uint8_t *end_of_value(const uint8_t *p, const uint8_t *limit) {
-    const uint8_t *last = limit - 16;
-    for (; p <= last; p += 16) {
-        uint32_t faults = value_faults(p);
-        if (faults) return p + __builtin_ctz(faults);
-    }
-    uint32_t faults = value_faults(last) >> (p - last);
-    return faults ? p + __builtin_ctz(faults) : limit;
-}
-#endif
 
 static inline int is_blank(uint8_t c) { return c == ' ' || c == '\t'; }
 
-weir_field_section weir_scan_fields(const uint8_t *head, uint32_t start, uint32_t length,
-                                    weir_field *fields, uint32_t max_fields, uint32_t max_line) {
-    const uint8_t *p = head + start, *const limit = head + length;
-    weir_field *next = fields, *const last = fields + max_fields;
-    uint64_t present = 0, has_underscore = 0;
-    uint32_t outcome = WEIR_FIELDS_PARTIAL;
-    for (; p < limit; outcome = WEIR_FIELDS_PARTIAL) {
-        if (*p == '\r') {
-            if (limit - p < 2) break;
-            outcome = p[1] == '\n' ? WEIR_FIELDS_COMPLETE : WEIR_FIELDS_BARE_CR;
-            p += 2;
-            goto done;
-        }
-        const uint8_t *name_end = p, *value, *end;
-        uint8_t name = 0;
-#if defined(__SSE2__)
-        if (limit - p >= 16) name_end += scan_short_name(p, &name);
-#endif
-        if (name_end == p) {
-            scanned_name found = scan_name(p, limit);
-            outcome = found.outcome;
-            if (outcome == WEIR_FIELDS_PARTIAL) break;
-            if (outcome != WEIR_FIELDS_COMPLETE) goto done;
-            name_end = found.end;
-            name = found.name;
-            has_underscore |= found.has_underscore;
-            outcome = WEIR_FIELDS_PARTIAL;
-        }
-        for (value = name_end + 1; value < limit && is_blank(*value); value++) {}
-#if defined(__SSE2__)
-        if (length >= 16) end = end_of_value(value, limit);
-        else
-#endif
-            end = value + weir_scan_value(value, (size_t)(limit - value));
-        if (limit - end < 2) {
-            outcome = end < limit && *end != '\r' ? WEIR_FIELDS_BAD_VALUE : WEIR_FIELDS_PARTIAL;
-            if (outcome == WEIR_FIELDS_PARTIAL) break;
-            goto done;
-        }
-        if (end[0] != '\r' || end[1] != '\n') {
-            outcome = *end == '\r' ? WEIR_FIELDS_BARE_CR : WEIR_FIELDS_BAD_VALUE;
-            goto done;
-        }
-        if (end - p > max_line) {
-            outcome = WEIR_FIELDS_LONG_LINE;
-            goto done;
-        }
-        if (next == last) {
-            outcome = WEIR_FIELDS_TOO_MANY;
-            goto done;
-        }
-        const uint8_t *value_end = end;
-        while (value_end > value && is_blank(value_end[-1])) value_end--;
-        next->start = (uint32_t)(p - head);
-        next->name_end = (uint32_t)(name_end - head);
-        next->value_start = (uint32_t)(value - head);
-        next->value_end = (uint32_t)(value_end - head);
-        next->end = (uint32_t)(end - head) + 2;
-        next->name = name;
-        next++;
-        present |= 1ull << name;
-        p = end + 2;
-    }
-    /* The CR of a line as long as its limit may have come without its LF. */
-    if (limit - p > (int64_t)max_line + 1) outcome = WEIR_FIELDS_LONG_LINE;
-done:
-    return (weir_field_section){(uint32_t)(p - head), (uint32_t)(next - fields),
-                                (present & ~1ull) | has_underscore, outcome};
+static inline void add_line(line_scan *scan, uint32_t name_length, const uint8_t *value,
+                            const uint8_t *value_end, const uint8_t *end, uint8_t name) {
+    weir_field_table *table = scan->table;
+    uint32_t start = (uint32_t)(scan->p - scan->head);
+    table->fields[table->count] = (weir_field){
+        .start = start,
+        .name_end = start + name_length,
+        .value_start = (uint32_t)(value - scan->head),
+        .value_end = (uint32_t)(value_end - scan->head),
+        .end = (uint32_t)(end - scan->head) + 2,
+        .name = name,
+    };
+    uint64_t bit = 1ull << name;
+    table->repeated |= table->present & bit;
+    table->present |= bit;
+    line_of(table)[name] = (uint8_t)table->count++;
+    scan->p = end + 2;
 }
 
-size_t weir_copy_fields(const uint8_t *head, const weir_field *fields, uint32_t count,
-                        uint64_t drop, const uint64_t *mask, uint8_t *target, size_t room) {
-    size_t written = 0;
-    uint32_t run_start = 0, run_end = 0;
-    const weir_field *const last = fields + count;
-    uint64_t marked = 0;
-    drop &= ~1ull;
-    for (const weir_field *field = fields; field < last; field++, marked >>= 1) {
-        if (mask && !((field - fields) & 63)) marked = mask[(field - fields) >> 6];
-        if ((drop >> field->name | marked) & 1) continue;
-        if (field->start != run_end) {
-            if (run_end - run_start > room - written) return SIZE_MAX;
-            memcpy(target + written, head + run_start, run_end - run_start);
-            written += run_end - run_start;
-            run_start = field->start;
-        }
-        run_end = field->end;
+/* No outcome: a line was added, and the next one follows. */
+#define LINE_ADDED (WEIR_FIELDS_TOO_MANY + 1)
+
+/* Any line, or the blank one: what every line is judged by, one way or the other. */
+__attribute__((noinline)) static uint32_t scan_line(line_scan *scan) {
+    const uint8_t *const p = scan->p, *const limit = scan->limit;
+    if (p == limit) return WEIR_FIELDS_PARTIAL;
+    size_t room = (size_t)(limit - p);
+    if (*p == '\r') {
+        if (room < 2) return WEIR_FIELDS_PARTIAL;
+        scan->p += 2;
+        return p[1] == '\n' ? WEIR_FIELDS_COMPLETE : WEIR_FIELDS_BARE_CR;
     }
-    if (run_end - run_start > room - written) return SIZE_MAX;
-    memcpy(target + written, head + run_start, run_end - run_start);
-    return written + (run_end - run_start);
+    /* A name that is not in the list has to prove that it is a token (RFC 9110 section 5.1). */
+    size_t length = weir_find_colon(p, room);
+    uint8_t name = length < room ? weir_field_name(p, length) : 0;
+    if (!name) {
+        size_t token = weir_scan_token(p, room);
+        if (token == room) return WEIR_FIELDS_PARTIAL;
+        if (token != length || length == 0) return WEIR_FIELDS_BAD_NAME;
+        scan->table->has_underscore |= weir_find_byte(p, '_', token) < token;
+    }
+    const uint8_t *value = p + length + 1;
+    while (value < limit && is_blank(*value)) value++;
+    const uint8_t *end = value + weir_scan_value(value, (size_t)(limit - value));
+    if (limit - end < 2)
+        return end < limit && *end != '\r' ? WEIR_FIELDS_BAD_VALUE : WEIR_FIELDS_PARTIAL;
+    if (end[0] != '\r') return WEIR_FIELDS_BAD_VALUE;
+    if (end[1] != '\n') return WEIR_FIELDS_BARE_CR;
+    if (end - p > scan->max_line) return WEIR_FIELDS_LONG_LINE;
+    if (scan->table->count == scan->max_fields) return WEIR_FIELDS_TOO_MANY;
+    const uint8_t *value_end = end;
+    while (value_end > value && is_blank(value_end[-1])) value_end--;
+    add_line(scan, (uint32_t)length, value, value_end, end, name);
+    return LINE_ADDED;
+}
+
+#if defined(__SSE2__)
+/* Bits where a byte is not printable ASCII: one more than 0x7E is negative, and one more than what
+   is below 0x20 is not above it. */
+static inline uint32_t odd_value_bytes(const uint8_t *p) {
+    __m128i b = _mm_loadu_si128((const __m128i *)p);
+    __m128i printable = _mm_cmpgt_epi8(_mm_add_epi8(b, _mm_set1_epi8(1)), _mm_set1_epi8(0x20));
+    return (uint32_t)_mm_movemask_epi8(printable) ^ 0xFFFF;
+}
+
+/* A name of 16 to 31 bytes, of which all that matter lie before `p + 32`: its length, and above
+   that its number; 0 where `scan_line` must look. */
+__attribute__((noinline)) static uint32_t scan_long_name(const uint8_t *p) {
+    __m128i front = _mm_loadu_si128((const __m128i *)p);
+    __m128i back = _mm_loadu_si128((const __m128i *)(p + 16));
+    uint32_t colons = (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(back, _mm_set1_epi8(':')));
+    if (!colons) return 0;
+    uint32_t behind = (uint32_t)__builtin_ctz(colons), length = 16 + behind;
+    uint32_t name = weir_field_name(p, length);
+    if (name) return length | name << 8;
+    uint32_t odd = weir_odd_name_bytes(front) | (weir_odd_name_bytes(back) & ((1u << behind) - 1));
+    return odd ? 0 : length;
+}
+
+/* The slow way to the end of a value that has more than printable ASCII, at `at` for the first
+   time. Returns 0 where no CRLF follows within `limit`. */
+__attribute__((noinline)) static size_t rest_of_value(const uint8_t *head, size_t at,
+                                                      size_t limit) {
+    at += weir_scan_value(head + at, limit - at);
+    return limit - at >= 2 && memcmp(head + at, "\r\n", 2) == 0 ? at : 0;
+}
+
+/* A name that is in none of the slots from `known` on, or in a later one than the first: its
+   number, or -1 where `scan_line` must look. */
+static inline int32_t probe_name(const known_name *known, __m128i b, uint32_t colons) {
+    for (; known->name; known++) {
+        __m128i front = _mm_load_si128((const __m128i *)known->front);
+        __m128i letters = _mm_load_si128((const __m128i *)known->letters);
+        __m128i same = _mm_cmpeq_epi8(_mm_or_si128(b, letters), front);
+        if (_mm_movemask_epi8(same) == 0xFFFF) return known->name;
+    }
+    return weir_odd_name_bytes(b) & ((colons & -colons) - 1) ? -1 : 0;
+}
+
+/* Takes lines as long as they are like nearly all lines: nothing is taken that `scan_line` would
+   judge otherwise, and everything else is left to it. */
+static inline void scan_ordinary_lines(line_scan *scan) {
+    const uint8_t *const head = scan->head;
+    size_t at = (size_t)(scan->p - head), length = (size_t)(scan->limit - head);
+    weir_field_table *const table = scan->table;
+    uint32_t count = table->count;
+    const uint32_t max_fields = scan->max_fields;
+    /* Two bytes can be looked at behind all that is scanned here, and no line in it is too long. */
+    if (length - at < 20) return;
+    length = length - at - 2 > scan->max_line ? at + scan->max_line : length - 2;
+    /* A short name, its colon, a blank and one byte more can be looked at without a question. */
+    if (length - at < 18 || count >= max_fields) return;
+    const size_t last_start = length - 18, last_vector = length - 16;
+    weir_field *const fields = table->fields;
+    uint64_t present = table->present, repeated = table->repeated;
+    while (head[at] != '\r') {
+        __m128i b = _mm_loadu_si128((const __m128i *)(head + at));
+        uint32_t colons = (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(b, _mm_set1_epi8(':')));
+        size_t name_end, value, end;
+        uint32_t name;
+        if (__builtin_expect(colons != 0, 1)) {
+            uint32_t name_length = (uint32_t)__builtin_ctz(colons);
+            if (name_length < 3) break;
+            name_end = at + name_length;
+            const known_name *known = &slots[slot_of(head + at, name_length)];
+            __m128i front = _mm_load_si128((const __m128i *)known->front);
+            __m128i letters = _mm_load_si128((const __m128i *)known->letters);
+            __m128i same = _mm_cmpeq_epi8(_mm_or_si128(b, letters), front);
+            name = known->name;
+            if (__builtin_expect(_mm_movemask_epi8(same) != 0xFFFF, 0)) {
+                int32_t found = probe_name(known, b, colons);
+                if (found < 0) break;
+                name = (uint32_t)found;
+            }
+        } else {
+            name = length - at >= 34 ? scan_long_name(head + at) : 0;
+            if (!name) break;
+            name_end = at + (name & 0xFF);
+            name >>= 8;
+        }
+        value = name_end + (__builtin_expect(head[name_end + 1] == ' ', 1) ? 2 : 1);
+        if (head[value] <= ' ') break;
+        uint32_t odd;
+        for (end = value;; end += 16) {
+            if (end > last_vector) {
+                odd = odd_value_bytes(head + last_vector) >> (end - last_vector);
+                break;
+            }
+            odd = odd_value_bytes(head + end);
+            if (odd) break;
+            if (end + 16 > last_vector) continue;
+            end += 16;
+            odd = odd_value_bytes(head + end);
+            if (odd) break;
+        }
+        if (!odd) break;
+        end += (uint32_t)__builtin_ctz(odd);
+        if (__builtin_expect(memcmp(head + end, "\r\n", 2) != 0, 0)) {
+            end = rest_of_value(head, end, length);
+            if (!end) break;
+        }
+        if (head[end - 1] <= ' ') break;
+        weir_field *field = fields + count;
+        field->start = (uint32_t)at;
+        field->name_end = (uint32_t)name_end;
+        field->value_start = (uint32_t)value;
+        field->value_end = (uint32_t)end;
+        at = end + 2;
+        field->end = (uint32_t)at;
+        field->name = (uint8_t)name;
+        ((uint8_t *)(fields + WEIR_MAX_FIELDS))[name] = (uint8_t)count++;
+        uint64_t bit = 1ull << name;
+        repeated |= present & bit;
+        present |= bit;
+        if (at > last_start || count == max_fields) break;
+    }
+    scan->p = head + at;
+    table->count = count;
+    table->present = present;
+    table->repeated = repeated;
+}
+#endif
+
+static inline weir_field_section end_scan(line_scan *scan, uint32_t outcome) {
+    /* The CR of a line as long as its limit may have come without its LF. */
+    if (outcome == WEIR_FIELDS_PARTIAL && scan->limit - scan->p > (int64_t)scan->max_line + 1)
+        outcome = WEIR_FIELDS_LONG_LINE;
+    scan->table->present &= ~1ull;
+    return (weir_field_section){(uint32_t)(scan->p - scan->head), outcome};
+}
+
+static inline line_scan begin_scan(weir_field_table *table, const uint8_t *head, uint32_t start,
+                                   uint32_t length, uint32_t max_fields, uint32_t max_line) {
+    table->count = 0;
+    table->present = table->repeated = 0;
+    table->has_underscore = 0;
+    return (line_scan){head, head + start, head + length, table, max_fields, max_line};
+}
+
+weir_field_section weir_scan_fields(weir_field_table *table, const uint8_t *head, uint32_t start,
+                                    uint32_t length, uint32_t max_fields, uint32_t max_line) {
+    line_scan scan = begin_scan(table, head, start, length, max_fields, max_line);
+    for (;;) {
+#if defined(__SSE2__)
+        scan_ordinary_lines(&scan);
+        if (scan.limit - scan.p >= 2 && scan.p[0] == '\r' && scan.p[1] == '\n') {
+            scan.p += 2;
+            return end_scan(&scan, WEIR_FIELDS_COMPLETE);
+        }
+#endif
+        uint32_t outcome = scan_line(&scan);
+        if (outcome != LINE_ADDED) return end_scan(&scan, outcome);
+    }
+}
+
+weir_field_section weir_scan_fields_plainly(weir_field_table *table, const uint8_t *head,
+                                            uint32_t start, uint32_t length, uint32_t max_fields,
+                                            uint32_t max_line) {
+    line_scan scan = begin_scan(table, head, start, length, max_fields, max_line);
+    uint32_t outcome;
+    do outcome = scan_line(&scan);
+    while (outcome == LINE_ADDED);
+    return end_scan(&scan, outcome);
+}
+
+/* A copy of runs of lines: lines follow each other without gaps. */
+typedef struct {
+    const uint8_t *run;
+    uint8_t *target, *limit;
+} run_copy;
+
+/* Copies the run up to `end`; false where there is no room. */
+static inline int copy_run(run_copy *copy, const uint8_t *end) {
+    size_t length = (size_t)(end - copy->run);
+    if (length > (size_t)(copy->limit - copy->target)) return 0;
+    if (length) memcpy(copy->target, copy->run, length);
+    copy->target += length;
+    return 1;
+}
+
+/* Copies what lies before and between the lines whose bits are set. */
+static inline int copy_around(run_copy *copy, const uint8_t *head, const weir_field *lines,
+                              uint64_t dropped) {
+    for (; dropped; dropped &= dropped - 1) {
+        const weir_field *line = lines + __builtin_ctzll(dropped);
+        if (!copy_run(copy, head + line->start)) return 0;
+        copy->run = head + line->end;
+    }
+    return 1;
+}
+
+__attribute__((noinline)) static int copy_around_all(run_copy *copy, const weir_field_table *table,
+                                                     const uint8_t *head, uint64_t names,
+                                                     const uint64_t *mask) {
+    for (uint32_t i = 0; i < table->count; i += 64) {
+        uint64_t dropped = mask[i >> 6];
+        for (uint32_t k = i; k < table->count && k < i + 64; k++)
+            dropped |= (names >> table->fields[k].name & 1) << (k & 63);
+        if (!copy_around(copy, head, table->fields + i, dropped)) return 0;
+    }
+    return 1;
+}
+
+size_t weir_copy_fields(const weir_field_table *table, const uint8_t *head, uint64_t drop,
+                        const uint64_t *mask, uint8_t *target, size_t room) {
+    const uint32_t count = table->count;
+    if (count == 0) return 0;
+    const weir_field *const fields = table->fields;
+    run_copy copy = {head + fields->start, target, target + room};
+    uint64_t names = table->present & drop, dropped = mask[0];
+    if (count > 64 || names & table->repeated) {
+        if (!copy_around_all(&copy, table, head, names, mask)) return SIZE_MAX;
+    } else {
+        for (; names; names &= names - 1)
+            dropped |= 1ull << line_of(table)[__builtin_ctzll(names)];
+        if (!copy_around(&copy, head, fields, dropped)) return SIZE_MAX;
+    }
+    if (!copy_run(&copy, head + fields[count - 1].end)) return SIZE_MAX;
+    return (size_t)(copy.target - target);
 }

@@ -9,11 +9,18 @@ public enum Authority {
   ///
   /// Throws 400 for an empty host, user information, a port outside 1–65535, or any byte that no
   /// host name or address literal has.
+  @inlinable @inline(__always)
   public static func normalize(_ bytes: ByteView) throws(HeadFault) -> ByteRange {
     // Nearly all are in their normal form already.
     let normal = bytes.normalHostLength
+    if normal > 0, normal == bytes.count { return ByteRange(0, normal) }
+    return try normalizeAny(bytes, normal)
+  }
+
+  @usableFromInline
+  static func normalizeAny(_ bytes: ByteView, _ normal: Int) throws(HeadFault) -> ByteRange {
     if normal > 0 {
-      if normal < bytes.count { try checkPort(bytes.slice(from: normal + 1)) }
+      try checkPort(bytes.slice(from: normal + 1))
       return ByteRange(0, normal)
     }
     bytes.lowercaseInPlace()

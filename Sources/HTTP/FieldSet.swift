@@ -7,16 +7,30 @@ public struct FieldSet: OptionSet, Sendable, BitwiseCopyable {
   @inlinable
   public init(rawValue: UInt64) { self.rawValue = rawValue }
 
+  @_disfavoredOverload
   public init(_ names: FieldName...) { rawValue = names.reduce(0) { $0 | $1.bit } }
+
+  /// Up to eight names: a constant, where they are.
+  @inlinable @inline(__always)
+  public init(
+    _ a: FieldName, _ b: FieldName = .other, _ c: FieldName = .other, _ d: FieldName = .other,
+    _ e: FieldName = .other, _ f: FieldName = .other, _ g: FieldName = .other,
+    _ h: FieldName = .other
+  ) {
+    rawValue = a.bit | b.bit | c.bit | d.bit | e.bit | f.bit | g.bit | h.bit
+  }
 
   @inlinable @inline(__always)
   public func contains(_ name: FieldName) -> Bool { rawValue & name.bit != 0 }
 
   /// Fields that speak about one connection only (RFC 9110 §7.6.1, RFC 9112 §7.1): never
   /// forwarded. `TE`, `Upgrade` and the framing fields are written anew where they are needed.
-  public static let hopByHop = FieldSet(
-    .connection, .keepAlive, .proxyConnection, .te, .transferEncoding, .upgrade, .http2Settings,
-    .trailer)
+  @inlinable
+  public static var hopByHop: FieldSet {
+    FieldSet(
+      .connection, .keepAlive, .proxyConnection, .te, .transferEncoding, .upgrade, .http2Settings,
+      .trailer)
+  }
 }
 
 /// Lines of one head that are left out when it is forwarded: a bit for each index.

@@ -32,40 +32,64 @@ public struct Field: BitwiseCopyable, Sendable {
 /// The field lines of one head, in the order received.
 ///
 /// Storage is allocated once (a worker keeps one table per direction and parses every head into
-/// it), so a request allocates nothing. Known names are found through a bit set before any scan.
+/// it), so a request allocates nothing. Known names are found without any scan: a bit set tells
+/// whether they are there, and a table where.
 @safe
 public struct Fields: ~Copyable {
   /// The most lines any configuration may allow (`max-header-fields`).
-  public static let hardLimit = 256
+  @inlinable
+  public static var hardLimit: Int { 256 }
+  /// Numbers of names are below this, as bits of a word.
+  private static let names = 64
 
-  @usableFromInline let storage: UnsafeMutablePointer<weir_field>
-  @usableFromInline var used = 0
-  /// Bit n: a field whose `FieldName` has raw value n is present.
-  @usableFromInline var presentBits: UInt64 = 0
+  @usableFromInline let table: UnsafeMutablePointer<weir_field_table>
+
   /// An unknown name has an underscore in it.
-  public private(set) var hasUnderscores = false
+  @inlinable @inline(__always)
+  public var hasUnderscores: Bool { unsafe table.pointee.has_underscore != 0 }
 
   /// The known names that occur.
   @inlinable @inline(__always)
-  public var present: FieldSet { FieldSet(rawValue: presentBits) }
+  public var present: FieldSet { unsafe FieldSet(rawValue: table.pointee.present) }
+
+  /// By the number of a name: the last of its lines.
+  @inlinable @inline(__always)
+  var lineOf: UnsafeMutablePointer<UInt8> {
+    unsafe UnsafeMutableRawPointer(table.pointee.fields + Fields.hardLimit)
+      .assumingMemoryBound(to: UInt8.self)
+  }
 
   @inlinable @inline(__always)
-  public var count: Int { used }
+  public var count: Int { unsafe Int(table.pointee.count) }
 
-  public init() { unsafe storage = .allocate(capacity: Fields.hardLimit) }
+  public init() {
+    unsafe table = .allocate(capacity: 1)
+    unsafe table.initialize(to: weir_field_table())
+    // Behind the lines, a place for each name.
+    let stride = MemoryLayout<weir_field>.stride
+    let bytes = Fields.hardLimit * stride + Fields.names
+    let memory = UnsafeMutableRawPointer.allocate(byteCount: bytes, alignment: 8)
+    unsafe table.pointee.fields = memory.bindMemory(
+      to: weir_field.self, capacity: Fields.hardLimit)
+  }
 
-  deinit { unsafe storage.deallocate() }
+  deinit {
+    unsafe UnsafeMutableRawPointer(table.pointee.fields).deallocate()
+    unsafe table.deallocate()
+  }
 
   @inlinable @inline(__always)
   public subscript(_ index: Int) -> Field {
     precondition(UInt(bitPattern: index) < UInt(bitPattern: count), "field index out of bounds")
-    return unsafe Field(storage[index])
+    return unsafe Field(table.pointee.fields[index])
   }
 
+  @inlinable @inline(__always)
   public mutating func removeAll() {
-    used = 0
-    presentBits = 0
-    hasUnderscores = false
+    unsafe table.pointee.count = 0
+    unsafe table.pointee.present = 0
+    unsafe table.pointee.repeated = 0
+    unsafe table.pointee.has_underscore = 0
   }
 
   /// What `scan` found out about a section.
@@ -78,16 +102,15 @@ public struct Fields: ~Copyable {
   ///
   /// At most `maxFields` lines (and never more than `hardLimit`) of at most `maxFieldBytes` octets
   /// without their CRLF. Nothing is accepted that RFC 9112 §5 does not allow.
+  @inlinable @inline(__always)
   public mutating func scan(
     _ bytes: ByteView, from start: Int, maxFields: Int, maxFieldBytes: Int
   ) -> (outcome: ScanOutcome, end: Int) {
     precondition(start >= 0 && start <= bytes.count && bytes.count < Int(UInt32.max))
     let section = unsafe weir_scan_fields(
-      bytes.pointer, UInt32(truncatingIfNeeded: start), UInt32(truncatingIfNeeded: bytes.count),
-      storage, UInt32(min(maxFields, Fields.hardLimit)), UInt32(clamping: maxFieldBytes))
-    used = Int(section.count)
-    presentBits = section.present & ~1
-    hasUnderscores = section.present & 1 != 0
+      table, bytes.pointer, UInt32(truncatingIfNeeded: start),
+      UInt32(truncatingIfNeeded: bytes.count), UInt32(min(maxFields, Fields.hardLimit)),
+      UInt32(clamping: maxFieldBytes))
     guard let outcome = ScanOutcome(rawValue: section.outcome) else {
       preconditionFailure("an outcome of the scanner is not known here")
     }
@@ -96,48 +119,56 @@ public struct Fields: ~Copyable {
 
   /// Copies the lines except those named by `dropping` or marked in `mask` into `sink`; runs of
   /// untouched lines go in one copy each. `head`: the bytes the table was parsed from.
-  public func copy(
-    of head: ByteView, dropping: FieldSet, mask: FieldMask, to sink: inout ByteSink
-  ) {
-    precondition(used == 0 || Int(self[used - 1].lineRange.end) <= head.count)
-    if mask.isEmpty { return unsafe copy(of: head, dropping, nil, to: &sink) }
-    unsafe mask.words.span.withUnsafeBufferPointer {
-      unsafe copy(of: head, dropping, $0.baseAddress, to: &sink)
-    }
-  }
-
-  @inline(__always)
-  private func copy(
-    of head: ByteView, _ dropping: FieldSet, _ mask: UnsafePointer<UInt64>?,
-    to sink: inout ByteSink
-  ) {
-    unsafe sink.write { target, room in
-      let written = unsafe weir_copy_fields(
-        head.pointer, storage, UInt32(used), dropping.rawValue, mask, target, room)
-      return written == Int(bitPattern: UInt.max) ? nil : written
-    }
-  }
-
-  /// False where the table is full.
   @inlinable @inline(__always)
+  public func copy(
+    of head: ByteView, dropping: FieldSet, mask: borrowing FieldMask, to sink: inout ByteSink
+  ) {
+    precondition(count == 0 || Int(self[count - 1].lineRange.end) <= head.count)
+    unsafe mask.words.span.withUnsafeBufferPointer { mask in
+      unsafe sink.write { target, room in
+        let written = unsafe weir_copy_fields(
+          table, head.pointer, dropping.rawValue, mask.baseAddress, target, room)
+        return written == Int(bitPattern: UInt.max) ? nil : written
+      }
+    }
+  }
+
+  /// False where the table is full. The line begins where the one before it ended.
   public mutating func append(_ field: Field) -> Bool {
-    guard used < Fields.hardLimit else { return false }
-    unsafe storage[used] = field.line
-    used += 1
-    presentBits |= field.name.bit
+    let index = count
+    guard index < Fields.hardLimit else { return false }
+    unsafe table.pointee.fields[index] = field.line
+    unsafe lineOf[Int(field.name.rawValue)] = UInt8(index)
+    unsafe table.pointee.repeated |= table.pointee.present & field.name.bit
+    unsafe table.pointee.present |= field.name.bit
+    unsafe table.pointee.count += 1
     return true
   }
 
   @inlinable @inline(__always)
-  public func contains(_ name: FieldName) -> Bool { presentBits & name.bit != 0 }
+  public func contains(_ name: FieldName) -> Bool { unsafe table.pointee.present & name.bit != 0 }
 
-  /// Index of the first line at or after `start` with this known name, or `nil`.
+  /// There is more than one line with this known name.
+  @inlinable @inline(__always)
+  public func hasSeveral(_ name: FieldName) -> Bool {
+    unsafe table.pointee.present & table.pointee.repeated & name.bit != 0
+  }
+
+  /// Index of the first line at or after `start` with this known name, or `nil`; without a search
+  /// unless there are several.
   @inlinable @inline(__always)
   public func firstIndex(of name: FieldName, from start: Int = 0) -> Int? {
     guard contains(name) else { return nil }
+    if hasSeveral(name) { return search(name, from: start) }
+    let index = unsafe Int(lineOf[Int(name.rawValue)])
+    return index >= start ? index : nil
+  }
+
+  @usableFromInline
+  func search(_ name: FieldName, from start: Int) -> Int? {
     var index = start
     while index < count {
-      if unsafe storage[index].name == name.rawValue { return index }
+      if unsafe table.pointee.fields[index].name == name.rawValue { return index }
       index += 1
     }
     return nil

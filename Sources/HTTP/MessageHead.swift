@@ -1,4 +1,5 @@
 import Primitives
+import Synchronization
 
 /// How the end of a message's content is found (RFC 9112 §6.3).
 public enum BodyFraming: Sendable, Equatable, BitwiseCopyable {
@@ -60,11 +61,14 @@ public struct RequestHead: ~Copyable {
   public var wantsUpgrade = false
   /// `Connection` names fields that go no further.
   public var hasNominations = false
+  /// Never used. What has an atomic in it lives at an address and is lent by it: without one the
+  /// compiler copies the head, of 150 octets, for each function that it is lent to.
+  private let place = Atomic<Bool>(false)
   /// Room for `routingPath` where it differs from the received path; a path never grows.
   private let decodedPath: UnsafeMutablePointer<UInt8>
   private static let decodedPathBytes = 32 * 1024
   /// Stands in for a host that an HTTP/1.0 request did not name (rule 12).
-  private var assumedHost: ByteView = .empty
+  @usableFromInline var assumedHost: ByteView = .empty
   private static let assumedHostBytes = 256
 
   public init() {
@@ -112,7 +116,9 @@ public struct RequestHead: ~Copyable {
     fields.firstIndex(of: name).map { bytes.slice(fields[$0].valueRange) }
   }
 
+  @inlinable @inline(__always)
   public var host: ByteView { hostRange.isEmpty ? assumedHost : bytes.slice(hostRange) }
+  @inlinable @inline(__always)
   public var authority: ByteView {
     authorityRange.isEmpty ? assumedHost : bytes.slice(authorityRange)
   }
@@ -136,6 +142,8 @@ public struct ResponseHead: ~Copyable {
   public var wantsKeepAlive = false
   /// `Connection` names fields that go no further.
   public var hasNominations = false
+  /// As in `RequestHead`.
+  private let place = Atomic<Bool>(false)
 
   public init() {}
 

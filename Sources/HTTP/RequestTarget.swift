@@ -7,6 +7,7 @@ extension RequestHead {
   /// Throws 400 for a form that does not fit the method, user information, dot segments (plain,
   /// encoded, or beside an encoded slash), `%00`, a broken percent-encoding; with `strictPath` also
   /// for `//`, `%2F` and `%5C` (safety rules 10, 10a and 11).
+  @inline(__always)
   public mutating func resolveTarget(strictPath: Bool) throws(HeadFault) {
     let target = bytes.slice(targetRange)
     var pathStart = Int(targetRange.start)
@@ -25,11 +26,10 @@ extension RequestHead {
     }
     let end = Int(targetRange.end)
     pathAndQueryRange = ByteRange(pathStart, end)
-    let question = bytes.slice(pathStart, end).firstIndex(of: UInt8(ascii: "?"))
-    let pathEnd = question.map { pathStart + $0 } ?? end
+    let (pathEnd, traits) = bytes.scanPath(from: pathStart, to: end)
     pathRange = ByteRange(pathStart, pathEnd)
-    queryRange = question == nil ? .empty : ByteRange(pathEnd + 1, end)
-    try resolveRoutingPath(strictPath: strictPath)
+    queryRange = pathEnd == end ? .empty : ByteRange(pathEnd + 1, end)
+    try resolveRoutingPath(traits, strictPath: strictPath)
   }
 
   /// Returns where the path begins; it may be empty (`http://host?query`).
@@ -55,13 +55,15 @@ extension RequestHead {
     return start + end
   }
 
-  private mutating func resolveRoutingPath(strictPath: Bool) throws(HeadFault) {
+  @inline(__always)
+  private mutating func resolveRoutingPath(
+    _ traits: PathTraits, strictPath: Bool
+  ) throws(HeadFault) {
     let path = bytes.slice(pathRange)
     if path.isEmpty {
       routingPath = ByteView("/")
       return
     }
-    let traits = path.pathTraits
     if strictPath, traits.contains(.emptySegment) {
       throw .bad("empty path segment refused by strict-path")
     }

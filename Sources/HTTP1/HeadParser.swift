@@ -16,8 +16,14 @@ public enum HeadParser {
 
   /// Whether octets from `known` on can change what parsing says: they hold a line feed, or the
   /// head has become so long that a limit may be passed.
+  @inlinable @inline(__always)
   public static func mayHaveProgressed(_ bytes: ByteView, known: Int) -> Bool {
-    known == 0 || known >> 10 != bytes.count >> 10 || bytes.firstIndex(of: lf, from: known) != nil
+    known == 0 || holdsLineEnd(bytes, from: known)
+  }
+
+  @usableFromInline
+  static func holdsLineEnd(_ bytes: ByteView, from known: Int) -> Bool {
+    known >> 10 != bytes.count >> 10 || bytes.firstIndex(of: lf, from: known) != nil
   }
 
   /// Parses a request head from the front of `bytes`. Returns its length including the blank
@@ -88,6 +94,7 @@ public enum HeadParser {
 
   // MARK: Lines
 
+  @inline(__always)
   private static func parseRequestLine(
     _ bytes: ByteView, from start: Int, into head: inout RequestHead,
     limits: borrowing HeadLimits
@@ -114,6 +121,7 @@ public enum HeadParser {
   }
 
   /// `HTTP/1.0` or `HTTP/1.1` and CRLF (rule 9).
+  @inline(__always)
   private static func parseVersion(
     _ bytes: ByteView, from start: Int, into version: inout HTTPVersion
   ) throws(HeadFault) -> Int {
@@ -140,6 +148,7 @@ public enum HeadParser {
   }
 
   /// `HTTP/1.x SP 3DIGIT [SP reason] CRLF`; a missing reason with its space is common and harmless.
+  @inline(__always)
   private static func parseStatusLine(
     _ bytes: ByteView, into head: inout ResponseHead
   ) throws(HeadFault) -> Int {
@@ -155,7 +164,7 @@ public enum HeadParser {
       return 0
     }
     guard start[7] == UInt8(ascii: "1") || start[7] == UInt8(ascii: "0"), start[8] == space,
-      let status = start.slice(9, 12).decimal, (100...599).contains(status)
+      let status = start.threeDigits(at: 9), (100...599).contains(status)
     else { throw .bad("malformed status line") }
     head.version = start[7] == UInt8(ascii: "1") ? .http11 : .http10
     head.status = status
@@ -179,6 +188,7 @@ public enum HeadParser {
 
   /// Field lines up to and including the blank line (rule 8). Returns where the section ends, or
   /// 0 where more octets are needed.
+  @inline(__always)
   private static func parseFields(
     _ bytes: ByteView, from start: Int, into fields: inout Fields, limits: borrowing HeadLimits
   ) throws(HeadFault) -> Int {

@@ -8,6 +8,8 @@ public final class AccessLogBuffer {
   private static let batchAge = TimeAmount.milliseconds(200)
 
   private let writer: LogWriter?
+  /// Filled in where it stands: it is too large to be handed over by copies.
+  var record = AccessRecord()
   private var batch: AccessLogBatch
   /// When the batch must be handed on; `never` while it is empty.
   private(set) var flushDue = MonotonicTime.never
@@ -20,10 +22,12 @@ public final class AccessLogBuffer {
 
   var isOn: Bool { writer != nil }
 
-  func append(_ record: AccessRecord, now: MonotonicTime) {
-    if !batch.append(record) {
+  /// Appends the line of `record`.
+  @inline(__always)
+  func append(now: MonotonicTime) {
+    if !batch.append(&record) {
       flush()
-      _ = batch.append(record)
+      _ = batch.append(&record)
     }
     if flushDue == .never { flushDue = now + AccessLogBuffer.batchAge }
     if batch.count >= AccessLogBatch.eagerBytes { flush() }

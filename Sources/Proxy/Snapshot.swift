@@ -208,12 +208,19 @@ struct ListenerPlan: ~Copyable, Sendable {
 struct UpstreamPlan: ~Copyable, Sendable {
   /// `SharedState` and the snapshot keep it.
   let state: UpstreamState
+  /// The same one, where no reference is to be counted.
+  let borrowedState: Unmanaged<UpstreamState>
   let hashKey: CompiledHashKey
+  /// Looked at for every request.
+  let usesHash: Bool
   let connectTimeout: TimeAmount
   let firstByteTimeout: TimeAmount
   let idleTimeout: TimeAmount
   let poolIdleTimeout: TimeAmount
   let poolSize: Int
+  /// Some backend may have so many requests and no more.
+  let hasLimits: Bool
+  let queueTimeout: TimeAmount
   let retry: RetryOptions
   let attemptTimeout: TimeAmount?
   /// An answer whose head takes longer counts as slow (`circuit-breaker slow-call=`).
@@ -231,11 +238,15 @@ struct UpstreamPlan: ~Copyable, Sendable {
     self.tls = tls?.context
     security = tls?.number ?? 0
     self.state = state
+    borrowedState = .passUnretained(state)
     connectTimeout = options.connectTimeout
     firstByteTimeout = options.firstByteTimeout
     idleTimeout = options.idleTimeout
     poolIdleTimeout = options.poolIdleTimeout
     poolSize = options.poolSize
+    hasLimits =
+      options.maxRequests != nil || options.backends.contains { $0.maxRequests != nil }
+    queueTimeout = options.queueTimeout
     retry = options.retry
     attemptTimeout = options.attemptTimeout
     slowCall = options.breaker.slowCall
@@ -243,8 +254,10 @@ struct UpstreamPlan: ~Copyable, Sendable {
     host = CompiledHost(options.host)
     if case .hash(let hash) = options.balance {
       hashKey = CompiledHashKey(hash.key)
+      usesHash = true
     } else {
       hashKey = .none
+      usesHash = false
     }
   }
 }

@@ -30,6 +30,8 @@ public enum WorkerMessage: Sendable {
   case wake([UInt64])
   /// Nobody wants what this fetch brings.
   case cancelFetch(UInt64)
+  /// A place at a backend, for an exchange that has waited for one.
+  case granted(PlaceGrant)
 }
 
 /// One event loop on one thread: everything here belongs to that thread, is made inside it, and is
@@ -61,8 +63,8 @@ public final class Worker: StreamSource {
   var upstreams: Slab<UpstreamConnection>
   var exchanges: Slab<Exchange>
   var readings: Slab<CacheReading>
-  var backends: [WorkerBackend] = []
-  var snapshots: [AdoptedSnapshot] = []
+  var backends = GrowingTable<WorkerBackend>()
+  var snapshots = GrowingTable<AdoptedSnapshot>()
   var current = 0
   var idleDownstreams = HandleList()
 
@@ -76,13 +78,26 @@ public final class Worker: StreamSource {
   let scratch: UnsafeMutablePointer<UInt8>
   /// Room for the pieces of one call.
   let parts: UnsafeMutablePointer<iovec>
+  /// What each exchange is before it is filled in.
+  let blankExchange: UnsafeMutablePointer<Exchange>
   /// Of the request parsed last; `headOwner` says whose it is.
-  var requestHead = RequestHead()
+  var requestHead: RequestHead {
+    @inline(__always) unsafeAddress { UnsafePointer(requestPlace) }
+    @inline(__always) unsafeMutableAddress { requestPlace }
+  }
   var headOwner = Handle.none
-  var responseHead = ResponseHead()
+  var responseHead: ResponseHead {
+    @inline(__always) unsafeAddress { UnsafePointer(responsePlace) }
+    @inline(__always) unsafeMutableAddress { responsePlace }
+  }
+  /// Of the two heads: behind an address they are lent, not copied.
+  private let requestPlace: UnsafeMutablePointer<RequestHead>
+  private let responsePlace: UnsafeMutablePointer<ResponseHead>
   /// Connections that must be looked at again without a new event.
   var ready: [Handle] = []
   var isDraining = false
+  /// Records of `downstreams` that stand for fetches.
+  var fetches = 0
   var drainDeadline = MonotonicTime.never
   var acceptPauseTimer = TimerWheel.Timer.none
   var isAcceptPaused = false
@@ -114,7 +129,13 @@ public final class Worker: StreamSource {
     parts = .allocate(capacity: Worker.partsPerCall + 1)
     dateSpace = .allocate(capacity: 32)
     dateText = ByteSink(base: dateSpace, capacity: 32)
-    snapshots = [AdoptedSnapshot(snapshot: snapshot)]
+    requestPlace = .allocate(capacity: 1)
+    requestPlace.initialize(to: RequestHead())
+    responsePlace = .allocate(capacity: 1)
+    responsePlace.initialize(to: ResponseHead())
+    blankExchange = .allocate(capacity: 1)
+    blankExchange.initialize(to: Exchange())
+    snapshots.append(AdoptedSnapshot(snapshot: snapshot))
     _ = self.poller.add(listener: mailbox.descriptor, Worker.handle(HandleKind.mailbox, 0))
     for index in listeners.indices {
       _ = self.poller.add(
@@ -123,6 +144,11 @@ public final class Worker: StreamSource {
   }
 
   deinit {
+    blankExchange.deallocate()
+    requestPlace.deinitialize(count: 1)
+    requestPlace.deallocate()
+    responsePlace.deinitialize(count: 1)
+    responsePlace.deallocate()
     scratch.deallocate()
     parts.deallocate()
     dateSpace.deallocate()
@@ -144,9 +170,21 @@ public final class Worker: StreamSource {
     closeEverything()
   }
 
+  @inline(__always)
   private var isDone: Bool {
-    isDraining && (downstreams.count == 0 || now >= drainDeadline)
+    isDraining && (downstreams.count == fetches || now >= drainDeadline) && !hasReadFetches
   }
+
+  /// A fetch that nobody waits for does not hold up a drain: it would fill a cache that goes.
+  private var hasReadFetches: Bool {
+    guard fetches > 0, now < drainDeadline else { return false }
+    return downstreams.handles().contains { handle in
+      downstreams[handle].pointee.fetch.fill?._withUnsafeGuaranteedRef { $0.hasReaders } ?? false
+    }
+  }
+
+  /// Readers on other workers leave without a word.
+  private static let drainLook = TimeAmount.milliseconds(100)
 
   private func turn() {
     let count = poller.wait(timeoutMs: timeoutMs())
@@ -161,14 +199,17 @@ public final class Worker: StreamSource {
     log.turnEnded(now: now)
   }
 
+  @inline(__always)
   private func timeoutMs() -> Int32 {
     if !ready.isEmpty { return 0 }
-    let due = min(wheel.nextDue, min(drainDeadline, log.flushDue))
+    var due = min(wheel.nextDue, min(drainDeadline, log.flushDue))
+    if isDraining, fetches > 0 { due = min(due, now + Worker.drainLook) }
     if due == .never { return -1 }
     let wait = due - now
     return Int32(clamping: max(0, (wait.nanoseconds + 999_999) / 1_000_000))
   }
 
+  @inline(__always)
   private func tellTime() {
     now = MonotonicTime.now()
     (wallSeconds, wallNanoseconds) = WallClock.now()
@@ -179,6 +220,7 @@ public final class Worker: StreamSource {
   }
 
   /// Idle backend connections with news are closed before anything in this batch can use them.
+  @inline(__always)
   private func harvestIdle(_ count: Int) {
     for index in 0..<count {
       let (handle, readiness) = poller.event(index)
@@ -192,6 +234,7 @@ public final class Worker: StreamSource {
     }
   }
 
+  @inline(__always)
   private func dispatch(_ handle: Handle, _ readiness: Readiness) {
     switch handle.kind {
     case HandleKind.downstream:
@@ -286,12 +329,13 @@ public final class Worker: StreamSource {
     case .drain(let deadline): drain(until: deadline)
     case .wake(let handles): for handle in handles { wake(Handle(raw: handle)) }
     case .cancelFetch(let handle): cancelFetch(Handle(raw: handle))
+    case .granted(let grant): granted(grant)
     }
   }
 
   /// New requests use the new snapshot at once; an old one is dropped with its last exchange.
   private func adopt(_ snapshot: Snapshot) {
-    if let free = snapshots.firstIndex(where: { $0.snapshot == nil }) {
+    if let free = snapshots.indices.first(where: { snapshots[$0].snapshot == nil }) {
       snapshots[free] = AdoptedSnapshot(snapshot: snapshot)
       dropUnused(replacing: free)
     } else {
@@ -314,10 +358,26 @@ public final class Worker: StreamSource {
     return snapshot
   }
 
+  /// The same without a reference counted: good as long as the exchange, which keeps its snapshot.
+  @inline(__always)
+  func borrowedSnapshot(_ exchange: UnsafeMutablePointer<Exchange>) -> Unmanaged<Snapshot> {
+    snapshots[Int(exchange.pointee.snapshot)].borrowed
+  }
+
   /// Good as long as the exchange, which keeps its snapshot.
+  @inline(__always)
   func route(_ exchange: UnsafeMutablePointer<Exchange>) -> UnsafePointer<RoutePlan> {
     guard let route = exchange.pointee.route else { preconditionFailure("no route yet") }
     return route
+  }
+
+  /// The counters of a backend on this worker.
+  @inline(__always)
+  func cells(_ backend: Int) -> BackendCells {
+    if let cells = backends[backend].cells { return cells }
+    let cells = metrics.backend(backend)
+    backends[backend].cells = cells
+    return cells
   }
 
   var currentSnapshot: Snapshot {
@@ -332,6 +392,8 @@ public final class Worker: StreamSource {
 struct AdoptedSnapshot {
   var snapshot: Snapshot?
   var exchanges = 0
+  /// The same one, for as long as `snapshot` keeps it.
+  let borrowed: Unmanaged<Snapshot>
   /// Of the snapshot, so that a request need not count a reference to get there.
   private let firstListener: UnsafePointer<ListenerPlan>?
   private let firstRoute: UnsafePointer<RoutePlan>?
@@ -340,6 +402,7 @@ struct AdoptedSnapshot {
 
   init(snapshot: Snapshot) {
     self.snapshot = snapshot
+    borrowed = .passUnretained(snapshot)
     listenerCount = snapshot.listeners.count
     routeCount = snapshot.routes.count
     firstListener = listenerCount > 0 ? snapshot.listeners[0] : nil

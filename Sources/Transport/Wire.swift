@@ -52,6 +52,7 @@ public struct Wire: BitwiseCopyable {
   /// Octets go between the socket and the buffers as they are.
   public var isPlainSocket: Bool { tls == nil && !isStream }
 
+  @inlinable @inline(__always)
   public mutating func note(_ readiness: Readiness) {
     if !readiness.isDisjoint(with: [.readable, .peerClosed, .failed, .hungUp]) { mayRead = true }
     if !readiness.isDisjoint(with: [.writable, .failed, .hungUp]) { mayWrite = true }

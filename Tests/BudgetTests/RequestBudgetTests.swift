@@ -23,9 +23,11 @@ struct `Budget of a request` {
     #expect(others.values.reduce(0, +) < 0.05, "\(others)")
   }
 
-  /// The budget is 8,000 instructions and is not met; docs/PERFORMANCE.md says where they go. Until
-  /// it is, this is a ratchet: lower it when the count falls.
-  static let instructionLimit = 13_500.0
+  /// The budget of 8,000 instructions is for a loaded worker and kept in `make bench`
+  /// (docs/PERFORMANCE.md). Here one client waits for each answer, so that each of the two events
+  /// of a request is a turn of the loop, with its clock and its timers. A ratchet: lower it when the
+  /// count falls.
+  static let instructionLimit = 8_450.0
 
   @Test(.timeLimit(.minutes(5)))
   func `no allocation, and no more instructions or reference counting than last time`() throws {

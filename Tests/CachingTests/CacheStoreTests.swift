@@ -63,7 +63,7 @@ import Testing
     let parts = driver.head(fill, length: 3)
     #expect(parts)
     #expect(fill.look(waiter, since: .growing, 0).phase == .growing)
-    let wakes = HeldTextOctets("abc") { fill.append($0).wakes }
+    let wakes = withOctets("abc") { fill.append($0).wakes }
     #expect(wakes == [waiter])
     #expect(fill.look(waiter, since: .growing, 3).published == 3)
     #expect(fill.complete(now: driver.now) == [waiter])
@@ -73,7 +73,7 @@ import Testing
     let driver = StoreDriver(maxVariants: 3)
     func key(_ value: String) -> [UInt8] {
       (try? Heads.get("/v", "X-A: \(value)") { head in
-        HeldTextOctets("x-a") { names in
+        withOctets("x-a") { names in
           Heads.appended { Caching.Vary.appendSecondaryKey(names: names, head, to: &$0) }
         }
       }) ?? []
@@ -214,6 +214,6 @@ import Testing
 }
 
 /// Octets of a text as long as `body` looks at them.
-func HeldTextOctets<Result>(_ text: String, _ body: (ByteView) -> Result) -> Result {
+func withOctets<Result>(_ text: String, _ body: (ByteView) -> Result) -> Result {
   Array(text.utf8).withUnsafeBufferPointer { body(ByteView($0)) }
 }

@@ -89,7 +89,7 @@ import Testing
     driver.head(fill, length: -1)
     driver.append(fill, "some content")
     // As far as a fetch gets before it takes the shard's lock.
-    _ = HeldTextOctets("that is too long") { fill.append($0, limit: 16) }
+    _ = withOctets("that is too long") { fill.append($0, limit: 16) }
     let other = driver.lookup("/x")
     #expect(other.fill !== fill && other.kind == .fetch)
   }
@@ -125,13 +125,13 @@ import Testing
     var octets = 5
     var last = CacheFill.Appended(taken: 1)
     for _ in 0..<400 where last.taken > 0 {
-      last = HeldTextOctets(piece) { fill.append($0) }
+      last = withOctets(piece) { fill.append($0) }
       octets += last.taken
       _ = fill.advanced(found.waiter, to: octets)
     }
     #expect(last.taken == 0 && last.lacksMemory)
     pinned.removeAll()
-    last = HeldTextOctets(piece) { fill.append($0) }
+    last = withOctets(piece) { fill.append($0) }
     #expect(last.taken == piece.utf8.count && !last.lacksMemory)
     _ = fill.fail(0)
   }

@@ -37,7 +37,8 @@ import Testing
       return room.withUnsafeMutableBufferPointer { buffer in
         var sink = ByteSink(base: buffer.baseAddress!, capacity: buffer.count)
         HeaderRewrite.appendRequest(
-          head, to: &sink, host: CompiledHost(setting.host), backend: backend,
+          head, to: &sink, host: CompiledHost(setting.host),
+          backend: backend.authority.view,
           edits: CompiledEdits(setting.edits), context: context)
         return sink.view.string
       }

@@ -17,7 +17,6 @@ final class Passage {
   let sink: UnsafeMutablePointer<Wire>
   private var feeder: Int32
   private var reader: Int32
-  var limits = HeadLimits()
   private(set) var received: [UInt8] = []
   /// A pipe was in use when the relay came back.
   private(set) var hasSpliced = false
@@ -68,7 +67,7 @@ final class Passage {
     sink.pointee.note(.writable)
     let outcome = Passage.withoutBrokenPipeSignal {
       relay.pump(
-        from: source, to: sink, content: &content, head: &head, limits: limits, pool: &pool)
+        from: source, to: sink, content: &content, head: &head, pool: &pool)
     }
     hasSpliced = hasSpliced || content.pipe.isOpen
     mostBlocks = max(mostBlocks, pool.inUse)

@@ -20,9 +20,10 @@ import Testing
         view, into: &head, limits: HeadLimits(), isHead: isHead)
       guard length == view.count else { return "refused" }
       let hasUnknownLength = head.framing == .chunked || head.framing == .untilClose
+      let content = Content(
+        head.framing, sendsChunks: hasUnknownLength && !toHTTP10, passesTrailers: false)
       let context = HeaderRewrite.ResponseContext(
-        content: Content(
-          head.framing, sendsChunks: hasUnknownLength && !toHTTP10, passesTrailers: false),
+        source: content.source, length: content.remaining, sendsChunks: content.sendsChunks,
         keepsLength: isHead || head.status == 304 || head.framing == .none && head.status != 204,
         closes: closes, clientIsHTTP10: toHTTP10,
         transportSecurity: ByteView(security), date: ByteView("NOW"))

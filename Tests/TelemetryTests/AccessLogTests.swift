@@ -35,7 +35,7 @@ private func line(
     record.userAgent = held[2].view
     change(&record)
     var batch = AccessLogBatch(format)
-    guard batch.append(record) else { return [] }
+    guard batch.append(&record) else { return [] }
     return batch.lines.array
   }
 }
@@ -170,14 +170,14 @@ private func json(_ bytes: [UInt8]) throws -> [String: Any] {
       var record = AccessRecord()
       record.target = long.view
       var lines = 0
-      while batch.append(record) { lines += 1 }
+      while batch.append(&record) { lines += 1 }
       let held = batch.lines.array
       #expect(lines >= 2)
       #expect(held.filter { $0 == 0x0A }.count == lines && held.last == 0x0A)
       batch.removeAll()
       let isEmpty = batch.isEmpty
       #expect(isEmpty)
-      let taken = batch.append(record)
+      let taken = batch.append(&record)
       #expect(taken)
       #expect(batch.lines.array == Array(held.prefix(held.count / lines)))
     }
@@ -191,7 +191,7 @@ private func json(_ bytes: [UInt8]) throws -> [String: Any] {
       plain.userAgent = ByteView("plain")
       var quoted = AccessRecord()
       quoted.userAgent = quote.view
-      for record in [plain, quoted, plain] { _ = batch.append(record) }
+      for var record in [plain, quoted, plain] { _ = batch.append(&record) }
       let lines = text(batch.lines.array).split(separator: "\n")
       #expect(lines.count == 3 && lines[0] == lines[2])
       #expect(lines[1].hasSuffix("\"say \\x22hi\\x22\""))

@@ -85,9 +85,10 @@ import Testing
       #expect(metric.name.hasPrefix("weir_"))
       #expect(metric.name.hasSuffix("_total") == (metric.kind == .counter))
       let letters = metric.name.utf8
-      #expect(letters.allSatisfy {
-        (0x61...0x7A).contains($0) || (0x30...0x39).contains($0) || $0 == 0x5F
-      })
+      #expect(
+        letters.allSatisfy {
+          (0x61...0x7A).contains($0) || (0x30...0x39).contains($0) || $0 == 0x5F
+        })
       #expect(metric.help.hasSuffix("."))
       if let known = families[metric.name] {
         #expect(known.help == metric.help && known.labels == metric.labels)

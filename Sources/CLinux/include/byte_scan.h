@@ -24,8 +24,50 @@ static inline size_t weir_scan_class(const uint8_t *p, size_t i, size_t length, 
     return i;
 }
 
+#if defined(__SSE2__)
+/* High bits where a byte is one of the `count` up to `last`: adding brings them to the top of the
+   signed numbers, where one comparison finds them. */
+static inline __m128i weir_in_range(__m128i bytes, char last, char count) {
+    return _mm_cmpgt_epi8(_mm_add_epi8(bytes, _mm_set1_epi8((char)(127 - last))),
+                          _mm_set1_epi8((char)(127 - count)));
+}
+
+static inline __m128i weir_letters(__m128i bytes) {
+    return weir_in_range(_mm_or_si128(bytes, _mm_set1_epi8(0x20)), 'z', 26);
+}
+
+static inline __m128i weir_digits_or_hyphens(__m128i bytes) {
+    return _mm_or_si128(weir_in_range(bytes, '9', 10), _mm_cmpeq_epi8(bytes, _mm_set1_epi8('-')));
+}
+
+/* Bits where a byte is neither a letter nor a digit nor a hyphen: names have nothing else, but for
+   a few. */
+static inline uint32_t weir_odd_name_bytes(__m128i bytes) {
+    __m128i plain = _mm_or_si128(weir_letters(bytes), weir_digits_or_hyphens(bytes));
+    return (uint32_t)_mm_movemask_epi8(plain) ^ 0xFFFF;
+}
+
+/* Bits where a byte is no letter, no '_', and not from '$' to '?' without '<' and '>': targets have
+   nothing else, but for a few. */
+static inline uint32_t weir_odd_target_bytes(__m128i bytes) {
+    __m128i brackets = _mm_cmpeq_epi8(_mm_and_si128(bytes, _mm_set1_epi8((char)0xFD)),
+                                      _mm_set1_epi8('<'));
+    __m128i plain = _mm_andnot_si128(brackets, weir_in_range(bytes, '?', '?' - '$' + 1));
+    plain = _mm_or_si128(plain, weir_letters(bytes));
+    plain = _mm_or_si128(plain, _mm_cmpeq_epi8(bytes, _mm_set1_epi8('_')));
+    return (uint32_t)_mm_movemask_epi8(plain) ^ 0xFFFF;
+}
+#endif
+
 static inline size_t weir_scan_token(const uint8_t *p, size_t length) {
-    return weir_scan_class(p, 0, length, 1);
+    size_t i = 0;
+#if defined(__SSE2__)
+    for (; i + 16 <= length; i += 16) {
+        uint32_t odd = weir_odd_name_bytes(_mm_loadu_si128((const __m128i *)(p + i)));
+        if (odd) return weir_scan_class(p, i + (size_t)__builtin_ctz(odd), length, 1);
+    }
+#endif
+    return weir_scan_class(p, i, length, 1);
 }
 
 static inline size_t weir_scan_value(const uint8_t *p, size_t length) {
@@ -45,7 +87,14 @@ static inline size_t weir_scan_value(const uint8_t *p, size_t length) {
 }
 
 static inline size_t weir_scan_target(const uint8_t *p, size_t length) {
-    return weir_scan_class(p, 0, length, 4);
+    size_t i = 0;
+#if defined(__SSE2__)
+    for (; i + 16 <= length; i += 16) {
+        uint32_t odd = weir_odd_target_bytes(_mm_loadu_si128((const __m128i *)(p + i)));
+        if (odd) return weir_scan_class(p, i + (size_t)__builtin_ctz(odd), length, 4);
+    }
+#endif
+    return weir_scan_class(p, i, length, 4);
 }
 
 static inline size_t weir_scan_host(const uint8_t *p, size_t length) {
@@ -107,56 +156,75 @@ static inline uint32_t weir_equal_bits(__m128i bytes, char wanted) {
 }
 #endif
 
-#if defined(__SSE2__)
-static inline uint32_t weir_range_bits(__m128i bytes, char low, char high) {
-    __m128i from = _mm_cmpgt_epi8(bytes, _mm_set1_epi8((char)(low - 1)));
-    return (uint32_t)_mm_movemask_epi8(
-        _mm_and_si128(from, _mm_cmpgt_epi8(_mm_set1_epi8((char)(high + 1)), bytes)));
-}
-#endif
+/* The same as `weir_scan_path`, octet by octet. */
+size_t weir_scan_path_plainly(const uint8_t *p, size_t length, uint32_t *traits);
 
-/* Bit 0: a '%'. Bit 1: "//". Bit 2: "/." or ";.". */
-static inline uint32_t weir_path_traits(const uint8_t *p, size_t length) {
-    uint32_t traits = 0;
+/* Up to the first '?': returns its index, or `length`. In `*traits`, of what comes before it,
+   bit 0: a '%'. Bit 1: "//". Bit 2: "/." or ";.". `readable` bytes may be looked at, of which
+   `length` count. */
+static inline size_t weir_scan_path(const uint8_t *p, size_t length, size_t readable,
+                                    uint32_t *traits) {
 #if defined(__SSE2__)
-    /* Vectors overlap by a byte, so that every pair lies in one of them. */
+    /* Most paths have none of all that. Vectors overlap by a byte, so that every pair lies in one
+       of them. */
     for (size_t i = 0;; i += 15) {
-        __m128i b = weir_load_vector(p + i, length - i);
-        uint32_t slashes = weir_equal_bits(b, '/'), dots = weir_equal_bits(b, '.');
-        traits |= (weir_equal_bits(b, '%') != 0) | ((slashes & slashes >> 1) != 0) << 1 |
-                  (((slashes | weir_equal_bits(b, ';')) & dots >> 1) != 0) << 2;
-        if (length - i <= 16) return traits;
+        __m128i b = weir_load_vector(p + i, readable - i);
+        __m128i slash = _mm_cmpeq_epi8(b, _mm_set1_epi8('/'));
+        __m128i odd = _mm_cmpeq_epi8(b, _mm_set1_epi8('?'));
+        odd = _mm_or_si128(odd, _mm_cmpeq_epi8(b, _mm_set1_epi8('%')));
+        odd = _mm_or_si128(odd, _mm_cmpeq_epi8(b, _mm_set1_epi8(';')));
+        __m128i second = _mm_or_si128(slash, _mm_cmpeq_epi8(b, _mm_set1_epi8('.')));
+        uint32_t found = (uint32_t)_mm_movemask_epi8(odd) |
+                         ((uint32_t)_mm_movemask_epi8(slash) << 1 &
+                          (uint32_t)_mm_movemask_epi8(second));
+        size_t left = length - i;
+        if (left < 16) found &= (1u << left) - 1;
+        if (__builtin_expect(found != 0, 0)) break;
+        if (left <= 16) {
+            *traits = 0;
+            return length;
+        }
     }
 #else
-    for (size_t i = 0; i < length; i++) {
-        uint8_t before = i ? p[i - 1] : 0;
-        traits |= (p[i] == '%') | (p[i] == '/' && before == '/') << 1 |
-                  (p[i] == '.' && (before == '/' || before == ';')) << 2;
-    }
-    return traits;
+    (void)readable;
 #endif
+    return weir_scan_path_plainly(p, length, traits);
 }
+
+#if defined(__SSE2__)
+static inline uint32_t weir_host_bytes(__m128i bytes) {
+    return (uint32_t)_mm_movemask_epi8(
+        _mm_or_si128(weir_in_range(bytes, 'z', 26), weir_digits_or_hyphens(bytes)));
+}
+
+/* As `weir_normal_host`, for up to 32 bytes, which nearly all fit into. */
+static inline size_t weir_short_normal_host(const uint8_t *p, size_t length) {
+    __m128i b = weir_load_vector(p, length);
+    uint64_t ends = weir_equal_bits(b, ':'), dots = weir_equal_bits(b, '.');
+    uint64_t fine = weir_host_bytes(b);
+    if (length > 16) {
+        b = _mm_loadu_si128((const __m128i *)(p + length - 16));
+        ends |= (uint64_t)weir_equal_bits(b, ':') << (length - 16);
+        dots |= (uint64_t)weir_equal_bits(b, '.') << (length - 16);
+        fine |= (uint64_t)weir_host_bytes(b) << (length - 16);
+    }
+    size_t end = (size_t)__builtin_ctzll(ends | 1ull << length);
+    if (end == 0) return 0;
+    uint64_t own = (1ull << end) - 1;
+    /* A dot at the front, behind a dot or at the end. */
+    uint64_t odd = dots & (dots << 1 | 1 | 1ull << (end - 1));
+    return ((~(fine | dots) | odd) & own) ? 0 : end;
+}
+#endif
 
 /* Length of the name in "name" or "name:port", where it has only small letters, digits, hyphens
    and single dots, none of them at either end; 0 for anything else. The port is not looked at. */
 static inline size_t weir_normal_host(const uint8_t *p, size_t length) {
+#if defined(__SSE2__)
+    if (length <= 32) return weir_short_normal_host(p, length);
+#endif
     uint8_t before = '.';
     size_t i = 0;
-#if defined(__SSE2__)
-    /* Nearly all fit into one vector. */
-    if (length <= 16) {
-        __m128i b = weir_load_vector(p, length);
-        uint32_t ends = weir_equal_bits(b, ':') | 1u << length, dots = weir_equal_bits(b, '.');
-        size_t end = (size_t)__builtin_ctz(ends);
-        if (end == 0) return 0;
-        uint32_t own = (1u << end) - 1;
-        uint32_t fine = weir_range_bits(b, 'a', 'z') | weir_range_bits(b, '0', '9') |
-                        weir_equal_bits(b, '-') | dots;
-        /* A dot at the front, behind a dot or at the end. */
-        uint32_t odd = dots & (dots << 1 | 1 | 1u << (end - 1));
-        return !(~fine & own) && !(odd & own) ? end : 0;
-    }
-#endif
     for (; i < length && p[i] != ':'; i++) {
         uint8_t c = p[i];
         if (!(weir_byte_class[c] & 16) && !(c == '.' && before != '.')) return 0;

@@ -28,27 +28,45 @@ enum weir_fields_outcome {
     WEIR_FIELDS_TOO_MANY,
 };
 
+#define WEIR_MAX_FIELDS 256
+
+/* The lines of one section. The memory of `fields` belongs to the caller. */
+typedef struct {
+    /* Room for WEIR_MAX_FIELDS lines, and behind that 64 bytes: by the number of a name the last of
+       its lines, where it is present. */
+    weir_field *fields;
+    /* Bit n: there is a field whose name has the number n; and there is more than one. Bit 0 of
+       `present` is not set, bit 0 of `repeated` means nothing. */
+    uint64_t present, repeated;
+    uint32_t count;
+    /* An unknown name has an underscore in it. */
+    uint32_t has_underscore;
+} weir_field_table;
+
 typedef struct {
     /* Behind the blank line, where complete. */
     uint32_t end;
-    uint32_t count;
-    /* Bit n: a field whose name has the number n. Bit 0: an unknown name has an underscore. */
-    uint64_t present;
     uint32_t outcome;
 } weir_field_section;
 
-/* Scans the lines from `start` up to and including the blank line. `fields` has room for
-   `max_fields`; `max_line` is the longest line without its CRLF. */
-weir_field_section weir_scan_fields(const uint8_t *head, uint32_t start, uint32_t length,
-                                    weir_field *fields, uint32_t max_fields, uint32_t max_line);
+/* Scans the lines from `start` up to and including the blank line into `table`, at most
+   `max_fields` (up to WEIR_MAX_FIELDS); `max_line` is the longest line without its CRLF. */
+weir_field_section weir_scan_fields(weir_field_table *table, const uint8_t *head, uint32_t start,
+                                    uint32_t length, uint32_t max_fields, uint32_t max_line);
+
+/* The same, line by line without vectors: what machines without them have, and what the other one
+   is compared with in tests. */
+weir_field_section weir_scan_fields_plainly(weir_field_table *table, const uint8_t *head,
+                                            uint32_t start, uint32_t length, uint32_t max_fields,
+                                            uint32_t max_line);
 
 /* The number of a name in any case; 0 where it is not in the list. */
 uint8_t weir_field_name(const uint8_t *name, size_t length);
 
-/* Copies the lines whose name's bit is not in `drop` and whose index is not in `mask` (four words,
-   or none at all); bit 0 of `drop` is not looked at. Neighbours go in one copy. Returns the bytes
+/* Copies the lines whose name's bit is not in `drop` and whose index is not in `mask` (four
+   words); bit 0 of `drop` is not looked at. Neighbours go in one copy. Returns the bytes
    written, or SIZE_MAX where they do not fit into `room`. */
-size_t weir_copy_fields(const uint8_t *head, const weir_field *fields, uint32_t count,
-                        uint64_t drop, const uint64_t *mask, uint8_t *target, size_t room);
+size_t weir_copy_fields(const weir_field_table *table, const uint8_t *head, uint64_t drop,
+                        const uint64_t *mask, uint8_t *target, size_t room);
 
 #endif

@@ -131,13 +131,15 @@ public final class CacheFill: Sendable {
     }
   }
 
-  /// Path and query of the resource, as its key has them: what the backend is asked for.
-  public func withTarget(_ body: (ByteView) -> Void) {
+  /// Authority, and path with query, of the resource as its key has them: what the backend is asked
+  /// for, in whatever form the request named it.
+  public func withTarget(_ body: (_ authority: ByteView, _ target: ByteView) -> Void) {
     key.withView { key in
       let url = key.slice(0, urlLength)
-      // Behind `scheme://host`.
+      // Behind `scheme://`.
       let host = (url.firstIndex(of: UInt8(ascii: ":")) ?? 0) + 3
-      body(url.slice(from: url.firstIndex(of: UInt8(ascii: "/"), from: host) ?? url.count))
+      let end = url.firstIndex(of: UInt8(ascii: "/"), from: host) ?? url.count
+      body(url.slice(host, end), url.slice(from: end))
     }
   }
 
@@ -174,6 +176,9 @@ public final class CacheFill: Sendable {
       false, inner.withLock { inner in inner.resumed(published.load(ordering: .relaxed)) }
     )
   }
+
+  /// Somebody waits for what it brings, or reads it.
+  public var hasReaders: Bool { inner.withLock { !$0.readers.isEmpty } }
 
   public func setOwner(_ owner: FillWaiter) { inner.withLock { $0.owner = owner } }
 
@@ -324,6 +329,8 @@ extension CacheFill.Inner {
       object.setFirstBlock(chain.first)
       windowStart = chain.secondStart(arena)
     }
+    // What is left over goes on when its slowest reader has made room, and nobody else tells.
+    if isWindow, taken < octets.count { isPaused = true }
     return (taken, taken < due.count)
   }
 }

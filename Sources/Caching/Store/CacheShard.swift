@@ -7,13 +7,6 @@ public struct CacheQuery: ~Copyable {
   public let urlLength: Int
   public let hash: UInt64
   public let constraints: RequestConstraints
-
-  init(key: ByteView, urlLength: Int, hash: UInt64, constraints: RequestConstraints) {
-    self.key = key
-    self.urlLength = urlLength
-    self.hash = hash
-    self.constraints = constraints
-  }
 }
 
 /// One part of a cache's index, behind its own lock: responses whose keys' hashes end alike, their

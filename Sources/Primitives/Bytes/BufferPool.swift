@@ -9,15 +9,18 @@ import Glibc
 @safe
 public struct BufferPool: ~Copyable {
   /// Octets of a block: a head of at most 16 KiB (rule 20) and as much content behind it.
-  public static let blockBytes = 32 * 1024
+  @inlinable
+  public static var blockBytes: Int { 32 * 1024 }
   private static let blocksPerRegion = 64
-  private static let warmLimit = 128
+  @usableFromInline static var warmLimit: Int { 128 }
 
   public let limit: Int
-  public private(set) var inUse = 0
+  @usableFromInline var taken = 0
+  @inlinable
+  public var inUse: Int { taken }
   /// A stack of `warmLimit` places; looking after an array costs more than taking a block.
-  private let warm: UnsafeMutablePointer<UnsafeMutablePointer<UInt8>>
-  private var warmCount = 0
+  @usableFromInline let warm: UnsafeMutablePointer<UnsafeMutablePointer<UInt8>>
+  @usableFromInline var warmCount = 0
   private var cold: [UnsafeMutablePointer<UInt8>] = unsafe []
   private var regions: [UnsafeMutableRawPointer] = unsafe []
 
@@ -36,30 +39,39 @@ public struct BufferPool: ~Copyable {
 
   /// A block of `blockBytes`, or `nil` where the limit or the machine's memory is reached.
   @unsafe
+  @inlinable @inline(__always)
   public mutating func take() -> UnsafeMutablePointer<UInt8>? {
-    if warmCount > 0 {
-      warmCount -= 1
-      inUse += 1
-      return unsafe warm[warmCount]
-    }
-    guard inUse < limit else { return nil }
+    guard warmCount > 0 else { return unsafe takeCold() }
+    warmCount &-= 1
+    taken &+= 1
+    return unsafe warm[warmCount]
+  }
+
+  @unsafe
+  @usableFromInline
+  mutating func takeCold() -> UnsafeMutablePointer<UInt8>? {
+    guard taken < limit else { return nil }
     if unsafe cold.isEmpty { addRegion() }
     guard let block = unsafe cold.popLast() else { return nil }
-    inUse += 1
+    taken += 1
     return unsafe block
   }
 
   @unsafe
+  @inlinable @inline(__always)
   public mutating func give(_ block: UnsafeMutablePointer<UInt8>) {
-    inUse -= 1
-    precondition(inUse >= 0, "a block was given back twice")
-    if warmCount < Self.warmLimit {
-      unsafe warm[warmCount] = block
-      warmCount += 1
-    } else {
-      unsafe madvise(block, Self.blockBytes, MADV_DONTNEED)
-      unsafe cold.append(block)
-    }
+    precondition(taken > 0, "a block was given back twice")
+    taken &-= 1
+    guard warmCount < Self.warmLimit else { return unsafe giveCold(block) }
+    unsafe warm[warmCount] = block
+    warmCount &+= 1
+  }
+
+  @unsafe
+  @usableFromInline
+  mutating func giveCold(_ block: UnsafeMutablePointer<UInt8>) {
+    unsafe madvise(block, Self.blockBytes, MADV_DONTNEED)
+    unsafe cold.append(block)
   }
 
   private mutating func addRegion() {
@@ -130,6 +142,7 @@ public struct InputBuffer: BitwiseCopyable {
   }
 
   /// Gives the block back, whatever is in it.
+  @inlinable @inline(__always)
   public mutating func detach(_ pool: inout BufferPool) {
     guard let held = unsafe block else { return }
     unsafe pool.give(held)

@@ -43,8 +43,8 @@ public struct ByteSink {
   @inlinable @inline(__always)
   public mutating func append(_ bytes: ByteView) {
     guard reserve(bytes.count) else { return }
-    unsafe memcpy(base + written, bytes.pointer, bytes.count)
-    written += bytes.count
+    unsafe weir_copy(base + written, bytes.pointer, bytes.count)
+    written &+= bytes.count
   }
 
   @inlinable @inline(__always)
@@ -52,14 +52,14 @@ public struct ByteSink {
     let length = literal.utf8CodeUnitCount
     guard reserve(length) else { return }
     unsafe memcpy(base + written, literal.utf8Start, length)
-    written += length
+    written &+= length
   }
 
   @inlinable @inline(__always)
   public mutating func append(byte: UInt8) {
     guard reserve(1) else { return }
     unsafe base[written] = byte
-    written += 1
+    written &+= 1
   }
 
   /// Off the data path, or for strings made when the configuration was compiled.
@@ -83,8 +83,8 @@ public struct ByteSink {
 
   @inlinable
   public mutating func append(decimal value: UInt) {
-    if capacity - written >= 20 {
-      written += unsafe weir_write_decimal(base + written, UInt64(value))
+    if capacity &- written >= 21 {
+      written &+= unsafe weir_write_decimal(base + written, UInt64(value))
     } else {
       append(decimalAtTheEnd: value)
     }
@@ -105,8 +105,8 @@ public struct ByteSink {
   /// An IPv4 address in host byte order.
   @inlinable
   mutating func append(quad address: UInt32) {
-    if capacity - written >= 15 {
-      written += unsafe weir_write_ipv4(base + written, address)
+    if capacity &- written >= 16 {
+      written &+= unsafe weir_write_ipv4(base + written, address)
       return
     }
     for shift: UInt32 in [24, 16, 8, 0] {
@@ -152,7 +152,7 @@ public struct ByteSink {
   public mutating func append(hex16 value: UInt64) {
     guard reserve(16) else { return }
     unsafe weir_write_hex16(base + written, value)
-    written += 16
+    written &+= 16
   }
 
   /// Lets a C kernel write at the end: `body` gets the place and the room there, and returns how
@@ -170,7 +170,8 @@ public struct ByteSink {
 
   @inlinable @inline(__always)
   mutating func reserve(_ length: Int) -> Bool {
-    if length <= capacity - written { return true }
+    // No difference can overflow: `written` never exceeds `capacity`.
+    if length <= capacity &- written { return true }
     hasOverflowed = true
     return false
   }

@@ -6,13 +6,14 @@ public struct ByteRange: Sendable, Hashable, BitwiseCopyable {
   public var start: UInt32
   public var end: UInt32
 
-  @inline(__always)
+  @inlinable @inline(__always)
   public init(_ start: Int, _ end: Int) {
     self.start = UInt32(truncatingIfNeeded: start)
     self.end = UInt32(truncatingIfNeeded: end)
   }
 
-  public static let empty = ByteRange(0, 0)
+  @inlinable
+  public static var empty: ByteRange { ByteRange(0, 0) }
   public var count: Int { Int(end) - Int(start) }
   public var isEmpty: Bool { end == start }
 }
@@ -26,7 +27,7 @@ public struct ByteRange: Sendable, Hashable, BitwiseCopyable {
 /// them ends; what has to live longer is kept as a `ByteRange`.
 @safe
 public struct ByteView {
-  let base: UnsafeMutablePointer<UInt8>
+  @usableFromInline let base: UnsafeMutablePointer<UInt8>
   public let count: Int
 
   /// A view of `count` bytes at `base`, which stay valid and unmoved while the view is used.
@@ -91,10 +92,14 @@ public struct ByteView {
     return unsafe start + weir_scan_token(base + start, count - start)
   }
 
-  /// What a path that is neither encoded nor odd is known by, in one pass over it.
-  @inline(__always)
-  public var pathTraits: PathTraits {
-    unsafe PathTraits(rawValue: weir_path_traits(base, count))
+  /// Where the path ends that begins at `start`: at the first `?`, or at `limit`; and what a path
+  /// that is neither encoded nor odd is known by, in one pass over it.
+  @inlinable @inline(__always)
+  public func scanPath(from start: Int, to limit: Int) -> (end: Int, traits: PathTraits) {
+    precondition(start >= 0 && start <= limit && limit <= count, "byte slice out of bounds")
+    var traits: UInt32 = 0
+    let length = unsafe weir_scan_path(base + start, limit - start, count - start, &traits)
+    return (start + length, PathTraits(rawValue: traits))
   }
 
   /// Length of the name in `name` or `name:port`, where that is in its normal form already: small
@@ -177,6 +182,7 @@ public struct ByteView {
   // MARK: Converting
 
   /// Non-negative decimal of 1 to 18 digits and nothing else; `nil` otherwise.
+  @inlinable @inline(__always)
   public var decimal: Int? {
     guard count >= 1, count <= 18 else { return nil }
     var value = 0
@@ -186,6 +192,15 @@ public struct ByteView {
       value = value &* 10 &+ Int(digit)
     }
     return value
+  }
+
+  /// The number of exactly three digits that begins at `index`; `nil` where one is no digit.
+  @inlinable @inline(__always)
+  public func threeDigits(at index: Int) -> Int? {
+    let zero = UInt8(ascii: "0")
+    let (a, b, c) = (self[index] &- zero, self[index + 1] &- zero, self[index + 2] &- zero)
+    guard a < 10, b < 10, c < 10 else { return nil }
+    return Int(a) * 100 + Int(b) * 10 + Int(c)
   }
 
   /// ASCII capitals become small letters in the underlying buffer: names of hosts are compared,

@@ -6,6 +6,7 @@
 public struct Handle: Sendable, Hashable, BitwiseCopyable {
   public let raw: UInt64
 
+  @inlinable @inline(__always)
   public init(raw: UInt64) { self.raw = raw }
 
   public init(kind: UInt8, generation: UInt32, index: UInt32) {
@@ -13,7 +14,8 @@ public struct Handle: Sendable, Hashable, BitwiseCopyable {
   }
 
   /// Resolves to nothing.
-  public static let none = Handle(raw: 0)
+  @inlinable
+  public static var none: Handle { Handle(raw: 0) }
 
   public var kind: UInt8 { UInt8(raw >> 56) }
   public var generation: UInt32 { UInt32(truncatingIfNeeded: raw >> 32) & 0xFF_FFFF }
@@ -28,9 +30,9 @@ public struct Handle: Sendable, Hashable, BitwiseCopyable {
 @safe
 public struct Slab<Element: BitwiseCopyable>: ~Copyable {
   private struct Slot {
-    /// Odd while the slot is in use; bumped at insertion and at removal.
-    var generation: UInt32
-    var nextFree: UInt32
+    /// Of a record: its handle, so that one comparison tells whether another one is good. Of a free
+    /// slot: kind 0, an even generation, and in the place of the index the next free slot.
+    var word: UInt64
     var element: Element
   }
 
@@ -61,31 +63,43 @@ public struct Slab<Element: BitwiseCopyable>: ~Copyable {
 
   /// `nil` where `limit` records live already.
   public mutating func insert(_ element: Element) -> Handle? {
+    unsafe withUnsafePointer(to: element) { unsafe insert(copyOf: $0)?.handle }
+  }
+
+  /// As `insert`, for a large record that is filled in where it stands, from a template.
+  @unsafe
+  @inline(__always)
+  public mutating func insert(
+    copyOf template: UnsafePointer<Element>
+  ) -> (handle: Handle, record: UnsafeMutablePointer<Element>)? {
     guard count < limit else { return nil }
     let index: UInt32
     if firstFree != .max {
       index = firstFree
-      firstFree = unsafe slot(index).pointee.nextFree
+      firstFree = unsafe UInt32(truncatingIfNeeded: slot(index).pointee.word)
     } else {
       index = unused
       unused += 1
       if Int(index) >> Int(Self.chunkBits) == chunkCount { addChunk() }
     }
     let slot = unsafe slot(index)
-    unsafe slot.pointee.generation &+= 1
-    unsafe slot.pointee.element = element
-    count += 1
-    return unsafe Handle(kind: kind, generation: slot.pointee.generation, index: index)
+    let generation = unsafe UInt32(truncatingIfNeeded: slot.pointee.word >> 32)
+    let handle = Handle(kind: kind, generation: generation &+ 1, index: index)
+    unsafe slot.pointee.word = handle.raw
+    let record = unsafe elementPointer(slot)
+    unsafe UnsafeMutableRawPointer(record).copyMemory(
+      from: template, byteCount: MemoryLayout<Element>.size)
+    count &+= 1
+    return unsafe (handle, record)
   }
 
   /// The record, or `nil` where it has been removed or the handle is of another slab.
   @unsafe
   @inline(__always)
   public func resolve(_ handle: Handle) -> UnsafeMutablePointer<Element>? {
-    guard handle.kind == kind, handle.index < unused else { return nil }
+    guard handle.index < unused else { return nil }
     let slot = unsafe slot(handle.index)
-    let generation = unsafe slot.pointee.generation & 0xFF_FFFF
-    guard generation == handle.generation, generation & 1 == 1 else { return nil }
+    guard unsafe slot.pointee.word == handle.raw else { return nil }
     return unsafe elementPointer(slot)
   }
 
@@ -97,11 +111,14 @@ public struct Slab<Element: BitwiseCopyable>: ~Copyable {
     return unsafe pointer
   }
 
+  @inline(__always)
   public mutating func remove(_ handle: Handle) {
     guard unsafe resolve(handle) != nil else { preconditionFailure("stale handle removed") }
     let slot = unsafe slot(handle.index)
-    unsafe slot.pointee.generation &+= 1
-    unsafe slot.pointee.nextFree = firstFree
+    var generation = (handle.generation &+ 1) & 0xFF_FFFF
+    // Never 0 again: a free slot's word must not be that of `Handle.none`.
+    if generation == 0 { generation = 2 }
+    unsafe slot.pointee.word = UInt64(generation) << 32 | UInt64(firstFree)
     firstFree = handle.index
     count -= 1
   }
@@ -110,10 +127,8 @@ public struct Slab<Element: BitwiseCopyable>: ~Copyable {
   public func handles() -> [Handle] {
     var found: [Handle] = []
     for index in 0..<unused {
-      let generation = unsafe slot(index).pointee.generation
-      if generation & 1 == 1 {
-        found.append(Handle(kind: kind, generation: generation, index: index))
-      }
+      let handle = unsafe Handle(raw: slot(index).pointee.word)
+      if handle.kind == kind { found.append(handle) }
     }
     return found
   }
@@ -131,8 +146,8 @@ public struct Slab<Element: BitwiseCopyable>: ~Copyable {
 
   private mutating func addChunk() {
     let chunk = UnsafeMutablePointer<Slot>.allocate(capacity: Self.chunkSize)
-    // Only generations are set: untouched records cost no memory pages.
-    for index in 0..<Self.chunkSize { unsafe chunk[index].generation = 0 }
+    // Only these words are set: untouched records cost no memory pages.
+    for index in 0..<Self.chunkSize { unsafe chunk[index].word = 0 }
     unsafe chunks[chunkCount] = chunk
     chunkCount += 1
   }

@@ -6,10 +6,13 @@ import Glibc
 public struct TimeAmount: Sendable, Comparable, Hashable, BitwiseCopyable {
   public var nanoseconds: Int64
 
+  @inlinable @inline(__always)
   public init(nanoseconds: Int64) { self.nanoseconds = nanoseconds }
 
-  public static let zero = TimeAmount(nanoseconds: 0)
-  public static let max = TimeAmount(nanoseconds: .max)
+  @inlinable
+  public static var zero: TimeAmount { TimeAmount(nanoseconds: 0) }
+  @inlinable
+  public static var max: TimeAmount { TimeAmount(nanoseconds: .max) }
 
   public static func milliseconds(_ value: Int64) -> TimeAmount {
     TimeAmount(nanoseconds: saturatingProduct(value, 1_000_000))
@@ -35,12 +38,15 @@ public struct TimeAmount: Sendable, Comparable, Hashable, BitwiseCopyable {
 public struct MonotonicTime: Sendable, Comparable, Hashable, BitwiseCopyable {
   public var nanoseconds: UInt64
 
+  @inlinable @inline(__always)
   public init(nanoseconds: UInt64) { self.nanoseconds = nanoseconds }
 
   /// Before every instant the clock can return.
-  public static let zero = MonotonicTime(nanoseconds: 0)
+  @inlinable
+  public static var zero: MonotonicTime { MonotonicTime(nanoseconds: 0) }
   /// After every instant the clock can return: a deadline that is not armed.
-  public static let never = MonotonicTime(nanoseconds: .max)
+  @inlinable
+  public static var never: MonotonicTime { MonotonicTime(nanoseconds: .max) }
 
   public static func now() -> MonotonicTime {
     var time = timespec()

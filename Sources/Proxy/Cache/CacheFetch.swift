@@ -22,7 +22,7 @@ extension Worker {
     fill._withUnsafeGuaranteedRef { fill in
       fill.withTarget {
         StoredResponse.appendFetch(
-          requestHead, target: $0, confirming: fill.stale, to: &head)
+          requestHead, authority: $0, target: $1, confirming: fill.stale, to: &head)
       }
     }
     let record = DownstreamConnection(
@@ -30,6 +30,7 @@ extension Worker {
     guard !head.overflowed, let handle = downstreams.insert(record) else {
       return giveUp(fill)
     }
+    fetches += 1
     let connection = downstreams[handle]
     connection.pointee.fetch.handle = handle
     guard connection.pointee.wire.preload(head.view, &pool),
@@ -72,18 +73,17 @@ extension Worker {
     connection.pointee.requests = 1
     connection.pointee.wire.input.pin(length)
     let snapshot = asking.pointee.snapshot
-    var exchange = makeExchange(handle, connection, length)
-    exchange.snapshot = snapshot
-    exchange.route = asking.pointee.route
-    exchange.hash = asking.pointee.hash
-    guard let place = exchanges.insert(exchange) else {
+    guard let (place, made) = exchanges.insert(copyOf: blankExchange) else {
       return endStream(handle, connection, .internalError)
     }
+    fill(made, handle, connection, length)
+    made.pointee.snapshot = snapshot
+    made.pointee.route = asking.pointee.route
+    made.pointee.hash = asking.pointee.hash
     snapshots[Int(snapshot)].exchanges += 1
     connection.pointee.exchange = place
     connection.pointee.state = .exchanging
     headOwner = place
-    let made = exchanges[place]
     guard let plan = route(made).pointee.upstream else {
       preconditionFailure("a cache without an upstream")
     }
@@ -365,6 +365,7 @@ extension Worker {
   func endFetch(_ connection: UnsafeMutablePointer<DownstreamConnection>, isComplete: Bool) {
     guard let fill = connection.pointee.fetch.fill else { return }
     connection.pointee.fetch.fill = nil
+    fetches -= 1
     if !connection.pointee.fetch.isEnded {
       fill._withUnsafeGuaranteedRef { fill in
         wake(isComplete ? fill.complete(now: now) : fill.fail(Termination.exhausted.code))

@@ -1,5 +1,6 @@
 import Caching
 import Primitives
+import Telemetry
 
 /// `cache NAME …` in a route: which cache, and by what rule.
 public struct RouteCache: Sendable, Equatable {
@@ -69,4 +70,42 @@ struct Fetch: BitwiseCopyable {
   var isSecure = false
   /// The store has been told how it ended.
   var isEnded = false
+}
+
+/// What the cache could do for a request: counted, and a word of its line in the access log.
+enum CacheResult: UInt8, BitwiseCopyable {
+  /// The route has no cache.
+  case none
+  case hit, stale, miss, collapsed, pass, bypass
+
+  var word: StaticString {
+    switch self {
+    case .none: ""
+    case .hit: "hit"
+    case .stale: "stale"
+    case .miss: "miss"
+    case .collapsed: "collapsed"
+    case .pass: "pass"
+    case .bypass: "bypass"
+    }
+  }
+
+  fileprivate var counter: ProxyCounter {
+    switch self {
+    case .none, .hit: .cacheHits
+    case .stale: .cacheStaleHits
+    case .miss: .cacheMisses
+    case .collapsed: .cacheCollapsed
+    case .pass: .cachePasses
+    case .bypass: .cacheBypasses
+    }
+  }
+}
+
+extension Worker {
+  @inline(__always)
+  func note(_ result: CacheResult, _ exchange: UnsafeMutablePointer<Exchange>) {
+    metrics.add(result.counter)
+    exchange.pointee.cacheResult = result
+  }
 }

@@ -99,6 +99,7 @@ extension Worker {
 
   // MARK: Idle clients
 
+  @inline(__always)
   func becameIdle(_ handle: Handle, _ connection: UnsafeMutablePointer<DownstreamConnection>) {
     guard !connection.pointee.isIdle else { return }
     connection.pointee.isIdle = true
@@ -189,6 +190,7 @@ extension Worker {
     log.flush()
   }
 
+  @inline(__always)
   func listenerOptions(
     _ connection: UnsafeMutablePointer<DownstreamConnection>
   ) -> UnsafePointer<ListenerPlan> {

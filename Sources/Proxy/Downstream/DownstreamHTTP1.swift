@@ -51,6 +51,7 @@ extension Worker {
   }
 
   /// Nothing to parse for now: an idle connection gives its buffer back.
+  @inline(__always)
   private func awaitHead(
     _ handle: Handle, _ connection: UnsafeMutablePointer<DownstreamConnection>
   ) {
@@ -65,6 +66,7 @@ extension Worker {
   }
 
   /// True where a head was complete and has been dealt with.
+  @inline(__always)
   private func parseHead(
     _ handle: Handle, _ connection: UnsafeMutablePointer<DownstreamConnection>
   ) -> Bool {

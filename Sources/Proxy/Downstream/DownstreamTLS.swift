@@ -79,6 +79,7 @@ extension Worker {
   }
 
   /// The line that keeps browsers on HTTPS (RFC 6797 §7.2: never over plain HTTP).
+  @inline(__always)
   func transportSecurity(_ connection: UnsafeMutablePointer<DownstreamConnection>) -> ByteView {
     isSecure(connection)
       ? listenerOptions(connection).pointee.transportSecurity.view : .empty

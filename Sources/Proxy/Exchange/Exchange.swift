@@ -34,20 +34,26 @@ struct Content: BitwiseCopyable {
   init() {}
 
   init(_ framing: BodyFraming, sendsChunks: Bool, passesTrailers: Bool) {
-    self.sendsChunks = sendsChunks
+    frame(framing, sendsChunks: sendsChunks, passesTrailers: passesTrailers)
+  }
+
+  /// Of new content: how it comes and how it is sent on.
+  @inline(__always)
+  mutating func frame(_ framing: BodyFraming, sendsChunks: Bool, passesTrailers: Bool) {
     self.passesTrailers = passesTrailers
-    isComplete = false
     switch framing {
-    case .none:
-      isComplete = true
-      self.sendsChunks = false
+    case .none: return
     case .length(let length):
       source = .length
       remaining = length
-      self.sendsChunks = false
-    case .chunked: source = .chunked
-    case .untilClose: source = .untilClose
+    case .chunked:
+      source = .chunked
+      self.sendsChunks = sendsChunks
+    case .untilClose:
+      source = .untilClose
+      self.sendsChunks = sendsChunks
     }
+    isComplete = false
   }
 
   static var tunnel: Content {
@@ -74,6 +80,8 @@ struct Exchange: BitwiseCopyable {
   enum Phase: UInt8, BitwiseCopyable {
     /// Waiting before the next attempt; there is no backend.
     case waiting
+    /// Waits for a place at a backend; all are full.
+    case queued
     /// Waits for a fetch of the cache, or reads what is stored; there is no backend.
     case cached
     /// Waiting for the backend connection.
@@ -87,10 +95,10 @@ struct Exchange: BitwiseCopyable {
   }
 
   // Who
-  var downstream: Handle
+  var downstream = Handle.none
   var upstream = Handle.none
   /// Index of the snapshot in the worker's table.
-  var snapshot: Int32
+  var snapshot: Int32 = 0
   /// The route in that snapshot; `nil` where none matched.
   var route: UnsafePointer<RoutePlan>?
   // Where
@@ -105,6 +113,7 @@ struct Exchange: BitwiseCopyable {
   var reading = Handle.none
   /// Why a backend answers although the route has a cache.
   var forwarded = ForwardedMark()
+  var cacheResult = CacheResult.none
   // How far
   var phase = Phase.connecting
   var request = Content()
@@ -117,14 +126,14 @@ struct Exchange: BitwiseCopyable {
   var receivedStatus: Int32 = 0
   var informational: UInt8 = 0
   // What kind
-  var method: Method
-  var isHead: Bool
-  var clientIsHTTP10: Bool
-  var keepsClient: Bool
+  var method = Method.other
+  var isHead = false
+  var clientIsHTTP10 = false
+  var keepsClient = false
   /// The client said itself that it would send nothing more.
-  var clientAskedClose: Bool
-  var acceptsTrailers: Bool
-  var mustContinue: Bool
+  var clientAskedClose = false
+  var acceptsTrailers = false
+  var mustContinue = false
   var asksUpgrade = false
   /// The backend connection cannot be used again after this exchange.
   var spoilsUpstream = false
@@ -143,8 +152,8 @@ struct Exchange: BitwiseCopyable {
   /// Why it ended otherwise than complete; `nil` while all is well.
   var failure: Termination?
   // When
-  var startedAt: MonotonicTime
-  var attemptAt: MonotonicTime
+  var startedAt = MonotonicTime.zero
+  var attemptAt = MonotonicTime.zero
   var connectedAt = MonotonicTime.zero
   var firstOctetAt = MonotonicTime.zero
   var totalDeadline = MonotonicTime.never
@@ -154,16 +163,16 @@ struct Exchange: BitwiseCopyable {
   var bodyWaitSince = MonotonicTime.zero
   var bodyWaited = TimeAmount.zero
   // For the log
-  var headBytes: Int32
-  var methodRange: ByteRange
-  var targetRange: ByteRange
-  var hostRange: ByteRange
+  var headBytes: Int32 = 0
+  var methodRange = ByteRange.empty
+  var targetRange = ByteRange.empty
+  var hostRange = ByteRange.empty
   var refererRange = ByteRange.empty
   var userAgentRange = ByteRange.empty
   var traceRange = ByteRange.empty
   var requestID: (UInt64, UInt64) = (0, 0)
   var requestIDRange = ByteRange.empty
-  var version: HTTPVersion
+  var version = HTTPVersion.http11
 
   /// Some of the request is still to be moved to the backend.
   var movesRequest: Bool { !request.isComplete && !requestIsStopped }

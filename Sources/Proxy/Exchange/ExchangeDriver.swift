@@ -19,17 +19,19 @@ extension Worker {
     becameBusy(connection)
     connection.pointee.wire.input.pin(length)
     metrics.add(.requests)
-    guard let handle = exchanges.insert(makeExchange(client, connection, length)) else {
+    guard let (handle, exchange) = exchanges.insert(copyOf: blankExchange) else {
       return closeDownstream(client)
     }
+    fill(exchange, client, connection, length)
     snapshots[current].exchanges += 1
     connection.pointee.exchange = handle
     connection.pointee.state = .exchanging
     connection.pointee.deadline = .never
     headOwner = handle
-    let exchange = exchanges[handle]
     if redirectsToHTTPS(handle, exchange, connection) { return }
-    switch matcher.match(currentSnapshot.table, requestHead) {
+    switch borrowedSnapshot(exchange)._withUnsafeGuaranteedRef({
+      matcher.match($0.table, requestHead)
+    }) {
     case .route(let index): exchange.pointee.route = snapshots[current].route(index)
     case .none:
       metrics.add(.unroutedRequests)
@@ -41,34 +43,45 @@ extension Worker {
     admit(handle, exchange, connection)
   }
 
-  func makeExchange(
-    _ client: Handle, _ connection: UnsafeMutablePointer<DownstreamConnection>, _ length: Int
-  ) -> Exchange {
+  /// What the head says; everything else is as in `blankExchange`.
+  @inline(__always)
+  func fill(
+    _ exchange: UnsafeMutablePointer<Exchange>, _ client: Handle,
+    _ connection: UnsafeMutablePointer<DownstreamConnection>, _ length: Int
+  ) {
     let options = listenerOptions(connection)
     let keeps =
       requestHead.wantsKeepAlive && connection.pointee.requests < options.pointee.keepAliveRequests
       && now - connection.pointee.acceptedAt < options.pointee.keepAliveTime && !isDraining
-    var exchange = Exchange(
-      downstream: client, snapshot: Int32(current), method: requestHead.method,
-      isHead: requestHead.method == .head, clientIsHTTP10: requestHead.version == .http10,
-      keepsClient: keeps, clientAskedClose: !requestHead.wantsKeepAlive,
-      acceptsTrailers: requestHead.acceptsTrailers,
-      mustContinue: requestHead.expectsContinue, startedAt: now, attemptAt: now,
-      headBytes: Int32(length), methodRange: requestHead.methodRange,
-      targetRange: requestHead.targetRange, hostRange: requestHead.authorityRange,
-      version: requestHead.version)
-    exchange.request = Content(requestHead.framing, sendsChunks: true, passesTrailers: false)
+    exchange.pointee.downstream = client
+    exchange.pointee.snapshot = Int32(truncatingIfNeeded: current)
+    exchange.pointee.method = requestHead.method
+    exchange.pointee.isHead = requestHead.method == .head
+    exchange.pointee.clientIsHTTP10 = requestHead.version == .http10
+    exchange.pointee.keepsClient = keeps
+    exchange.pointee.clientAskedClose = !requestHead.wantsKeepAlive
+    exchange.pointee.acceptsTrailers = requestHead.acceptsTrailers
+    exchange.pointee.mustContinue = requestHead.expectsContinue
+    exchange.pointee.startedAt = now
+    exchange.pointee.attemptAt = now
+    exchange.pointee.headBytes = Int32(truncatingIfNeeded: length)
+    exchange.pointee.methodRange = requestHead.methodRange
+    exchange.pointee.targetRange = requestHead.targetRange
+    exchange.pointee.hostRange = requestHead.authorityRange
+    exchange.pointee.version = requestHead.version
+    exchange.pointee.request.frame(
+      requestHead.framing, sendsChunks: true, passesTrailers: false)
     // The head says chunked for what HTTP/2 frames; the stream's end is the content's.
-    if connection.pointee.wire.isStream, exchange.request.source == .chunked {
-      exchange.request.source = .untilClose
+    if connection.pointee.wire.isStream, exchange.pointee.request.source == .chunked {
+      exchange.pointee.request.source = .untilClose
     }
-    exchange.requestID = (random.next(), random.next())
-    noteForLog(.referer, &exchange.refererRange)
-    noteForLog(.userAgent, &exchange.userAgentRange)
-    noteForLog(.traceparent, &exchange.traceRange)
-    return exchange
+    exchange.pointee.requestID = (random.next(), random.next())
+    noteForLog(.referer, &exchange.pointee.refererRange)
+    noteForLog(.userAgent, &exchange.pointee.userAgentRange)
+    noteForLog(.traceparent, &exchange.pointee.traceRange)
   }
 
+  @inline(__always)
   private func noteForLog(_ name: FieldName, _ range: inout ByteRange) {
     if let index = requestHead.fields.firstIndex(of: name) {
       range = requestHead.fields[index].valueRange
@@ -77,6 +90,7 @@ extension Worker {
 
   // MARK: Admit
 
+  @inline(__always)
   private func admit(
     _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>,
     _ connection: UnsafeMutablePointer<DownstreamConnection>
@@ -100,9 +114,9 @@ extension Worker {
     }
     exchange.pointee.request.passesTrailers = route.pointee.trailers && requestHead.acceptsTrailers
     if let plan = route.pointee.upstream {
-      exchange.pointee.hash = hash(plan.pointee.hashKey, connection)
+      if plan.pointee.usesHash { exchange.pointee.hash = hash(plan.pointee.hashKey, connection) }
       if let cache = route.pointee.cachePlan, consultCache(handle, exchange, cache) { return }
-      askBackend(handle, exchange, plan)
+      askFirst(handle, exchange, plan, route, connection)
     } else {
       answerLocally(handle, exchange, route)
     }
@@ -113,13 +127,23 @@ extension Worker {
     _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>,
     _ plan: UnsafePointer<UpstreamPlan>
   ) {
-    let route = route(exchange)
-    exchange.pointee.asksUpgrade = mayUpgrade(route)
+    askFirst(
+      handle, exchange, plan, route(exchange), downstreams[exchange.pointee.downstream])
+  }
+
+  /// The same, as a part of what every request comes through.
+  @inline(__always)
+  private func askFirst(
+    _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>,
+    _ plan: UnsafePointer<UpstreamPlan>, _ route: UnsafePointer<RoutePlan>,
+    _ client: UnsafeMutablePointer<DownstreamConnection>
+  ) {
+    exchange.pointee.asksUpgrade = requestHead.wantsUpgrade && mayUpgrade(route)
     exchange.pointee.retry = Retry(
       limit: plan.pointee.retry.attempts, conditions: plan.pointee.retry.conditions,
       isReplayable: isReplayable(route))
     keepForReplay(exchange)
-    attempt(handle, exchange, plan)
+    firstAttempt(handle, exchange, plan, client)
   }
 
   private func answerLocally(
@@ -176,16 +200,34 @@ extension Worker {
     _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>,
     _ plan: UnsafePointer<UpstreamPlan>
   ) {
+    firstAttempt(handle, exchange, plan, downstreams[exchange.pointee.downstream])
+  }
+
+  /// The same, as a part of what every request comes through.
+  @inline(__always)
+  private func firstAttempt(
+    _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>,
+    _ plan: UnsafePointer<UpstreamPlan>, _ client: UnsafeMutablePointer<DownstreamConnection>
+  ) {
     guard let reserved = reserve(exchange, plan) else {
       return noBackendLeft(handle, exchange, plan)
     }
-    start(handle, exchange, plan, reserved)
+    begin(handle, exchange, plan, reserved, client)
   }
 
   /// An attempt at the backend on which a place has been taken.
   func start(
     _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>,
     _ plan: UnsafePointer<UpstreamPlan>, _ reserved: ReservedBackend
+  ) {
+    begin(handle, exchange, plan, reserved, downstreams[exchange.pointee.downstream])
+  }
+
+  @inline(__always)
+  private func begin(
+    _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>,
+    _ plan: UnsafePointer<UpstreamPlan>, _ reserved: ReservedBackend,
+    _ client: UnsafeMutablePointer<DownstreamConnection>
   ) {
     let backend = Int(reserved.backend)
     learnBackends(upTo: backend)
@@ -199,20 +241,21 @@ extension Worker {
     exchange.pointee.retry.attemptStarted()
     exchange.pointee.attemptAt = now
     exchange.pointee.phase = .connecting
-    let cells = metrics.backend(backend)
+    let cells = cells(backend)
     cells.add(.attempts)
     if reserved.isSpill { cells.add(.spills) }
     let isRepeatable = exchange.pointee.method.isSafe && exchange.pointee.request.isComplete
     exchange.pointee.isPooled = false
     if !exchange.pointee.wantsNewConnection,
-      let idle = takeIdle(backend, isRepeatable: isRepeatable, security: plan.pointee.security)
+      let (idle, upstream) = takeIdle(
+        backend, isRepeatable: isRepeatable, security: plan.pointee.security)
     {
       cells.add(.connectionsReused)
       exchange.pointee.isPooled = true
       exchange.pointee.upstream = idle
-      upstreams[idle].pointee.exchange = handle
+      upstream.pointee.exchange = handle
       exchange.pointee.connectedAt = now
-      return sendRequest(handle, exchange)
+      return sendRequest(handle, exchange, client, upstream)
     }
     switch connect(backend, security: plan.pointee.security) {
     case .success(let upstream):
@@ -227,14 +270,17 @@ extension Worker {
 
   /// A place on a backend that has not failed this request. Where there is none but the last
   /// failure was only a pooled connection's end, the same backend is as good as new.
+  @inline(__always)
   private func reserve(
     _ exchange: UnsafeMutablePointer<Exchange>, _ plan: UnsafePointer<UpstreamPlan>
   ) -> ReservedBackend? {
     let hash = exchange.pointee.hash
     let isIdempotent = exchange.pointee.method.isIdempotent
-    let found = plan.pointee.state.reserve(
-      hash: hash, tried: exchange.pointee.tried, isIdempotent: isIdempotent,
-      isFirst: exchange.pointee.retry.attempts == 0, now: now)
+    let found = plan.pointee.borrowedState._withUnsafeGuaranteedRef {
+      $0.reserve(
+        hash: hash, tried: exchange.pointee.tried, isIdempotent: isIdempotent,
+        isFirst: exchange.pointee.retry.attempts == 0, now: now)
+    }
     guard found == nil, exchange.pointee.wantsNewConnection else { return found }
     return plan.pointee.state.reserve(
       hash: hash, tried: TriedBackends(), isIdempotent: isIdempotent, isFirst: false, now: now)
@@ -243,24 +289,28 @@ extension Worker {
   // MARK: Rewrite and send
 
   /// The backend connection is ready for the request.
-  func sendRequest(_ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>) {
-    let client = downstreams[exchange.pointee.downstream]
-    let upstream = upstreams[exchange.pointee.upstream]
+  func sendRequest(
+    _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>,
+    _ client: UnsafeMutablePointer<DownstreamConnection>,
+    _ upstream: UnsafeMutablePointer<UpstreamConnection>
+  ) {
     restoreHead(handle, exchange, client)
     let route = route(exchange)
     guard let plan = route.pointee.upstream else { preconditionFailure("no upstream") }
-    let snapshot = snapshot(exchange)
-    let isTrusted = snapshot.isTrusted(client.pointee.address)
+    let (instance, isTrusted) = borrowedSnapshot(exchange)._withUnsafeGuaranteedRef {
+      ($0.instance.view, $0.isTrusted(client.pointee.address))
+    }
     noteRequestID(exchange, isTrusted)
     var sink = ByteSink(base: scratch, capacity: Worker.scratchBytes)
     withClientCertificate(client) { certificate in
       HeaderRewrite.appendRequest(
         requestHead, to: &sink, host: plan.pointee.host,
-        backend: backends[Int(exchange.pointee.backend)].state, edits: route.pointee.requestEdits,
+        backend: backends[Int(exchange.pointee.backend)].authority,
+        edits: route.pointee.requestEdits,
         context: HeaderRewrite.RequestContext(
           client: client.pointee.address, isTrusted: isTrusted,
           isSecure: isSecure(client), clientCertificate: certificate,
-          requestID: exchange.pointee.requestID, instance: snapshot.instance.view,
+          requestID: exchange.pointee.requestID, instance: instance,
           asksUpgrade: exchange.pointee.asksUpgrade,
           passesTrailers: exchange.pointee.request.passesTrailers))
     }
@@ -269,10 +319,11 @@ extension Worker {
     exchange.pointee.sentBefore = upstream.pointee.wire.sentOctets
     upstream.pointee.knownOctets = 0
     if exchange.pointee.mustContinue { invite(exchange, client) }
-    pumpRequest(handle, exchange, head: &sink)
+    pumpRequest(handle, exchange, client, upstream, head: &sink)
   }
 
   /// Parses the pinned head again where another request has been parsed since.
+  @inline(__always)
   func restoreHead(
     _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>,
     _ client: UnsafeMutablePointer<DownstreamConnection>
@@ -301,6 +352,7 @@ extension Worker {
   }()
 
   /// A trusted peer's request id is passed on and logged; anybody else's is replaced.
+  @inline(__always)
   private func noteRequestID(_ exchange: UnsafeMutablePointer<Exchange>, _ isTrusted: Bool) {
     guard isTrusted, let index = requestHead.fields.firstIndex(of: .xRequestId) else { return }
     exchange.pointee.requestIDRange = requestHead.fields[index].valueRange
@@ -348,6 +400,7 @@ extension Worker {
     return hops.last { !snapshot.isTrusted($0) } ?? hops.first ?? peer
   }
 
+  @inline(__always)
   private func hash(
     _ key: CompiledHashKey, _ connection: UnsafeMutablePointer<DownstreamConnection>
   ) -> UInt64 {

@@ -105,21 +105,35 @@ extension Worker {
   // MARK: Complete
 
   /// The backend has sent all of its response, and all of it is on its way.
-  func responseComplete(_ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>) {
+  @inline(__always)
+  func responseComplete(
+    _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>,
+    _ client: UnsafeMutablePointer<DownstreamConnection>
+  ) {
     releaseUpstream(exchange, isReusable: true)
     exchange.pointee.phase = .flushing
-    let client = downstreams[exchange.pointee.downstream]
     if client.pointee.wire.isStream {
       client.pointee.wire.outputEnds = true
       streamMoved(client)
     }
-    flushEnd(handle, exchange)
+    flushEnd(handle, exchange, client)
   }
 
   /// Waits for the client to take the last octets, then ends the exchange.
   func flushEnd(_ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>) {
-    let client = downstreams[exchange.pointee.downstream]
-    if client.pointee.wire.flush(&pool) { return finish(handle, exchange) }
+    flushEnd(handle, exchange, downstreams[exchange.pointee.downstream])
+  }
+
+  @inline(__always)
+  private func flushEnd(
+    _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>,
+    _ client: UnsafeMutablePointer<DownstreamConnection>
+  ) {
+    if client.pointee.wire.output.isEmpty && !client.pointee.wire.isStream
+      || client.pointee.wire.flush(&pool)
+    {
+      return finish(handle, exchange, client)
+    }
     if client.pointee.wire.hasFailed {
       metrics.add(.clientAborts)
       return abandon(handle, .clientLeft)
@@ -135,11 +149,15 @@ extension Worker {
 
   /// Gives the backend connection back to its pool if it can serve again, else closes it; and
   /// gives up the place on the backend.
+  @inline(__always)
   func releaseUpstream(_ exchange: UnsafeMutablePointer<Exchange>, isReusable: Bool) {
+    if exchange.pointee.phase == .queued { leaveQueue(exchange) }
     if exchange.pointee.isReserved, let plan = route(exchange).pointee.upstream {
       exchange.pointee.isReserved = false
-      plan.pointee.state.release(
-        exchange.pointee.slot, exchange.pointee.ticket, outcome(exchange, plan), now: now)
+      let outcome = outcome(exchange, plan)
+      plan.pointee.borrowedState._withUnsafeGuaranteedRef {
+        $0.release(exchange.pointee.slot, exchange.pointee.ticket, outcome, now: now)
+      }
     }
     relay.endSplicing(&exchange.pointee.request)
     relay.endSplicing(&exchange.pointee.response)
@@ -156,9 +174,11 @@ extension Worker {
   }
 
   /// Ends the exchange: counted, logged, and the connection goes on or goes.
-  func finish(_ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>) {
+  func finish(
+    _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>,
+    _ connection: UnsafeMutablePointer<DownstreamConnection>
+  ) {
     let client = exchange.pointee.downstream
-    let connection = downstreams[client]
     record(exchange, connection)
     let keepsClient = exchange.pointee.keepsClient
     // A client that asked for the close, and has been heard to the end, sends nothing more; any
@@ -185,6 +205,7 @@ extension Worker {
     setDeadline(client, connection, now + wait)
   }
 
+  @inline(__always)
   func forgetExchange(
     _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>,
     _ connection: UnsafeMutablePointer<DownstreamConnection>

@@ -6,6 +6,10 @@ import Transport
 
 /// What is counted and logged of each exchange, when it ends.
 extension Worker {
+  /// Of a request's number that a trusted peer gave it, in octets.
+  private static let loggedIDBytes = 64
+
+  @inline(__always)
   func record(
     _ exchange: UnsafeMutablePointer<Exchange>,
     _ connection: UnsafeMutablePointer<DownstreamConnection>
@@ -34,7 +38,7 @@ extension Worker {
   @inline(__always)
   private func recordAttempt(_ exchange: UnsafeMutablePointer<Exchange>, _ status: Int) {
     guard exchange.pointee.backend >= 0, exchange.pointee.firstOctetAt > .zero else { return }
-    let cells = metrics.backend(Int(exchange.pointee.backend))
+    let cells = cells(Int(exchange.pointee.backend))
     cells.add(BackendCounter.responses(status: status))
     cells.add(.requestOctets, UInt64(exchange.pointee.request.octets))
     cells.add(.responseOctets, UInt64(exchange.pointee.response.octets))
@@ -43,69 +47,64 @@ extension Worker {
         microseconds(exchange.pointee.attemptAt, exchange.pointee.firstOctetAt)))
   }
 
+  @inline(__always)
   private func logLine(
     _ exchange: UnsafeMutablePointer<Exchange>,
     _ connection: UnsafeMutablePointer<DownstreamConnection>, _ total: TimeAmount
   ) {
     let head = connection.pointee.wire.input.pinnedView
-    var record = AccessRecord()
-    stampTime(&record)
-    record.clientAddress = connection.pointee.address
-    record.clientPort = connection.pointee.port
-    record.method = head.slice(exchange.pointee.methodRange)
-    record.target = head.slice(exchange.pointee.targetRange)
-    record.host = head.slice(exchange.pointee.hostRange)
-    record.version = connection.pointee.wire.isStream
+    stampTime()
+    log.record.clientAddress = connection.pointee.address
+    log.record.clientPort = connection.pointee.port
+    log.record.method = head.slice(exchange.pointee.methodRange)
+    log.record.target = head.slice(exchange.pointee.targetRange)
+    log.record.host = head.slice(exchange.pointee.hostRange)
+    log.record.version =
+      connection.pointee.wire.isStream
       ? "HTTP/2" : exchange.pointee.clientIsHTTP10 ? "HTTP/1.0" : "HTTP/1.1"
-    record.status = Int(exchange.pointee.status)
-    record.requestOctets = exchange.pointee.request.octets
-    record.responseOctets = exchange.pointee.response.octets
-    record.totalMicroseconds = Int(total.nanoseconds / 1000)
-    record.attempts = exchange.pointee.retry.attempts
-    if exchange.pointee.connectedAt > .zero {
-      record.connectMicroseconds = microseconds(
-        exchange.pointee.attemptAt, exchange.pointee.connectedAt)
-    }
-    if exchange.pointee.firstOctetAt > .zero {
-      record.firstByteMicroseconds = microseconds(
-        exchange.pointee.startedAt, exchange.pointee.firstOctetAt)
-    }
-    if let failure = exchange.pointee.failure { record.endReason = failure.logWord }
-    record.referer = head.slice(exchange.pointee.refererRange)
-    record.userAgent = head.slice(exchange.pointee.userAgentRange)
-    record.traceparent = head.slice(exchange.pointee.traceRange)
-    let idSpace = scratch + Worker.scratchBytes - 64
-    var id = ByteSink(base: idSpace, capacity: 64)
-    appendRequestID(exchange, head, to: &id)
-    record.requestID = id.view
-    if let route = exchange.pointee.route {
-      record.route = route.pointee.logName.view
-      if exchange.pointee.backend >= 0 {
-        record.destination = backends[Int(exchange.pointee.backend)].state.logNames.view
-      }
-    }
-    log.append(record, now: now)
-  }
-
-  private func appendRequestID(
-    _ exchange: UnsafeMutablePointer<Exchange>, _ head: ByteView, to sink: inout ByteSink
-  ) {
+    log.record.status = Int(exchange.pointee.status)
+    log.record.requestOctets = exchange.pointee.request.octets
+    log.record.responseOctets = exchange.pointee.response.octets
+    log.record.totalMicroseconds = Int(total.nanoseconds / 1000)
+    log.record.attempts = exchange.pointee.retry.attempts
+    log.record.connectMicroseconds =
+      exchange.pointee.connectedAt > .zero
+      ? microseconds(exchange.pointee.attemptAt, exchange.pointee.connectedAt) : -1
+    log.record.firstByteMicroseconds =
+      exchange.pointee.firstOctetAt > .zero
+      ? microseconds(exchange.pointee.startedAt, exchange.pointee.firstOctetAt) : -1
+    log.record.cacheResult = exchange.pointee.cacheResult.word
+    log.record.endReason = exchange.pointee.failure?.logWord ?? "completed"
+    log.record.referer = head.slice(exchange.pointee.refererRange)
+    log.record.userAgent = head.slice(exchange.pointee.userAgentRange)
+    log.record.traceparent = head.slice(exchange.pointee.traceRange)
     if exchange.pointee.requestIDRange.isEmpty {
-      sink.append(hex16: exchange.pointee.requestID.0)
-      sink.append(hex16: exchange.pointee.requestID.1)
+      log.record.requestNumber = exchange.pointee.requestID
     } else {
       let id = head.slice(exchange.pointee.requestIDRange)
-      sink.append(id.slice(0, min(id.count, sink.capacity)))
+      log.record.requestNumber = (0, 0)
+      log.record.requestID = id.slice(0, min(id.count, Worker.loggedIDBytes))
     }
+    log.record.route = .empty
+    log.record.destination = AccessRecord.noDestination
+    if let route = exchange.pointee.route {
+      log.record.route = route.pointee.logName.view
+      if exchange.pointee.backend >= 0 {
+        log.record.destination = backends[Int(exchange.pointee.backend)].logNames
+      }
+    }
+    log.append(now: now)
   }
 
+  @inline(__always)
   private func microseconds(_ from: MonotonicTime, _ to: MonotonicTime) -> Int {
     Int(max(0, (to - from).nanoseconds / 1000))
   }
 
-  private func stampTime(_ record: inout AccessRecord) {
-    record.unixSeconds = wallSeconds
-    record.milliseconds = Int(wallNanoseconds / 1_000_000)
+  @inline(__always)
+  private func stampTime() {
+    log.record.unixSeconds = wallSeconds
+    log.record.milliseconds = Int(wallNanoseconds / 1_000_000)
   }
 
   /// A request whose head broke a rule has no exchange, but its refusal is logged all the same.
@@ -114,17 +113,17 @@ extension Worker {
     _ responseOctets: Int
   ) {
     guard log.isOn else { return }
-    var record = AccessRecord()
-    stampTime(&record)
-    record.clientAddress = connection.pointee.address
-    record.clientPort = connection.pointee.port
-    record.status = fault.status
-    record.responseOctets = responseOctets
+    log.record = AccessRecord()
+    stampTime()
+    log.record.clientAddress = connection.pointee.address
+    log.record.clientPort = connection.pointee.port
+    log.record.status = fault.status
+    log.record.responseOctets = responseOctets
     // Its time ran from the accept or from its first octet, as its deadline's did (rule 37).
     let left = connection.pointee.deadline - .now()
     let spent = listenerOptions(connection).pointee.headerTimeout.nanoseconds - left.nanoseconds
-    record.totalMicroseconds = Int(max(0, spent / 1000))
-    record.endReason = ProxyError.httpRequestError.text
-    log.append(record, now: now)
+    log.record.totalMicroseconds = Int(max(0, spent / 1000))
+    log.record.endReason = ProxyError.httpRequestError.text
+    log.append(now: now)
   }
 }

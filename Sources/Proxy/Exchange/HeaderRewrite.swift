@@ -10,14 +10,21 @@ import Transport
 /// the message or claims an identity is dropped and written anew from what was parsed.
 enum HeaderRewrite {
   /// Dropped from every request: hop-by-hop, framing, and what weir says itself or distrusts.
-  static let requestDrops: FieldSet = FieldSet.hopByHop.union(
-    FieldSet(
+  static var requestDrops: FieldSet {
+    let said = FieldSet(
       .host, .contentLength, .expect, .proxy, .xForwardedFor, .xForwardedHost, .xForwardedPort,
-      .xForwardedProto, .forwarded, .xOriginalHost, .xOriginalUrl, .xRewriteUrl, .xRequestId,
-      .xClientCertSha256, .xClientCertSubject))
+      .xForwardedProto)
+    let distrusted = FieldSet(
+      .forwarded, .xOriginalHost, .xOriginalUrl, .xRewriteUrl, .xRequestId, .xClientCertSha256,
+      .xClientCertSubject)
+    return FieldSet(
+      rawValue: FieldSet.hopByHop.rawValue | said.rawValue | distrusted.rawValue)
+  }
 
   /// Dropped from every response; framing is written anew.
-  static let responseDrops: FieldSet = FieldSet.hopByHop.union(FieldSet(.contentLength))
+  static var responseDrops: FieldSet {
+    FieldSet(rawValue: FieldSet.hopByHop.rawValue | FieldName.contentLength.bit)
+  }
 
   /// Fields that a `Connection` field cannot remove (rule 16): framing, and what weir answers for
   /// even where it passes on what a trusted peer said.
@@ -42,19 +49,16 @@ enum HeaderRewrite {
 
   static func appendRequest(
     _ head: borrowing RequestHead, to sink: inout ByteSink, host: borrowing CompiledHost,
-    backend: BackendState, edits: borrowing CompiledEdits, context: RequestContext
+    backend: ByteView, edits: borrowing CompiledEdits, context: RequestContext
   ) {
-    sink.append(head.methodName)
-    sink.append(byte: UInt8(ascii: " "))
-    appendTarget(head, to: &sink)
-    sink.append(" HTTP/1.1\r\nHost: ")
+    let authority = head.authority
+    let name: ByteView
     switch host {
-    case .preserve where head.authority.isEmpty: sink.append(backend.authority.view)
-    case .preserve: sink.append(head.authority)
-    case .backend: sink.append(backend.authority.view)
-    case .literal(let name): sink.append(name.view)
+    case .preserve: name = authority.isEmpty ? backend : authority
+    case .backend: name = backend
+    case .literal(let literal): name = literal.view
     }
-    sink.append("\r\n")
+    appendRequestLine(head, host: name, to: &sink)
     var mask = FieldMask()
     markUnderscores(head.fields, head.bytes, in: &mask)
     if head.hasNominations { markNominated(head.fields, head.bytes, in: &mask) }
@@ -69,20 +73,35 @@ enum HeaderRewrite {
     head.fields.copy(of: head.bytes, dropping: drops, mask: mask, to: &sink)
     if !edits.added.isEmpty { sink.append(edits.added.view) }
     appendFraming(head, context, to: &sink)
-    appendIdentity(head, context, edited: edits.names, to: &sink)
+    appendIdentity(head, authority, context, edited: edits.names, to: &sink)
   }
 
-  private static func appendTarget(_ head: borrowing RequestHead, to sink: inout ByteSink) {
+  /// Octets of pieces of a head that are the same in all heads, at most.
+  private static var fixedBytes: Int { 512 }
+
+  @inline(__always)
+  private static func appendRequestLine(
+    _ head: borrowing RequestHead, host: ByteView, to sink: inout ByteSink
+  ) {
     let target = head.bytes.slice(head.pathAndQueryRange)
-    // RFC 9112 §3.2.1 and §3.2.4: an absolute form without a path.
-    if target.isEmpty, head.method == .options {
-      sink.append("*")
-      return
+    let method = head.methodName
+    sink.write(within: method.count &+ target.count &+ host.count &+ fixedBytes) { writer in
+      writer.append(method)
+      writer.append(byte: UInt8(ascii: " "))
+      // RFC 9112 §3.2.1 and §3.2.4: an absolute form without a path.
+      if target.isEmpty, head.method == .options {
+        writer.append(byte: UInt8(ascii: "*"))
+      } else if target.isEmpty || target[0] == UInt8(ascii: "?") {
+        writer.append(byte: UInt8(ascii: "/"))
+      }
+      writer.append(target)
+      writer.append(" HTTP/1.1\r\nHost: ")
+      writer.append(host)
+      writer.append("\r\n")
     }
-    if target.isEmpty || target[0] == UInt8(ascii: "?") { sink.append("/") }
-    sink.append(target)
   }
 
+  @inline(__always)
   private static func appendFraming(
     _ head: borrowing RequestHead, _ context: RequestContext, to sink: inout ByteSink
   ) {
@@ -105,79 +124,114 @@ enum HeaderRewrite {
   }
 
   /// What a trusted peer may have said already, so that weir need not.
-  private static let claims = FieldSet(.xForwardedHost, .xForwardedProto, .xRequestId)
+  private static var claims: FieldSet {
+    FieldSet(.xForwardedHost, .xForwardedProto, .xRequestId)
+  }
 
   /// Who the client is and how it came here. `edited`: names that the route's edits decide about.
   private static func appendIdentity(
-    _ head: borrowing RequestHead, _ context: RequestContext, edited: FieldSet,
-    to sink: inout ByteSink
+    _ head: borrowing RequestHead, _ authority: ByteView, _ context: RequestContext,
+    edited: FieldSet, to sink: inout ByteSink
   ) {
-    let silent =
-      context.isTrusted ? edited.union(head.fields.present.intersection(claims)) : edited
-    if !silent.contains(.xForwardedFor) {
-      sink.append("X-Forwarded-For: ")
-      if context.isTrusted { appendEarlier(.xForwardedFor, head, to: &sink) }
-      sink.append(context.client)
-      sink.append("\r\n")
+    var silent = edited
+    var bound = fixedBytes &+ 2 &* authority.count
+    if context.isTrusted {
+      silent.formUnion(head.fields.present.intersection(claims))
+      bound += earlierBytes(.xForwardedFor, head) + earlierBytes(.forwarded, head)
     }
-    if !silent.contains(.xForwardedProto) {
-      sink.append(
-        context.isSecure ? "X-Forwarded-Proto: https\r\n" : "X-Forwarded-Proto: http\r\n")
-    }
-    if !silent.contains(.xForwardedHost) {
-      HeadWriter.appendField("X-Forwarded-Host", head.authority, to: &sink)
-    }
-    if !silent.contains(.forwarded) {
-      sink.append("Forwarded: ")
-      if context.isTrusted { appendEarlier(.forwarded, head, to: &sink) }
-      appendForwardedElement(head, context, to: &sink)
+    sink.write(within: bound) { writer in
+      if !silent.contains(.xForwardedFor) {
+        writer.append("X-Forwarded-For: ")
+        if context.isTrusted { appendEarlier(.xForwardedFor, head, to: &writer) }
+        writer.append(context.client)
+        writer.append("\r\n")
+      }
+      if !silent.contains(.xForwardedProto) {
+        writer.append("X-Forwarded-Proto: http")
+        if context.isSecure { writer.append(byte: UInt8(ascii: "s")) }
+        writer.append("\r\n")
+      }
+      if !silent.contains(.xForwardedHost) {
+        writer.append("X-Forwarded-Host: ")
+        writer.append(authority)
+        writer.append("\r\n")
+      }
+      if !silent.contains(.forwarded) {
+        writer.append("Forwarded: ")
+        if context.isTrusted { appendEarlier(.forwarded, head, to: &writer) }
+        appendForwardedElement(authority, context, to: &writer)
+      }
     }
     if !context.clientCertificate.isEmpty {
       appendCertificate(context.clientCertificate, edited: edited, to: &sink)
     }
-    if !silent.contains(.xRequestId) {
-      sink.append("X-Request-ID: ")
-      sink.append(hex16: context.requestID.0)
-      sink.append(hex16: context.requestID.1)
-      sink.append("\r\n")
+    appendOrigin(head.version, context, hasID: silent.contains(.xRequestId), to: &sink)
+  }
+
+  /// The last lines: the request's number, where it has none, and its way (RFC 9110 §7.6.3).
+  @inline(__always)
+  private static func appendOrigin(
+    _ version: HTTPVersion, _ context: RequestContext, hasID: Bool, to sink: inout ByteSink
+  ) {
+    sink.write(within: fixedBytes &+ context.instance.count) { writer in
+      if !hasID {
+        writer.append("X-Request-ID: ")
+        writer.append(hex16: context.requestID.0)
+        writer.append(hex16: context.requestID.1)
+        writer.append("\r\n")
+      }
+      switch version {
+      case .http10: writer.append("Via: 1.0 ")
+      case .http11: writer.append("Via: 1.1 ")
+      case .http2: writer.append("Via: 2.0 ")
+      }
+      writer.append(context.instance)
+      writer.append("\r\n\r\n")
     }
-    switch head.version {
-    case .http10: sink.append("Via: 1.0 ")
-    case .http11: sink.append("Via: 1.1 ")
-    case .http2: sink.append("Via: 2.0 ")
-    }
-    sink.append(context.instance)
-    sink.append("\r\n\r\n")
   }
 
   /// Values of all lines of a list field, each followed by a comma.
   private static func appendEarlier(
-    _ name: FieldName, _ head: borrowing RequestHead, to sink: inout ByteSink
+    _ name: FieldName, _ head: borrowing RequestHead, to writer: inout ByteWriter
   ) {
     var index = head.fields.firstIndex(of: name)
     while let line = index {
-      sink.append(head.value(line))
-      sink.append(", ")
+      writer.append(head.value(line))
+      writer.append(", ")
       index = head.fields.firstIndex(of: name, from: line + 1)
     }
   }
 
+  /// Octets that `appendEarlier` writes.
+  private static func earlierBytes(_ name: FieldName, _ head: borrowing RequestHead) -> Int {
+    var count = 0
+    var index = head.fields.firstIndex(of: name)
+    while let line = index {
+      count += head.value(line).count + 2
+      index = head.fields.firstIndex(of: name, from: line + 1)
+    }
+    return count
+  }
+
   /// RFC 7239 §4; an IPv6 address is bracketed and quoted, a host quoted because of its port.
+  @inline(__always)
   private static func appendForwardedElement(
-    _ head: borrowing RequestHead, _ context: RequestContext, to sink: inout ByteSink
+    _ authority: ByteView, _ context: RequestContext, to writer: inout ByteWriter
   ) {
     let client = context.client
     if client.isV4 {
-      sink.append("for=")
-      sink.append(client)
-      sink.append(";host=\"")
+      writer.append("for=")
+      writer.append(client)
+      writer.append(";host=\"")
     } else {
-      sink.append("for=\"[")
-      sink.append(client)
-      sink.append("]\";host=\"")
+      writer.append("for=\"[")
+      writer.append(client)
+      writer.append("]\";host=\"")
     }
-    sink.append(head.authority)
-    sink.append(context.isSecure ? "\";proto=https\r\n" : "\";proto=http\r\n")
+    writer.append(authority)
+    writer.append("\";proto=http")
+    if context.isSecure { writer.append(byte: UInt8(ascii: "s")) }
+    writer.append("\r\n")
   }
 
   /// Line by line, for the route's edits may decide about one of them.
@@ -196,10 +250,16 @@ enum HeaderRewrite {
 
   /// Marks unknown names with an underscore, which many backends cannot tell from the same name
   /// with a hyphen (rule 18).
+  @inline(__always)
   private static func markUnderscores(
     _ fields: borrowing Fields, _ head: ByteView, in mask: inout FieldMask
   ) {
-    guard fields.hasUnderscores else { return }
+    if fields.hasUnderscores { findUnderscores(fields, head, in: &mask) }
+  }
+
+  private static func findUnderscores(
+    _ fields: borrowing Fields, _ head: ByteView, in mask: inout FieldMask
+  ) {
     for index in 0..<fields.count where fields[index].name == .other {
       let name = head.slice(fields[index].nameRange)
       if name.firstIndex(of: UInt8(ascii: "_")) != nil { mask.insert(index) }
@@ -226,7 +286,10 @@ enum HeaderRewrite {
   // MARK: Responses
 
   struct ResponseContext {
-    let content: Content
+    /// How the content comes, its length where that is known, and whether it goes on in chunks.
+    let source: Content.Source
+    let length: Int
+    let sendsChunks: Bool
     /// Of a response without content whose head tells a length (HEAD, 304).
     let keepsLength: Bool
     let closes: Bool
@@ -243,7 +306,14 @@ enum HeaderRewrite {
     _ head: borrowing ResponseHead, to sink: inout ByteSink, edits: borrowing CompiledEdits,
     context: ResponseContext
   ) {
-    HeadWriter.appendStatusLine(head.status, reason: head.bytes.slice(head.reasonRange), to: &sink)
+    let reason = head.bytes.slice(head.reasonRange)
+    sink.write(within: fixedBytes &+ reason.count) { writer in
+      writer.append("HTTP/1.1 ")
+      writer.append(decimal: UInt(bitPattern: head.status))
+      writer.append(byte: UInt8(ascii: " "))
+      writer.append(reason)
+      writer.append("\r\n")
+    }
     var mask = FieldMask()
     if head.hasNominations { markNominated(head.fields, head.bytes, in: &mask) }
     if !edits.isEmpty { edits.mark(head.fields, head.bytes, in: &mask) }
@@ -258,19 +328,22 @@ enum HeaderRewrite {
       sink.append(context.transportSecurity)
     }
     if !context.cacheStatus.isEmpty { sink.append(context.cacheStatus) }
-    if context.content.source == .length {
-      HeadWriter.appendContentLength(context.content.remaining, to: &sink)
-    } else if context.content.sendsChunks {
-      sink.append("Transfer-Encoding: chunked\r\n")
-    } else if context.content.source == .none, context.keepsLength {
-      appendReceivedLength(head, to: &sink)
+    if context.source == .none, context.keepsLength { appendReceivedLength(head, to: &sink) }
+    sink.write(within: fixedBytes) { writer in
+      if context.source == .length {
+        writer.append("Content-Length: ")
+        writer.append(decimal: UInt(bitPattern: context.length))
+        writer.append("\r\n")
+      } else if context.sendsChunks {
+        writer.append("Transfer-Encoding: chunked\r\n")
+      }
+      if context.closes {
+        writer.append("Connection: close\r\n")
+      } else if context.clientIsHTTP10 {
+        writer.append("Connection: keep-alive\r\n")
+      }
+      writer.append("\r\n")
     }
-    if context.closes {
-      sink.append("Connection: close\r\n")
-    } else if context.clientIsHTTP10 {
-      sink.append("Connection: keep-alive\r\n")
-    }
-    sink.append("\r\n")
   }
 
   /// The parsed number, never the received text (rule 4).

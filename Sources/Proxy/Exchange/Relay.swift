@@ -52,10 +52,29 @@ struct Relay: ~Copyable {
   deinit { frame.deallocate() }
 
   /// Moves what can be moved. `head` holds octets that go before any content (a rendered head, or
-  /// nothing) and is empty afterwards; `limits` bound a trailer section.
+  /// nothing) and is empty afterwards.
+  @inline(__always)
   mutating func pump(
     from source: UnsafeMutablePointer<Wire>, to sink: UnsafeMutablePointer<Wire>,
-    content: inout Content, head: inout ByteSink, limits: HeadLimits, pool: inout BufferPool
+    content: inout Content, head: inout ByteSink, pool: inout BufferPool
+  ) -> RelayOutcome {
+    // Most requests are a head, and most responses a head and content that is here: the first round
+    // of what follows, without the call.
+    if !content.replay.isDue, sink.pointee.output.isEmpty, !sink.pointee.isStream {
+      if content.isComplete {
+        return send(head.view, .empty, to: sink, &head, &pool) ? .complete : .sinkFailed
+      }
+      if content.source == .length, !source.pointee.input.isEmpty {
+        let outcome = moveAsIs(from: source, to: sink, &content, &head, &pool)
+        if outcome != .yields { return outcome }
+      }
+    }
+    return pumpContent(from: source, to: sink, content: &content, head: &head, pool: &pool)
+  }
+
+  private mutating func pumpContent(
+    from source: UnsafeMutablePointer<Wire>, to sink: UnsafeMutablePointer<Wire>,
+    content: inout Content, head: inout ByteSink, pool: inout BufferPool
   ) -> RelayOutcome {
     for _ in 0..<Relay.roundsPerTurn {
       // A stream's last frame says that it is the last: it must not leave before that is known.
@@ -86,19 +105,20 @@ struct Relay: ~Copyable {
         case .wouldBlock: return .needsSource
         case .ended:
           if content.source == .untilClose || content.source == .tunnel {
-            return finishAtEnd(from: source, to: sink, &content, limits, &pool)
+            return finishAtEnd(from: source, to: sink, &content, &pool)
           }
           return .sourceEnded
         case .failed(let error): return error == ENOBUFS ? .exhausted : .sourceEnded
         }
       }
-      let outcome = move(from: source, to: sink, &content, &head, limits, &pool)
+      let outcome = move(from: source, to: sink, &content, &head, &pool)
       if outcome != .yields { return outcome }
     }
     return .yields
   }
 
   /// Sends head and content in order and empties the head.
+  @inline(__always)
   private func send(
     _ first: ByteView, _ second: ByteView, to sink: UnsafeMutablePointer<Wire>,
     _ head: inout ByteSink, _ pool: inout BufferPool
@@ -112,19 +132,19 @@ struct Relay: ~Copyable {
   /// One step: what the input buffer holds goes to the sink.
   private mutating func move(
     from source: UnsafeMutablePointer<Wire>, to sink: UnsafeMutablePointer<Wire>,
-    _ content: inout Content, _ head: inout ByteSink, _ limits: HeadLimits,
-    _ pool: inout BufferPool
+    _ content: inout Content, _ head: inout ByteSink, _ pool: inout BufferPool
   ) -> RelayOutcome {
     switch content.source {
     case .length, .tunnel: return moveAsIs(from: source, to: sink, &content, &head, &pool)
     case .untilClose where !content.sendsChunks:
       return moveAsIs(from: source, to: sink, &content, &head, &pool)
     case .untilClose, .chunked:
-      return moveFramed(from: source, to: sink, &content, &head, limits, &pool)
+      return moveFramed(from: source, to: sink, &content, &head, &pool)
     case .none: preconditionFailure("content without a source is complete")
     }
   }
 
+  @inline(__always)
   private func moveAsIs(
     from source: UnsafeMutablePointer<Wire>, to sink: UnsafeMutablePointer<Wire>,
     _ content: inout Content, _ head: inout ByteSink, _ pool: inout BufferPool
@@ -157,8 +177,7 @@ struct Relay: ~Copyable {
   /// chunk (or bare, to a client that knows no chunks).
   private mutating func moveFramed(
     from source: UnsafeMutablePointer<Wire>, to sink: UnsafeMutablePointer<Wire>,
-    _ content: inout Content, _ head: inout ByteSink, _ limits: HeadLimits,
-    _ pool: inout BufferPool
+    _ content: inout Content, _ head: inout ByteSink, _ pool: inout BufferPool
   ) -> RelayOutcome {
     var collected = ByteSink(
       base: frame + Relay.sizeLineRoom, capacity: Relay.frameBytes - Relay.sizeLineRoom)
@@ -179,7 +198,7 @@ struct Relay: ~Copyable {
     var trailerBytes = 0
     if outcome == .complete {
       let before = collected.count
-      switch appendEnd(from: source, content, limits, &collected) {
+      switch appendEnd(from: source, content, &collected) {
       case .complete:
         content.isComplete = true
         if !content.sendsChunks { trailerBytes = collected.count - before }
@@ -253,13 +272,13 @@ struct Relay: ~Copyable {
   /// Reads the trailer section and appends the last chunk with what may be passed on of it; without
   /// chunks, to a stream, only that.
   private mutating func appendEnd(
-    from source: UnsafeMutablePointer<Wire>, _ content: Content, _ limits: HeadLimits,
+    from source: UnsafeMutablePointer<Wire>, _ content: borrowing Content,
     _ collected: inout ByteSink
   ) -> RelayOutcome {
     let octets = source.pointee.input.view
     let length: Int
     do throws(HeadFault) {
-      length = try HeadParser.parseTrailers(octets, into: &trailers, limits: limits)
+      length = try HeadParser.parseTrailers(octets, into: &trailers, limits: HeadLimits())
     } catch { return .malformed }
     guard length > 0 else { return .needsSource }
     if content.sendsChunks { collected.append("0\r\n") }
@@ -272,11 +291,11 @@ struct Relay: ~Copyable {
   /// The source ended in order, and that is the end of the content.
   private mutating func finishAtEnd(
     from source: UnsafeMutablePointer<Wire>, to sink: UnsafeMutablePointer<Wire>,
-    _ content: inout Content, _ limits: HeadLimits, _ pool: inout BufferPool
+    _ content: inout Content, _ pool: inout BufferPool
   ) -> RelayOutcome {
     var end = ByteSink(base: frame, capacity: Relay.frameBytes)
     if content.sendsChunks, source.pointee.isStream, source.pointee.receiveTrailers(&pool) {
-      guard appendEnd(from: source, content, limits, &end) == .complete else { return .malformed }
+      guard appendEnd(from: source, content, &end) == .complete else { return .malformed }
     } else if content.sendsChunks {
       end.append("0\r\n\r\n")
     }

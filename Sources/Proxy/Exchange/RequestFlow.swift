@@ -19,7 +19,7 @@ extension Worker {
     }
     if client.pointee.fetch.fill != nil { fetchMoved(client) }
     switch exchange.pointee.phase {
-    case .waiting, .connecting: break
+    case .waiting, .queued, .connecting: break
     case .cached: cacheReady(handle, exchange)
     case .awaitingHead, .relaying, .tunnel:
       if exchange.pointee.movesRequest || exchange.pointee.phase == .tunnel {
@@ -39,20 +39,23 @@ extension Worker {
     _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>
   ) -> Bool {
     var nothing = ByteSink(base: scratch, capacity: Worker.scratchBytes)
-    pumpRequest(handle, exchange, head: &nothing)
+    pumpRequest(
+      handle, exchange, downstreams[exchange.pointee.downstream],
+      upstreams[exchange.pointee.upstream], head: &nothing)
     return exchanges.resolve(handle) != nil && exchange.pointee.phase != .connecting
   }
 
   /// Moves what there is of the request; `head` is rendered before the first content.
+  @inline(__always)
   func pumpRequest(
-    _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>, head: inout ByteSink
+    _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>,
+    _ client: UnsafeMutablePointer<DownstreamConnection>,
+    _ upstream: UnsafeMutablePointer<UpstreamConnection>, head: inout ByteSink
   ) {
-    let client = downstreams[exchange.pointee.downstream]
-    let upstream = upstreams[exchange.pointee.upstream]
     if !exchange.pointee.request.isComplete { noteBodyWait(exchange) }
     let outcome = relay.pump(
       from: client.pointer(to: \.wire)!, to: upstream.pointer(to: \.wire)!,
-      content: &exchange.pointee.request, head: &head, limits: HeadLimits(), pool: &pool)
+      content: &exchange.pointee.request, head: &head, pool: &pool)
     if exchange.pointee.phase == .tunnel { return tunnelMoved(handle, exchange, outcome) }
     if client.pointee.wire.isStream { streamMoved(client) }
     switch outcome {
@@ -74,6 +77,7 @@ extension Worker {
   }
 
   /// The backend's time for its answer begins when it has the request.
+  @inline(__always)
   private func requestSent(
     _ exchange: UnsafeMutablePointer<Exchange>,
     _ upstream: UnsafeMutablePointer<UpstreamConnection>
@@ -170,7 +174,7 @@ extension Worker {
     exchange.pointee.connectedAt = now
     // One that speaks first has spoken already: no other edge would tell.
     if connection.pointee.wire.mayRead { queue(handle, connection) }
-    sendRequest(exchangeHandle, exchange)
+    sendRequest(exchangeHandle, exchange, downstreams[exchange.pointee.downstream], connection)
   }
 
   func upstreamTimedOut(

@@ -13,7 +13,8 @@ extension Worker {
   func pumpResponse(_ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>) {
     var sink = ByteSink(base: scratch, capacity: Worker.scratchBytes)
     if exchange.pointee.phase == .awaitingHead {
-      guard readResponseHead(handle, exchange, &sink) else { return }
+      let upstream = upstreams[exchange.pointee.upstream]
+      guard readResponseHead(handle, exchange, upstream, &sink) else { return }
     }
     let client = downstreams[exchange.pointee.downstream]
     let upstream = upstreams[exchange.pointee.upstream]
@@ -25,11 +26,11 @@ extension Worker {
     }
     let outcome = relay.pump(
       from: upstream.pointer(to: \.wire)!, to: client.pointer(to: \.wire)!,
-      content: &exchange.pointee.response, head: &sink, limits: HeadLimits(), pool: &pool)
+      content: &exchange.pointee.response, head: &sink, pool: &pool)
     if exchange.pointee.phase == .tunnel { return tunnelMoved(handle, exchange, outcome) }
     if client.pointee.wire.isStream, outcome != .complete { streamMoved(client) }
     switch outcome {
-    case .complete: responseComplete(handle, exchange)
+    case .complete: responseComplete(handle, exchange, client)
     case .needsSource:
       // Whole blocks are given back as soon as they are empty: a slow backend costs no memory.
       if upstream.pointee.wire.input.isEmpty { upstream.pointee.wire.input.detach(&pool) }
@@ -61,10 +62,11 @@ extension Worker {
 
   /// True once the final head has been rendered into `sink` and content may follow; false where
   /// more must come first, or the exchange has taken another way.
+  @inline(__always)
   private func readResponseHead(
-    _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>, _ sink: inout ByteSink
+    _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>,
+    _ upstream: UnsafeMutablePointer<UpstreamConnection>, _ sink: inout ByteSink
   ) -> Bool {
-    let upstream = upstreams[exchange.pointee.upstream]
     while true {
       let octets = upstream.pointee.wire.input.view
       let known = Int(upstream.pointee.knownOctets)
@@ -109,6 +111,7 @@ extension Worker {
 
   /// Renders the final head and decides how the client connection goes on. False where it does
   /// not fit, and the attempt has failed.
+  @inline(__always)
   private func respond(
     _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>, _ sink: inout ByteSink
   ) -> Bool {
@@ -130,13 +133,14 @@ extension Worker {
     if toHTTP10, hasUnknownLength { exchange.pointee.keepsClient = false }
     // Rule 27: content that the client still owes would be taken for its next request.
     if !exchange.pointee.request.isComplete || isDraining { exchange.pointee.keepsClient = false }
-    exchange.pointee.response = Content(
+    exchange.pointee.response.frame(
       responseHead.framing, sendsChunks: hasUnknownLength && !toHTTP10 && !isStream,
       passesTrailers: exchange.pointee.acceptsTrailers && route.pointee.trailers && !toHTTP10)
     HeaderRewrite.appendResponse(
       responseHead, to: &sink, edits: route.pointee.responseEdits,
       context: HeaderRewrite.ResponseContext(
-        content: exchange.pointee.response,
+        source: exchange.pointee.response.source, length: exchange.pointee.response.remaining,
+        sendsChunks: exchange.pointee.response.sendsChunks,
         keepsLength: exchange.pointee.isHead || responseHead.status == 304
           || (responseHead.framing == .none && responseHead.status != 204),
         closes: !exchange.pointee.keepsClient && !isStream, clientIsHTTP10: toHTTP10,
@@ -145,6 +149,7 @@ extension Worker {
           ? cacheStatusLine(exchange.pointee.forwarded) : .empty))
     guard !sink.overflowed else {
       exchange.pointee.firstOctetAt = .zero
+      exchange.pointee.response = Content()
       exchange.pointee.receivedStatus = exchange.pointee.status
       attemptFailed(handle, exchange, .headMalformed)
       return false
@@ -246,7 +251,7 @@ extension Worker {
 
   private func endTunnel(_ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>) {
     releaseUpstream(exchange, isReusable: false)
-    finish(handle, exchange)
+    finish(handle, exchange, downstreams[exchange.pointee.downstream])
   }
 
   /// A quiet tunnel holds no block.

@@ -5,7 +5,12 @@ import Transport
 
 /// A backend as one worker sees it: its address and the connections waiting there.
 struct WorkerBackend {
+  /// Keeps what the two views show.
   let state: BackendState
+  let authority: ByteView
+  let logNames: ByteView
+  /// Of this worker, from the first attempt on.
+  var cells: BackendCells?
   var idle = HandleList()
   /// No snapshot in use names it any more: its idle connections are closed.
   var isConfigured = true
@@ -17,6 +22,12 @@ struct WorkerBackend {
   var sessionSecurity: Int32 = 0
   /// When a failing handshake is worth a line in the event log again.
   var handshakeReportDue = MonotonicTime.zero
+
+  init(state: BackendState) {
+    self.state = state
+    authority = state.authority.view
+    logNames = state.logNames.view
+  }
 }
 
 /// The idle connections of each backend, last used first: the warmest is reused, the rest age out.
@@ -27,6 +38,7 @@ extension Worker {
   private static let trustedIdleTime = TimeAmount.seconds(1)
 
   /// Learns of backends that appeared since the last look.
+  @inline(__always)
   func learnBackends(upTo id: Int) {
     guard id >= backends.count else { return }
     for state in shared.backends(from: backends.count) {
@@ -38,7 +50,10 @@ extension Worker {
   /// backend's closing it is no harm, because the request may be sent again.
   ///
   /// Connections made under other rules of TLS than `security` (before a reload) are closed.
-  func takeIdle(_ backend: Int, isRepeatable: Bool, security: Int32) -> Handle? {
+  @inline(__always)
+  func takeIdle(
+    _ backend: Int, isRepeatable: Bool, security: Int32
+  ) -> (Handle, UnsafeMutablePointer<UpstreamConnection>)? {
     if !isRepeatable, now < backends[backend].waryUntil { return nil }
     while backends[backend].idle.first != .none {
       let handle = backends[backend].idle.first
@@ -55,7 +70,7 @@ extension Worker {
         closeUpstream(handle)
         continue
       }
-      return handle
+      return (handle, connection)
     }
     return nil
   }
@@ -67,6 +82,7 @@ extension Worker {
   }
 
   /// Keeps a connection whose exchange ended cleanly, or closes it where enough are kept.
+  @inline(__always)
   func keepIdle(
     _ handle: Handle, _ connection: UnsafeMutablePointer<UpstreamConnection>, poolSize: Int,
     timeout: TimeAmount
@@ -85,6 +101,7 @@ extension Worker {
     linkIdle(handle, connection)
   }
 
+  @inline(__always)
   private func linkIdle(
     _ handle: Handle, _ connection: UnsafeMutablePointer<UpstreamConnection>
   ) {
@@ -101,6 +118,7 @@ extension Worker {
     backends[backend].idle.count += 1
   }
 
+  @inline(__always)
   private func unlinkIdle(_ connection: UnsafeMutablePointer<UpstreamConnection>) {
     let backend = Int(connection.pointee.backend)
     let (previous, next) = (connection.pointee.idlePrevious, connection.pointee.idleNext)

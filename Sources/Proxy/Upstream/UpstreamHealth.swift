@@ -89,7 +89,7 @@ extension UpstreamState {
 extension UpstreamState.Live {
   /// Of a backend that is configured or still has requests in flight. O(backends).
   func slot(of backend: Int) -> Int? {
-    conditions.firstIndex { $0.backend == Int32(backend) }
+    conditions.indices.first { conditions[$0].backend == Int32(backend) }
   }
 }
 

@@ -44,7 +44,8 @@ extension Worker {
       connection.pointee.state = .busy
       connection.pointee.deadline = .never
       exchange.pointee.connectedAt = now
-      sendRequest(exchangeHandle, exchange)
+      sendRequest(
+        exchangeHandle, exchange, downstreams[exchange.pointee.downstream], connection)
     }
   }
 
@@ -84,8 +85,15 @@ extension Worker {
   }
 
   /// Keeps what the backend gave for the next connection to it.
+  @inline(__always)
   func takeSession(_ connection: UnsafeMutablePointer<UpstreamConnection>) {
-    guard let tls = connection.pointee.wire.tls, let session = tls.takeSession() else { return }
+    if let tls = connection.pointee.wire.tls { keepSession(tls, connection) }
+  }
+
+  private func keepSession(
+    _ tls: TLSChannel, _ connection: UnsafeMutablePointer<UpstreamConnection>
+  ) {
+    guard let session = tls.takeSession() else { return }
     let backend = Int(connection.pointee.backend)
     backends[backend].session = session
     backends[backend].sessionSecurity = connection.pointee.security

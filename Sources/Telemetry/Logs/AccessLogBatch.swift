@@ -32,61 +32,69 @@ public struct AccessLogBatch: ~Copyable {
   public mutating func removeAll() { line.removeAll() }
 
   /// Appends the record's line, whole or not at all. False where there is no room for it: the
-  /// caller submits the lines, empties the batch and tries again, which then succeeds.
-  public mutating func append(_ record: AccessRecord) -> Bool {
-    let bound = record.textCount * AccessLogBatch.escapeFactor + AccessLogBatch.fixedBytes
+  /// caller submits the lines, empties the batch and tries again, which then succeeds. The record
+  /// is lent, not copied; texts that are too long for a line are cut in it.
+  public mutating func append(_ record: inout AccessRecord) -> Bool {
+    let bound = record.textCount &* AccessLogBatch.escapeFactor &+ AccessLogBatch.fixedBytes
     if bound <= LineBuffer.capacity - line.count {
       clock.advance(to: record.unixSeconds)
-      write(record)
+      write(&record, bound: bound)
       return true
     }
-    return appendLong(record, bound: bound)
+    return appendLong(&record)
   }
 
   @inline(never)
-  private mutating func appendLong(_ record: AccessRecord, bound: Int) -> Bool {
+  private mutating func appendLong(_ record: inout AccessRecord) -> Bool {
     guard line.count == 0 else { return false }
     // A head limit far above the default lets in texts that are too long for a line.
     let prepared = record.destination.count + record.route.count
     let room =
       (LineBuffer.capacity - AccessLogBatch.fixedBytes - prepared) / AccessLogBatch.escapeFactor
-    var cut = record
-    cut.cutViews(to: room / AccessRecord.viewCount)
+    record.cutViews(to: room / AccessRecord.viewCount)
     clock.advance(to: record.unixSeconds)
-    write(cut)
+    write(&record, bound: LineBuffer.capacity)
     return true
   }
 
   @inline(__always)
-  private mutating func write(_ record: AccessRecord) {
+  private mutating func write(_ record: inout AccessRecord, bound: Int) {
     let start = line.count
+    var text = PlainText()
     switch format {
     case .json:
-      writeJSON(record, PlainText())
-      if line.isSuspect {
-        line.truncate(to: start)
-        writeCarefully(record)
-      }
+      let clock = clock
+      line.write(within: bound) { AccessLogBatch.writeJSON(&record, clock, &text, to: &$0) }
+      if text.isSuspect { writeCarefully(&record, from: start, bound: bound) }
     case .combined:
-      writeCombined(record, PlainText())
+      let clock = clock
+      line.write(within: bound) { AccessLogBatch.writeCombined(&record, clock, &text, to: &$0) }
       // DEL is harmless in JSON, and not looked for in each text.
-      if line.isSuspect || line.view.firstIndex(of: 0x7F, from: start) != nil {
-        line.truncate(to: start)
-        writeCarefully(record)
+      if text.isSuspect || line.view.firstIndex(of: 0x7F, from: start) != nil {
+        writeCarefully(&record, from: start, bound: bound)
       }
     }
   }
 
   @inline(never)
-  private mutating func writeCarefully(_ record: AccessRecord) {
+  private mutating func writeCarefully(_ record: inout AccessRecord, from start: Int, bound: Int) {
+    line.truncate(to: start)
+    let clock = clock
     switch format {
-    case .json: writeJSON(record, JSONText())
-    case .combined: writeCombined(record, CombinedText())
+    case .json:
+      var text = JSONText()
+      line.write(within: bound) { AccessLogBatch.writeJSON(&record, clock, &text, to: &$0) }
+    case .combined:
+      var text = CombinedText()
+      line.write(within: bound) { AccessLogBatch.writeCombined(&record, clock, &text, to: &$0) }
     }
   }
 
   @inline(__always)
-  private mutating func writeJSON(_ record: AccessRecord, _ text: some LogText) {
+  private static func writeJSON(
+    _ record: inout AccessRecord, _ clock: LogClock, _ text: inout some LogText,
+    to line: inout ByteWriter
+  ) {
     line.append("{\"time\":\"")
     line.append(clock.text, length: clock.length)
     line.append(byte: UInt8(ascii: "."))
@@ -102,7 +110,7 @@ public struct AccessLogBatch: ~Copyable {
     line.append("\",\"host\":\"")
     text.append(record.host, to: &line)
     line.append("\",\"version\":\"")
-    line.append(prepared: ByteView(record.version))
+    line.append(ByteView(record.version))
     line.append("\",\"status\":")
     line.append(decimal: record.status)
     line.append(",\"request_bytes\":")
@@ -110,21 +118,30 @@ public struct AccessLogBatch: ~Copyable {
     line.append(",\"response_bytes\":")
     line.append(decimal: record.responseOctets)
     line.append(",\"connect_us\":")
-    append(optional: record.connectMicroseconds)
+    append(optional: record.connectMicroseconds, to: &line)
     line.append(",\"first_byte_us\":")
-    append(optional: record.firstByteMicroseconds)
+    append(optional: record.firstByteMicroseconds, to: &line)
     line.append(",\"total_us\":")
     line.append(decimal: record.totalMicroseconds)
     line.append(",\"attempts\":")
     line.append(decimal: record.attempts)
     line.append(byte: UInt8(ascii: ","))
-    line.append(prepared: record.destination)
+    line.append(record.destination)
     line.append(",\"route\":\"")
-    line.append(prepared: record.route)
+    line.append(record.route)
+    if record.cacheResult.utf8CodeUnitCount > 0 {
+      line.append("\",\"cache\":\"")
+      line.append(ByteView(record.cacheResult))
+    }
     line.append("\",\"end\":\"")
-    line.append(prepared: ByteView(record.endReason))
+    line.append(ByteView(record.endReason))
     line.append("\",\"request_id\":\"")
-    text.append(record.requestID, to: &line)
+    if record.requestNumber != (0, 0) {
+      line.append(hex16: record.requestNumber.0)
+      line.append(hex16: record.requestNumber.1)
+    } else {
+      text.append(record.requestID, to: &line)
+    }
     line.append("\",\"referer\":\"")
     text.append(record.referer, to: &line)
     line.append("\",\"user_agent\":\"")
@@ -135,22 +152,25 @@ public struct AccessLogBatch: ~Copyable {
   }
 
   @inline(__always)
-  private mutating func append(optional value: Int) {
+  private static func append(optional value: Int, to line: inout ByteWriter) {
     if value < 0 { line.append("null") } else { line.append(decimal: value) }
   }
 
   @inline(__always)
-  private mutating func writeCombined(_ record: AccessRecord, _ text: some LogText) {
+  private static func writeCombined(
+    _ record: inout AccessRecord, _ clock: LogClock, _ text: inout some LogText,
+    to line: inout ByteWriter
+  ) {
     line.append(record.clientAddress)
     line.append(" - - [")
     line.append(clock.text, length: clock.length)
     line.append("] \"")
-    appendCombined(record.method, text)
+    appendCombined(record.method, &text, to: &line)
     line.append(byte: UInt8(ascii: " "))
-    appendCombined(record.target, text)
+    appendCombined(record.target, &text, to: &line)
     line.append(byte: UInt8(ascii: " "))
     if record.version.utf8CodeUnitCount == 0 { line.append(byte: UInt8(ascii: "-")) }
-    line.append(prepared: ByteView(record.version))
+    line.append(ByteView(record.version))
     line.append("\" ")
     line.append(decimal: record.status)
     line.append(byte: UInt8(ascii: " "))
@@ -160,14 +180,16 @@ public struct AccessLogBatch: ~Copyable {
       line.append(decimal: record.responseOctets)
     }
     line.append(" \"")
-    appendCombined(record.referer, text)
+    appendCombined(record.referer, &text, to: &line)
     line.append("\" \"")
-    appendCombined(record.userAgent, text)
+    appendCombined(record.userAgent, &text, to: &line)
     line.append("\"\n")
   }
 
   @inline(__always)
-  private mutating func appendCombined(_ view: ByteView, _ text: some LogText) {
+  private static func appendCombined(
+    _ view: ByteView, _ text: inout some LogText, to line: inout ByteWriter
+  ) {
     if view.isEmpty {
       line.append(byte: UInt8(ascii: "-"))
     } else {

@@ -27,18 +27,24 @@ public struct AccessRecord {
   public var destination = AccessRecord.noDestination
   /// What `preparedText` made of the route; empty where none was chosen.
   public var route: ByteView = .empty
+  /// A word; empty where the route has no cache.
+  public var cacheResult: StaticString = ""
   public var endReason: StaticString = "completed"
+  /// What the request was given by somebody else, or the number that weir gave it, if not (0, 0).
   public var requestID: ByteView = .empty
+  public var requestNumber: (UInt64, UInt64) = (0, 0)
   public var referer: ByteView = .empty
   public var userAgent: ByteView = .empty
   public var traceparent: ByteView = .empty
 
+  @inline(__always)
   public init() {}
 
   /// Octets of all texts that may need escapes or were prepared.
+  @inline(__always)
   var textCount: Int {
-    method.count + target.count + host.count + destination.count + route.count
-      + requestID.count + referer.count + userAgent.count + traceparent.count
+    method.count &+ target.count &+ host.count &+ destination.count &+ route.count
+      &+ requestID.count &+ referer.count &+ userAgent.count &+ traceparent.count
   }
 
   static var viewCount: Int { 7 }

@@ -2,28 +2,33 @@ import Primitives
 
 /// How a text goes into a line. Chosen at compile time: a generic parameter, never an existential.
 protocol LogText {
-  func append(_ text: ByteView, to line: inout LineBuffer)
+  mutating func append(_ text: ByteView, to line: inout ByteWriter)
 }
 
-/// As it is; `LineBuffer.isSuspect` tells afterwards whether that was wrong.
+/// As it is; `isSuspect` tells afterwards whether that was wrong for any of the texts.
 struct PlainText: LogText {
+  private var suspects: UInt32 = 0
+  var isSuspect: Bool { suspects != 0 }
+
   @inline(__always)
-  func append(_ text: ByteView, to line: inout LineBuffer) { line.appendUnescaped(text) }
+  mutating func append(_ text: ByteView, to line: inout ByteWriter) {
+    suspects |= line.append(plain: text)
+  }
 }
 
 /// Inside a JSON string (RFC 8259 §7). Well-formed UTF-8 stays, and a byte that is none becomes
 /// `\u00XX`, so that the line is valid whatever a client sent. At most six octets for each.
 struct JSONText: LogText {
-  func append(_ text: ByteView, to line: inout LineBuffer) { line.appendJSONEscaped(text) }
+  func append(_ text: ByteView, to line: inout ByteWriter) { line.appendJSONEscaped(text) }
 }
 
 /// For the combined format: quotes, backslashes, controls and everything above 0x7E as `\xHH`. At
 /// most four octets for each.
 struct CombinedText: LogText {
-  func append(_ text: ByteView, to line: inout LineBuffer) { line.appendCombinedEscaped(text) }
+  func append(_ text: ByteView, to line: inout ByteWriter) { line.appendCombinedEscaped(text) }
 }
 
-extension LineBuffer {
+extension ByteWriter {
   fileprivate mutating func appendJSONEscaped(_ text: ByteView) {
     var index = 0
     while index < text.count {
@@ -63,8 +68,8 @@ extension LineBuffer {
   }
 
   private mutating func append(hexPair byte: UInt8) {
-    append(byte: LineBuffer.hexDigit(byte >> 4))
-    append(byte: LineBuffer.hexDigit(byte & 15))
+    append(byte: ByteWriter.hexDigit(byte >> 4))
+    append(byte: ByteWriter.hexDigit(byte & 15))
   }
 
   private static func hexDigit(_ value: UInt8) -> UInt8 {

@@ -10,17 +10,18 @@ import Synchronization
 /// A handle to cells that a `CellBlock` owns: trivially copied, kept no longer than the owner.
 @safe
 public struct Cells: BitwiseCopyable {
-  let base: UnsafeMutablePointer<Atomic<UInt64>>
+  @usableFromInline let base: UnsafeMutablePointer<Atomic<UInt64>>
   public let count: Int
 
   @unsafe
+  @inlinable @inline(__always)
   init(base: UnsafeMutablePointer<Atomic<UInt64>>, count: Int) {
     unsafe self.base = base
     self.count = count
   }
 
   /// On the writing thread only.
-  @inline(__always)
+  @inlinable @inline(__always)
   public func add(_ index: Int, _ amount: UInt64 = 1) {
     precondition(UInt(bitPattern: index) < UInt(bitPattern: count), "cell out of bounds")
     let value = unsafe base[index].load(ordering: .relaxed)
@@ -34,7 +35,7 @@ public struct Cells: BitwiseCopyable {
   }
 
   /// The cells from `start` up to `end`.
-  @inline(__always)
+  @inlinable @inline(__always)
   func slice(_ start: Int, _ end: Int) -> Cells {
     precondition(start >= 0 && start <= end && end <= count, "cells out of bounds")
     return unsafe Cells(base: base + start, count: end - start)

@@ -4,12 +4,16 @@
 /// at most 6 % of its value, at any size, in 240 cells.
 public enum HistogramScale {
   /// Buckets to a power of two, as a power of two.
+  @inlinable
   static var stepBits: Int { 3 }
+  @inlinable
   static var steps: Int { 1 << stepBits }
+  @inlinable
   static var largest: UInt64 { (1 << 32) - 1 }
+  @inlinable
   public static var bucketCount: Int { (32 - stepBits + 1) * steps }
 
-  @inline(__always)
+  @inlinable @inline(__always)
   static func bucket(of microseconds: UInt64) -> Int {
     if microseconds < UInt64(steps) { return Int(truncatingIfNeeded: microseconds) }
     let value = min(microseconds, largest)
@@ -37,17 +41,19 @@ public enum HistogramScale {
 /// Durations of one thing on one worker. A handle into cells, like `Cells`.
 public struct Histogram: BitwiseCopyable {
   /// The buckets and the sum.
+  @inlinable
   static var cellCount: Int { HistogramScale.bucketCount + 1 }
 
-  private let cells: Cells
+  @usableFromInline let cells: Cells
 
+  @inlinable @inline(__always)
   init(cells: Cells) {
     precondition(cells.count == Histogram.cellCount)
     self.cells = cells
   }
 
   /// On the writing thread only.
-  @inline(__always)
+  @inlinable @inline(__always)
   public func record(microseconds: UInt64) {
     cells.add(HistogramScale.bucket(of: microseconds))
     cells.add(HistogramScale.bucketCount, microseconds)

@@ -43,6 +43,7 @@ public enum ProxyCounter: Int, CaseIterable, Sendable, BitwiseCopyable, CatalogC
   case handshakesFull, handshakesResumed, handshakesFailed, handshakesRefused
   case handshakeTimeouts, headerTimeouts, bodyTimeouts, sendTimeouts, idleTimeouts, clientAborts
   case unsentRetries, replays, statusRetries, retriesDenied, noBackendAvailable
+  case requestsQueued, queueOverflows, queueTimeouts
   case tunnels, http2Connections, http2Floods
   case cacheHits, cacheStaleHits, cacheMisses, cacheCollapsed, cachePasses, cacheBypasses
   case cacheFetches, cacheFetchFailures, cacheRevalidations, cacheInvalidations, cacheTagsDropped
@@ -105,6 +106,18 @@ public enum ProxyCounter: Int, CaseIterable, Sendable, BitwiseCopyable, CatalogC
       .init(
         "weir_no_backend_available_total", .counter,
         "Requests answered 503 because no backend could serve.")
+    case .requestsQueued:
+      .init(
+        "weir_requests_queued_total", .counter,
+        "Requests that had to wait for a place at a backend.")
+    case .queueOverflows:
+      .init(
+        "weir_queue_overflows_total", .counter,
+        "Requests answered 503 because every backend was full, and the queue, if there is one.")
+    case .queueTimeouts:
+      .init(
+        "weir_queue_timeouts_total", .counter,
+        "Requests answered 503 because no place became free in time.")
     case .tunnels:
       .init("weir_tunnels_total", .counter, "Connections that became tunnels (upgrades).")
     case .http2Connections:
@@ -180,7 +193,8 @@ public enum RouteCounter: Int, CaseIterable, Sendable, BitwiseCopyable, CatalogC
   /// Of a final status or of an upgrade, 100–599.
   @inline(__always)
   public static func responses(status: Int) -> RouteCounter {
-    RouteCounter(rawValue: min(max(status / 100, 1), 5) - 1) ?? .responses5xx
+    if status < 300 { return status < 200 ? .responses1xx : .responses2xx }
+    return status < 400 ? .responses3xx : status < 500 ? .responses4xx : .responses5xx
   }
 
   public var metric: MetricDescription {
@@ -224,7 +238,8 @@ public enum BackendCounter: Int, CaseIterable, Sendable, BitwiseCopyable, Catalo
 
   @inline(__always)
   public static func responses(status: Int) -> BackendCounter {
-    BackendCounter(rawValue: min(max(status / 100, 1), 5) - 1) ?? .responses5xx
+    if status < 300 { return status < 200 ? .responses1xx : .responses2xx }
+    return status < 400 ? .responses3xx : status < 500 ? .responses4xx : .responses5xx
   }
 
   public var metric: MetricDescription {

@@ -5,15 +5,21 @@ import Primitives
 /// Readiness, as the kernel reports it.
 public struct Readiness: OptionSet, Sendable, BitwiseCopyable {
   public let rawValue: UInt32
+  @inlinable
   public init(rawValue: UInt32) { self.rawValue = rawValue }
 
-  public static let readable = Readiness(rawValue: WEIR_EPOLLIN)
-  public static let writable = Readiness(rawValue: WEIR_EPOLLOUT)
+  @inlinable
+  public static var readable: Readiness { Readiness(rawValue: WEIR_EPOLLIN) }
+  @inlinable
+  public static var writable: Readiness { Readiness(rawValue: WEIR_EPOLLOUT) }
   /// The peer will send no more.
-  public static let peerClosed = Readiness(rawValue: WEIR_EPOLLRDHUP)
-  public static let failed = Readiness(rawValue: WEIR_EPOLLERR)
+  @inlinable
+  public static var peerClosed: Readiness { Readiness(rawValue: WEIR_EPOLLRDHUP) }
+  @inlinable
+  public static var failed: Readiness { Readiness(rawValue: WEIR_EPOLLERR) }
   /// Both directions are closed.
-  public static let hungUp = Readiness(rawValue: WEIR_EPOLLHUP)
+  @inlinable
+  public static var hungUp: Readiness { Readiness(rawValue: WEIR_EPOLLHUP) }
 }
 
 /// The epoll instance of one event loop.
@@ -63,7 +69,7 @@ public struct Poller: ~Copyable {
   /// Waits until something is ready or `timeoutMs` pass (-1: without limit). Returns how many
   /// events `event(_:)` can be asked for; a signal counts as none.
   public func wait(timeoutMs: Int32) -> Int {
-    Int(max(0, epoll_wait(descriptor, events, Int32(Poller.eventsPerTurn), timeoutMs)))
+    Int(max(0, weir_epoll_wait(descriptor, events, Int32(Poller.eventsPerTurn), timeoutMs)))
   }
 
   @inline(__always)
