@@ -301,10 +301,6 @@ static inline void scan_ordinary_lines(line_scan *scan) {
             }
             odd = odd_value_bytes(head + end);
             if (odd) break;
-            if (end + 16 > last_vector) continue;
-            end += 16;
-            odd = odd_value_bytes(head + end);
-            if (odd) break;
         }
         if (!odd) break;
         end += (uint32_t)__builtin_ctz(odd);

@@ -166,7 +166,6 @@ public final class Worker: StreamSource {
     closeEverything()
   }
 
-  @inline(__always)
   private var isDone: Bool {
     isDraining && (downstreams.count == 0 || now >= drainDeadline)
   }
@@ -184,7 +183,6 @@ public final class Worker: StreamSource {
     log.turnEnded(now: now)
   }
 
-  @inline(__always)
   private func timeoutMs() -> Int32 {
     if !ready.isEmpty { return 0 }
     let due = min(wheel.nextDue, min(drainDeadline, log.flushDue))
@@ -193,7 +191,6 @@ public final class Worker: StreamSource {
     return Int32(clamping: max(0, (wait.nanoseconds + 999_999) / 1_000_000))
   }
 
-  @inline(__always)
   private func tellTime() {
     now = MonotonicTime.now()
     (wallSeconds, wallNanoseconds) = WallClock.now()
