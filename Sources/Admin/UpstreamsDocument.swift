@@ -10,6 +10,8 @@ public struct UpstreamsDocument: Codable, Sendable {
     public var name: String
     /// As `balance` is written.
     public var balance: String
+    /// Requests that wait for a place at a backend.
+    public var queued: Int
     public var backends: [Backend]
   }
 
@@ -19,6 +21,8 @@ public struct UpstreamsDocument: Codable, Sendable {
     public var weight: Int
     public var backup: Bool
     public var inFlight: Int
+    /// The most it may be; absent: no limit.
+    public var maxRequests: Int?
     /// What people said: `ready`, `drain` or `maint`.
     public var state: String
     /// May get new requests.
@@ -53,11 +57,17 @@ public struct UpstreamsDocument: Codable, Sendable {
 
   init(_ state: AdminState) {
     let sums = state.sums
-    upstreams = zip(state.snapshot.options.upstreams, state.liveBackends()).map {
-      options, backends in
-      Upstream(
-        name: options.name, balance: options.balance.written,
-        backends: backends.map { Backend($0, sums) })
+    let states = state.snapshot.upstreamStates
+    upstreams = zip(zip(state.snapshot.options.upstreams, states), state.liveBackends()).map {
+      upstream, backends in
+      let (options, state) = upstream
+      return Upstream(
+        name: options.name, balance: options.balance.written, queued: state.queuedCount,
+        backends: backends.map { backend in
+          var shown = Backend(backend, sums)
+          shown.maxRequests = backend.options.maxRequests ?? options.maxRequests
+          return shown
+        })
     }
   }
 }

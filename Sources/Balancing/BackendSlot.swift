@@ -10,15 +10,24 @@ struct BackendSlot: BitwiseCopyable {
 
   var inFlight = 0
   var weight: Int32 = 0
+  /// Requests that may be in flight.
+  var limit = Int32.max
   var use = Use.free
   var isBackup = false
   /// As last said by `setAvailable`.
   var isAvailable = true
-  /// New requests may go there: configured, available, and of positive weight. Derived; it equals
-  /// membership in the tier's structures.
+  /// New requests may go there: open and not full. Derived; it equals membership in the tier's
+  /// structures.
   var isCandidate = false
+  /// Only its limit keeps new requests away. Derived.
+  var isBusy = false
 
-  var shouldBeCandidate: Bool { use == .configured && isAvailable && weight > 0 }
+  /// Configured, available, and of positive weight.
+  var isOpen: Bool { use == .configured && isAvailable && weight > 0 }
+  @inline(__always)
+  var isFull: Bool { inFlight >= Int(limit) }
+  var shouldBeCandidate: Bool { isOpen && !isFull }
+  var shouldBeBusy: Bool { isOpen && isFull }
 
   /// (in flight + 1) / weight in units of 2^-17, the next request included.
   ///

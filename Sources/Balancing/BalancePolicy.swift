@@ -47,10 +47,15 @@ public struct BackendSpec: Sendable, Equatable {
   public var weight: Int
   /// Used only when no other backend can serve.
   public var isBackup: Bool
+  /// Requests that it may have in flight at once, at least 1; `nil`: any number.
+  public var maxRequests: Int?
 
-  public init(name: String, weight: Int = 1, isBackup: Bool = false) {
+  public init(
+    name: String, weight: Int = 1, isBackup: Bool = false, maxRequests: Int? = nil
+  ) {
     self.name = name
     self.weight = weight
     self.isBackup = isBackup
+    self.maxRequests = maxRequests
   }
 }

@@ -20,6 +20,8 @@ public struct Balancer: ~Copyable {
   private var slotsByName: [String: Int] = [:]
   private var primaries: Tier
   private var backups: Tier
+  /// Primaries that are kept out by their limits alone.
+  private var busyPrimaries = 0
   private var random: SeededRandom
 
   public init(policy: BalancePolicy, backends: [BackendSpec], seed: UInt64) {
@@ -91,6 +93,7 @@ public struct Balancer: ~Copyable {
       slots[slot].use = .configured
       slots[slot].weight = Int32(spec.weight)
       slots[slot].isBackup = spec.isBackup
+      slots[slot].limit = Int32(clamping: spec.maxRequests ?? Int.max)
       return slot
     }
   }
@@ -102,9 +105,12 @@ public struct Balancer: ~Copyable {
     backups = Tier(
       policy: plan.policy, isBackup: true, ring: plan.backupRing, slotsOfBackends: assigned,
       capacity: slots.count)
+    busyPrimaries = 0
     for slot in 0..<slots.count {
       slots[slot].isCandidate = slots[slot].shouldBeCandidate
+      slots[slot].isBusy = slots[slot].shouldBeBusy
       if slots[slot].isCandidate { join(slot) }
+      if slots[slot].isBusy, !slots[slot].isBackup { busyPrimaries += 1 }
     }
     primaries.settle()
     backups.settle()
@@ -114,14 +120,17 @@ public struct Balancer: ~Copyable {
 
   /// Chooses a backend and counts the request there, in one step; `nil` where none can serve.
   ///
-  /// Backends in `tried` are avoided, backups are used only where no primary is left. `hash` is
-  /// of the request's part that the policy names, and matters to `.hash` only.
+  /// Backends in `tried` are avoided, backups are used only where no primary is left: one that is
+  /// only full is. `hash` is of the request's part that the policy names, and matters to `.hash`
+  /// only.
   public mutating func reserve(
     hash: UInt64 = 0, tried: TriedBackends = TriedBackends()
   ) -> Reservation? {
-    let found =
-      primaries.reserve(hash: hash, tried: tried, random: &random, slots: &slots)
-      ?? backups.reserve(hash: hash, tried: tried, random: &random, slots: &slots)
+    var found = primaries.reserve(hash: hash, tried: tried, random: &random, slots: &slots)
+    if found == nil, busyPrimaries == 0 {
+      found = backups.reserve(hash: hash, tried: tried, random: &random, slots: &slots)
+    }
+    if let found, slots[found.slot].isFull { refresh(found.slot) }
     checkInDebug()
     return found
   }
@@ -139,6 +148,8 @@ public struct Balancer: ~Copyable {
       }
     } else if backend.use == .retired, backend.inFlight == 0 {
       free(slot)
+    } else if backend.isBusy {
+      refresh(slot)
     }
     checkInDebug()
   }
@@ -153,11 +164,22 @@ public struct Balancer: ~Copyable {
   /// connect). Calls that change nothing cost nothing.
   public mutating func setAvailable(_ slot: Int, _ isAvailable: Bool) {
     slots[slot].isAvailable = isAvailable
-    let isCandidate = slots[slot].shouldBeCandidate
-    guard slots[slot].isCandidate != isCandidate else { return }
-    if isCandidate { join(slot) } else { leave(slot) }
-    slots[slot].isCandidate = isCandidate
+    refresh(slot)
     checkInDebug()
+  }
+
+  /// Brings what is derived of a slot up to date.
+  private mutating func refresh(_ slot: Int) {
+    let isCandidate = slots[slot].shouldBeCandidate
+    let isBusy = slots[slot].shouldBeBusy
+    if slots[slot].isCandidate != isCandidate {
+      if isCandidate { join(slot) } else { leave(slot) }
+      slots[slot].isCandidate = isCandidate
+    }
+    if slots[slot].isBusy != isBusy {
+      if !slots[slot].isBackup { busyPrimaries += isBusy ? 1 : -1 }
+      slots[slot].isBusy = isBusy
+    }
   }
 
   private mutating func join(_ slot: Int) {
@@ -181,6 +203,12 @@ public struct Balancer: ~Copyable {
   public func slot(named name: String) -> Int? { slotsByName[name] }
   /// Backends that can be chosen, backups included.
   public var candidateCount: Int { primaries.candidates + backups.candidates }
+  /// Whether a request that finds no backend may find one when another ends.
+  public var isBusy: Bool {
+    if busyPrimaries > 0 { return true }
+    for slot in 0..<slots.count where slots[slot].isBusy { return true }
+    return false
+  }
   /// Whether any backend at all can be chosen.
   public var canServe: Bool { primaries.candidates > 0 || backups.candidates > 0 }
 
@@ -188,13 +216,17 @@ public struct Balancer: ~Copyable {
   public func checkInvariants() {
     primaries.checkInvariants(slots: slots)
     backups.checkInvariants(slots: slots)
+    var busy = 0
     for slot in 0..<slots.count {
       let backend = slots[slot]
       precondition(backend.inFlight >= 0, "a negative number of requests")
       precondition(backend.isCandidate == backend.shouldBeCandidate, "candidacy is stale")
+      precondition(backend.isBusy == backend.shouldBeBusy, "a limit's effect is stale")
+      busy += backend.isBusy && !backend.isBackup ? 1 : 0
       precondition(backend.use != .free || backend.inFlight == 0, "a free slot is in use")
       precondition(backend.use != .retired || backend.inFlight > 0, "a retired slot is idle")
     }
+    precondition(busy == busyPrimaries, "busy backends are miscounted")
     for (_, slot) in slotsByName { precondition(slots[slot].use != .free, "a name is lost") }
   }
 

@@ -70,6 +70,7 @@ struct Draft: Sendable {
   var methodCondition: Location?
   var redirectLocation: Location?
   var routeCacheName: Token?
+  var queueLocation: Location?
   var tlsLocation: Location?
   /// Of `tlsServer.credentials`.
   var credentialLocations: [Location] = []

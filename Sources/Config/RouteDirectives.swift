@@ -141,9 +141,24 @@ extension Draft {
         "what weir answers by itself is not stored", at: cache.location,
         notes: ["'cache' goes with 'upstream'"])
     }
+    route.cache?.rule.routeMark = Draft.cacheMark(route.pattern.conditions)
     routes.append(
       RouteDraft(
         options: route, location: pattern, action: action.draft, cache: routeCacheName))
+  }
+
+  /// What a key needs besides the URL so that routes which take the same URLs by fields or
+  /// parameters never answer for each other; methods need nothing, since all that is stored is of
+  /// GET.
+  private static func cacheMark(_ conditions: [RouteCondition]) -> String {
+    let marks = conditions.compactMap { condition -> String? in
+      switch condition {
+      case .method: nil
+      case .header(let name, let value): "header \(name) \(value.map { "=\($0)" } ?? "")"
+      case .query(let name, let value): "query \(name) \(value.map { "=\($0)" } ?? "")"
+      }
+    }
+    return marks.joined(separator: "\n")
   }
 
   fileprivate mutating func setAction(_ new: ActionDraft, _ reading: Reading) {

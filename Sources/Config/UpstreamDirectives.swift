@@ -25,6 +25,9 @@ extension Directive {
           OptionRow(
             key: "weight", kind: .integer(0...256), fallback: "1",
             summary: "Share of the requests; 0 takes no new ones."),
+          OptionRow(
+            key: "max-requests", kind: .integer(1...1_000_000), fallback: "the upstream's",
+            summary: "Requests in flight there at once, of all workers together."),
         ],
         isRepeatable: true,
         summary: "One server; `backup`: used only when no other backend can serve."
@@ -71,7 +74,49 @@ extension Directive {
         summary: "Backends speak TLS; their certificates are verified. Where that fails no octet "
           + "of a request is sent, and the answer is 502."
       ) { _, _ in },
-    ] + health + resilience + headLimits(.upstream)
+    ] + limits + health + resilience + headLimits(.upstream)
+
+  private static let limits: [Directive] = [
+    Directive(
+      name: "max-requests", context: .upstream,
+      arguments: [
+        Argument(label: "N|off", kind: .either("off", .integer(1...1_000_000)))
+      ],
+      fallback: "off",
+      summary: "Requests in flight at once at each backend, of all workers together. Where all "
+        + "are full: `queue`, else 503 at once. Backups do not stand in for full backends."
+    ) { draft, reading in
+      if case .integer(let limit) = reading.values[0] {
+        draft.upstream.maxRequests = limit
+      } else {
+        draft.upstream.maxRequests = nil
+      }
+    },
+    Directive(
+      name: "queue", context: .upstream,
+      arguments: [
+        Argument(label: "SIZE|off", kind: .either("off", .integer(1...100_000)))
+      ],
+      options: [
+        OptionRow(
+          key: "timeout", kind: .duration(millisecond...day),
+          fallback: written(UpstreamOptions(name: "").queueTimeout),
+          summary: "The longest wait: 503.")
+      ],
+      fallback: "off",
+      summary: "Requests that may wait for a place, where every backend is full; first come, "
+        + "first served. Where it is full too: 503 at once, with `Retry-After`."
+    ) { draft, reading in
+      draft.queueLocation = reading.name.location
+      if case .integer(let size) = reading.values[0] {
+        draft.upstream.queueSize = size
+      } else {
+        draft.upstream.queueSize = 0
+      }
+      draft.upstream.queueTimeout =
+        reading.optionDuration("timeout") ?? draft.upstream.queueTimeout
+    },
+  ]
 
   static let hashKeys = ["path", "url", "client-address", "header", "cookie", "query"]
 
@@ -110,6 +155,7 @@ extension UpstreamOptions {
 extension Draft {
   mutating func beginUpstream(_ reading: Reading) {
     upstream = UpstreamOptions(name: reading.text(0))
+    queueLocation = nil
     upstreamNames.append(Named(key: reading.text(0), location: reading.tokens[0].location))
   }
 
@@ -119,6 +165,7 @@ extension Draft {
       address: reading.address(0), name: reading.optionText("name") ?? reading.tokens[0].text)
     backend.weight = reading.optionInteger("weight") ?? backend.weight
     backend.isBackup = reading.values.count > 1
+    backend.maxRequests = reading.optionInteger("max-requests")
     let location = token?.valueLocation ?? reading.tokens[0].location
     if let first = backends.first(where: { $0.key == backend.name }) {
       let isNamed = token != nil
@@ -207,6 +254,13 @@ extension Draft {
             "at most \(UpstreamOptions.ringPointLimit): the sum of all weights times 'points='"
           ])
       }
+    }
+    let hasLimit =
+      upstream.maxRequests != nil || upstream.backends.contains { $0.maxRequests != nil }
+    if upstream.queueSize > 0, !hasLimit {
+      report.warning(
+        "nothing to wait for: no backend has a limit", at: queueLocation ?? blockLocation,
+        notes: ["expected 'max-requests' in the upstream, or 'max-requests=' at its backends"])
     }
     completeUpstreamTLS()
     if isSound { proxy.upstreams.append(upstream) } else { hasFaultyUpstream = true }

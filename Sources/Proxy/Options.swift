@@ -102,6 +102,11 @@ public struct UpstreamOptions: Sendable, Equatable {
   /// Unused connections kept for each backend and worker.
   public var poolSize = 256
   public var retry = RetryOptions()
+  /// Requests in flight at once at each backend; `nil`: no limit.
+  public var maxRequests: Int?
+  /// Requests that wait for a place at a backend; 0: none does.
+  public var queueSize = 0
+  public var queueTimeout = TimeAmount.seconds(1)
   /// One attempt, until the response's head: tried again, or 504. `nil`: no limit of its own.
   public var attemptTimeout: TimeAmount?
   public var breaker = BreakerOptions()
@@ -121,13 +126,19 @@ public struct BackendOptions: Sendable, Equatable {
   public var name: String
   public var weight = 1
   public var isBackup = false
+  /// Requests in flight at once; `nil`: as the upstream says.
+  public var maxRequests: Int?
 
   public init(address: SocketAddress, name: String) {
     self.address = address
     self.name = name
   }
 
-  public var spec: BackendSpec { BackendSpec(name: name, weight: weight, isBackup: isBackup) }
+  /// `limit`: the upstream's, for backends without one of their own.
+  public func spec(limit: Int? = nil) -> BackendSpec {
+    BackendSpec(
+      name: name, weight: weight, isBackup: isBackup, maxRequests: maxRequests ?? limit)
+  }
 }
 
 /// `host preserve|backend|NAME`: the Host field that backends see.

@@ -78,7 +78,6 @@ public final class SharedState: Sendable {
     var routeIDs: [String: Int] = [:]
     var clientContexts: [TLSClientContext] = []
     var caches: [String: CacheStore] = [:]
-    var mailboxes: [Mailbox<WorkerMessage>] = []
   }
 
   private let registry = Lock(Registry())
@@ -90,6 +89,7 @@ public final class SharedState: Sendable {
   /// Keys of session tickets, of all listeners and through all reloads.
   public let tickets = SessionTickets()
   public let seed: UInt64
+  let workers = WorkerMailboxes()
   /// Purges asked for so far, over all caches.
   public let purges = Atomic<UInt64>(0)
 
@@ -103,7 +103,8 @@ public final class SharedState: Sendable {
     let state = registry.withLock { registry in
       if let known = registry.upstreams[options.name] { return known }
       let made = UpstreamState(
-        name: options.name, seed: seed ^ StableHash.of(options.name), watch: watch)
+        name: options.name, seed: seed ^ StableHash.of(options.name), watch: watch,
+        workers: workers)
       registry.upstreams[options.name] = made
       return made
     }
@@ -152,11 +153,11 @@ public final class SharedState: Sendable {
 
   /// How workers reach each other; told once, before the first of them runs.
   public func setMailboxes(_ mailboxes: [Mailbox<WorkerMessage>]) {
-    registry.withLock { $0.mailboxes = mailboxes }
+    workers.list.withLock { $0 = mailboxes }
   }
 
   func post(_ message: WorkerMessage, to worker: Int) {
-    registry.withLock { $0.mailboxes[worker] }.post(message)
+    workers.post(message, to: worker)
   }
 
   /// Backends with numbers from `known` on, for a worker that met one it does not know.

@@ -218,6 +218,9 @@ struct UpstreamPlan: ~Copyable, Sendable {
   let idleTimeout: TimeAmount
   let poolIdleTimeout: TimeAmount
   let poolSize: Int
+  /// Some backend may have so many requests and no more.
+  let hasLimits: Bool
+  let queueTimeout: TimeAmount
   let retry: RetryOptions
   let attemptTimeout: TimeAmount?
   /// An answer whose head takes longer counts as slow (`circuit-breaker slow-call=`).
@@ -241,6 +244,9 @@ struct UpstreamPlan: ~Copyable, Sendable {
     idleTimeout = options.idleTimeout
     poolIdleTimeout = options.poolIdleTimeout
     poolSize = options.poolSize
+    hasLimits =
+      options.maxRequests != nil || options.backends.contains { $0.maxRequests != nil }
+    queueTimeout = options.queueTimeout
     retry = options.retry
     attemptTimeout = options.attemptTimeout
     slowCall = options.breaker.slowCall

@@ -30,6 +30,8 @@ public enum WorkerMessage: Sendable {
   case wake([UInt64])
   /// Nobody wants what this fetch brings.
   case cancelFetch(UInt64)
+  /// A place at a backend, for an exchange that has waited for one.
+  case granted(PlaceGrant)
 }
 
 /// One event loop on one thread: everything here belongs to that thread, is made inside it, and is
@@ -94,6 +96,8 @@ public final class Worker: StreamSource {
   /// Connections that must be looked at again without a new event.
   var ready: [Handle] = []
   var isDraining = false
+  /// Records of `downstreams` that stand for fetches.
+  var fetches = 0
   var drainDeadline = MonotonicTime.never
   var acceptPauseTimer = TimerWheel.Timer.none
   var isAcceptPaused = false
@@ -167,8 +171,19 @@ public final class Worker: StreamSource {
   }
 
   private var isDone: Bool {
-    isDraining && (downstreams.count == 0 || now >= drainDeadline)
+    isDraining && (downstreams.count == fetches || now >= drainDeadline) && !hasReadFetches
   }
+
+  /// A fetch that nobody waits for does not hold up a drain: it would fill a cache that goes.
+  private var hasReadFetches: Bool {
+    guard fetches > 0, now < drainDeadline else { return false }
+    return downstreams.handles().contains { handle in
+      downstreams[handle].pointee.fetch.fill?._withUnsafeGuaranteedRef { $0.hasReaders } ?? false
+    }
+  }
+
+  /// Readers on other workers leave without a word.
+  private static let drainLook = TimeAmount.milliseconds(100)
 
   private func turn() {
     let count = poller.wait(timeoutMs: timeoutMs())
@@ -185,7 +200,8 @@ public final class Worker: StreamSource {
 
   private func timeoutMs() -> Int32 {
     if !ready.isEmpty { return 0 }
-    let due = min(wheel.nextDue, min(drainDeadline, log.flushDue))
+    var due = min(wheel.nextDue, min(drainDeadline, log.flushDue))
+    if isDraining, fetches > 0 { due = min(due, now + Worker.drainLook) }
     if due == .never { return -1 }
     let wait = due - now
     return Int32(clamping: max(0, (wait.nanoseconds + 999_999) / 1_000_000))
@@ -310,6 +326,7 @@ public final class Worker: StreamSource {
     case .drain(let deadline): drain(until: deadline)
     case .wake(let handles): for handle in handles { wake(Handle(raw: handle)) }
     case .cancelFetch(let handle): cancelFetch(Handle(raw: handle))
+    case .granted(let grant): granted(grant)
     }
   }
 

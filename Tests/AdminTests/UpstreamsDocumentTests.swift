@@ -29,14 +29,15 @@ import Testing
         "connections_opened":0,\
         "connections_reused":0,"failures":{},"health":"unchecked",\
         "held":false,"in_flight":0,"name":"two",\
-        \(nothing),"state":"ready","weight":0}],"balance":"least-connections","name":"app"},\
+        \(nothing),"state":"ready","weight":0}],"balance":"least-connections","name":"app",\
+        "queued":0},\
         {"backends":[{"address":"127.0.0.1:9001","attempts":0,"available":true,"backup":false,\
         "breaker":"closed","breaker_openings":0,"checks_failed":0,"checks_passed":0,\
         "connections_opened":0,"connections_reused":0,"failures":{},"health":"unchecked",\
         "held":false,"in_flight":0,\
         "name":"m",\(nothing),"state":"ready","weight":1}],\
         "balance":"hash header x-user bound=1.25",\
-        "name":"media"}]}
+        "name":"media","queued":0}]}
 
         """)
   }

@@ -8,6 +8,8 @@ import TestUnitSupport
 final class StoreDriver {
   let store: CacheStore
   var now = MonotonicTime(nanoseconds: 1_000_000_000_000)
+  /// Seconds, of what arrives from now on.
+  var staleIfError: UInt32 = 0
   private var waiters: UInt64 = 0
 
   init(memory: Int = 4 << 20, maxObject: Int? = nil, maxVariants: Int = 64) {
@@ -83,7 +85,9 @@ final class StoreDriver {
       length: head.view.count, status: 200, fieldsStart: 17, dateSeconds: 0)
     var parts = RecordParts(
       head: head.view, layout,
-      Freshness(initialAge: .zero, lifetime: lifetime, staleWhileRevalidate: swr), storedAt: now)
+      Freshness(
+        initialAge: .zero, lifetime: lifetime, staleWhileRevalidate: swr,
+        staleIfError: staleIfError), storedAt: now)
     parts.tags = list.view
     parts.tagCount = tags.count
     parts.vary = names.view

@@ -174,6 +174,15 @@ import Transport
   }
 
   static let upstream: [Case] = [
+    Case(.upstream, "max-requests 50") { $0.upstreams[0].maxRequests == 50 },
+    Case(.upstream, "max-requests off") { $0.upstreams[0].maxRequests == nil },
+    Case(.upstream, "backend 10.0.0.9:80 max-requests=7") {
+      $0.upstreams[0].backends.last?.maxRequests == 7
+    },
+    Case(.upstream, "queue 100 timeout=250ms\nmax-requests 5") {
+      $0.upstreams[0].queueSize == 100 && $0.upstreams[0].queueTimeout == .milliseconds(250)
+    },
+    Case(.upstream, "queue off") { $0.upstreams[0].queueSize == 0 },
     Case(.upstream, "balance round-robin") { $0.upstreams[0].balance == .roundRobin },
     Case(.upstream, "balance least-connections") { $0.upstreams[0].balance == .leastConnections },
     Case(.upstream, "balance two-choices") { $0.upstreams[0].balance == .twoChoices },
@@ -193,7 +202,7 @@ import Transport
         && "\(backend.address)" == "[2001:db8::1]:81"
     },
     Case(.upstream, "backend 10.0.0.2:80") { options in
-      options.upstreams[0].backends[1].spec == BackendSpec(name: "10.0.0.2:80")
+      options.upstreams[0].backends[1].spec() == BackendSpec(name: "10.0.0.2:80")
     },
     Case(.upstream, "connect-timeout 7s") { $0.upstreams[0].connectTimeout == .seconds(7) },
     Case(.upstream, "first-byte-timeout 7s") { $0.upstreams[0].firstByteTimeout == .seconds(7) },

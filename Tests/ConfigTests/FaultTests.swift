@@ -282,6 +282,10 @@ import Testing
       "cache main memory=8MiB max-object=2MiB",
       "expected at most 1MiB, or more 'memory='"
     ),
+    (
+      "upstream q {\nbackend 10.0.0.1:80\nqueue 5\n}\nroute /q {\nupstream q\n}",
+      "expected 'max-requests' in the upstream, or 'max-requests=' at its backends"
+    ),
     (route("cache mian"), "expected one of 'main'"),
     (route("cache mian"), "did you mean 'main'?"),
     (

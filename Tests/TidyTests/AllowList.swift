@@ -14,6 +14,7 @@ enum AllowList {
     "Sources/Caching/Store/BlockArena.swift",
     "Sources/Caching/Store/CacheShard.swift",
     "Sources/Caching/Store/CacheStore.swift",
+    "Sources/Caching/Store/CacheFound.swift",
     "Sources/Caching/Store/ContentChain.swift",
     "Sources/Caching/Store/StoredObject.swift",
     "Sources/Caching/Store/TagIndex.swift",
@@ -88,7 +89,7 @@ enum AllowList {
   static let uncheckedSendableFiles: Set<String> = [
     "Sources/Caching/Store/BlockArena.swift",
     "Sources/Caching/Store/CacheShard.swift",
-    "Sources/Caching/Store/CacheStore.swift",
+    "Sources/Caching/Store/CacheFound.swift",
     "Sources/Caching/Store/StoredObject.swift",
     "Sources/Primitives/Collections/FixedStorage.swift",
     "Sources/Primitives/Sharing/Lock.swift",

@@ -44,9 +44,7 @@ public enum CacheKey {
     let hasQuery = head.pathAndQueryRange.count > head.pathRange.count
     rule.appendQuery(head.query, hasQuery: hasQuery, to: &sink)
     let urlEnd = sink.count - start
-    if rule.keyHeaders.count + rule.keyCookies.count > 0 {
-      appendExtras(head, rule, to: &sink)
-    }
+    if rule.hasExtras { appendExtras(head, rule, to: &sink) }
     guard !sink.overflowed else { return nil }
     return Layout(targetStart: targetStart, urlEnd: urlEnd, length: sink.count - start)
   }
@@ -76,6 +74,7 @@ public enum CacheKey {
     _ head: borrowing RequestHead, _ rule: borrowing CompiledCacheRule, to sink: inout ByteSink
   ) {
     sink.append(byte: separator)
+    if rule.routeMark.count > 0 { appendValue(rule.routeMark.view, to: &sink) }
     for index in 0..<rule.keyHeaders.count {
       var line = unsafe rule.keyHeaders[index].pointee.firstIndex(in: head.fields, head.bytes)
       while let found = line {

@@ -91,6 +91,9 @@ public struct CacheRule: Sendable, Equatable {
   /// A response with `Set-Cookie` is stored, and its cookie given to everybody.
   public var storesSetCookie = false
   public var bypass: [Bypass] = []
+  /// Tells the keys of routes apart that take the same URLs by other conditions; empty: the URL
+  /// alone leads to the route. Part of the key, not of the URL that is purged.
+  public var routeMark = ""
 
   public init() {}
 }

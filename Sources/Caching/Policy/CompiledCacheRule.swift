@@ -23,6 +23,9 @@ public struct CompiledCacheRule: ~Copyable, Sendable {
   let obeysRequestDirectives: Bool
   let storesSetCookie: Bool
   let hasBypass: Bool
+  let routeMark: FixedOctets
+  /// A key is more than its URL.
+  let hasExtras: Bool
 
   public init(_ rule: CacheRule) {
     options = rule
@@ -55,6 +58,9 @@ public struct CompiledCacheRule: ~Copyable, Sendable {
     bypassCookies = FixedStorage(cookies) { FixedOctets($0) }
     bypassParameters = FixedStorage(queries) { ParameterName($0) }
     hasBypass = !rule.bypass.isEmpty
+    routeMark = FixedOctets(rule.routeMark)
+    hasExtras =
+      !rule.keyHeaders.isEmpty || !rule.keyCookies.isEmpty || !rule.routeMark.isEmpty
     tagHeaders = FixedStorage(rule.tagHeaders) { CompiledName($0) }
     exposesTags = rule.exposesTags
     obeysSurrogateControl = rule.obeysSurrogateControl
@@ -75,6 +81,14 @@ public struct CompiledCacheRule: ~Copyable, Sendable {
     case 200, 203, 204, 300, 301, 308: true
     default: false
     }
+  }
+
+  /// Whether this field of the request belongs to the key.
+  public func keys(_ name: FieldName) -> Bool {
+    for index in 0..<keyHeaders.count where unsafe keyHeaders[index].pointee.known == name {
+      return true
+    }
+    return false
   }
 
   func names(_ status: Int) -> Bool { options.statusTTLs.contains { $0.status == status } }

@@ -34,7 +34,8 @@ public final class CacheFill: Sendable {
     var failure: UInt32 = 0
     /// Requests that began at or after this purge must not have what it brings; 0: none.
     var purgedAt: UInt64 = 0
-    var isSoftPurged = false
+    /// It was not only soft purges: what it brings is not stored.
+    var isRemoved = false
     /// Another fetch for the same has its head already.
     var isSuperseded = false
     var sleepers: [FillWaiter] = []
@@ -108,6 +109,8 @@ public final class CacheFill: Sendable {
     public var isSuperseded: Bool
     /// It will be found by later requests.
     public var isStored: Bool
+    /// Octets of the whole content; -1: not known yet.
+    public var length: Int
     public var published: Int
   }
 
@@ -123,27 +126,37 @@ public final class CacheFill: Sendable {
       return View(
         phase: inner.phase, object: inner.object, failure: inner.failure,
         purgedAt: inner.purgedAt, isSuperseded: inner.isSuperseded,
-        isStored: inner.purgedAt == 0 && !inner.isTransient && !inner.isWindow,
+        isStored: inner.isStorable, length: inner.object?.contentLength ?? -1,
         published: available)
     }
   }
 
-  /// Path and query of the resource, as its key has them: what the backend is asked for.
-  public func withTarget(_ body: (ByteView) -> Void) {
+  /// Authority, and path with query, of the resource as its key has them: what the backend is asked
+  /// for, in whatever form the request named it.
+  public func withTarget(_ body: (_ authority: ByteView, _ target: ByteView) -> Void) {
     key.withView { key in
       let url = key.slice(0, urlLength)
-      // Behind `scheme://host`.
+      // Behind `scheme://`.
       let host = (url.firstIndex(of: UInt8(ascii: ":")) ?? 0) + 3
-      body(url.slice(from: url.firstIndex(of: UInt8(ascii: "/"), from: host) ?? url.count))
+      let end = url.firstIndex(of: UInt8(ascii: "/"), from: host) ?? url.count
+      body(url.slice(host, end), url.slice(from: end))
     }
   }
 
-  func join(_ waiter: FillWaiter) { inner.withLock { $0.readers[waiter] = 0 } }
+  /// False where it is too late: blocks at the front may have gone.
+  func join(_ waiter: FillWaiter) -> Bool {
+    inner.withLock { inner in
+      guard !inner.isWindow else { return false }
+      inner.readers[waiter] = 0
+      return true
+    }
+  }
 
   /// The reader has come so far. Returns who fetches where that may go on now.
   public func advanced(_ reader: FillWaiter, to position: Int) -> FillWaiter? {
     inner.withLock { inner in
-      guard inner.isWindow, inner.readers[reader] != nil else { return nil }
+      // Noted from the beginning: one that has all there is may sleep when it becomes a window.
+      guard inner.readers[reader] != nil else { return nil }
       inner.readers[reader] = position
       return inner.resumed(published.load(ordering: .relaxed))
     }
@@ -164,13 +177,34 @@ public final class CacheFill: Sendable {
     )
   }
 
+  /// Somebody waits for what it brings, or reads it.
+  public var hasReaders: Bool { inner.withLock { !$0.readers.isEmpty } }
+
   public func setOwner(_ owner: FillWaiter) { inner.withLock { $0.owner = owner } }
 
   // MARK: Writing
 
   /// As `CacheStore.append`.
-  public func append(_ octets: ByteView) -> (taken: Int, wakes: [FillWaiter]) {
-    store.append(self, octets)
+  public func append(_ octets: ByteView) -> Appended { store.append(self, octets) }
+
+  /// What became of content that has come.
+  public struct Appended {
+    /// Octets that were taken. Where these are not all, the slowest reader has to come after first,
+    /// and whoever fetches is woken when it has; unless `lacksMemory`.
+    public var taken = 0
+    /// Readers with something new to read.
+    public var wakes: [FillWaiter] = []
+    /// Nobody will tell when there is memory: it is to be tried again.
+    public var lacksMemory = false
+    /// It is not going to be stored, and nobody reads.
+    public var isUnwanted = false
+
+    mutating func add(_ more: Appended) {
+      taken += more.taken
+      wakes += more.wakes
+      lacksMemory = more.lacksMemory
+      isUnwanted = more.isUnwanted
+    }
   }
 
   /// As `CacheStore.complete`.
@@ -179,27 +213,34 @@ public final class CacheFill: Sendable {
   /// As `CacheStore.fail`.
   public func fail(_ failure: UInt32) -> [FillWaiter] { store.fail(self, failure) }
 
-  /// Takes as many octets as there is room for. `wakes`: readers with something new to read.
-  func append(_ octets: ByteView, limit: Int) -> (taken: Int, wakes: [FillWaiter]) {
+  /// Takes as many octets as there is room for.
+  func append(_ octets: ByteView, limit: Int) -> Appended {
     inner.withLock { inner in
-      guard let object = inner.object else { return (0, []) }
-      let taken = inner.write(octets, to: object, limit: limit, store.arena)
-      guard taken > 0 else { return (0, []) }
-      let count = published.load(ordering: .relaxed) + taken
+      var result = Appended()
+      guard let object = inner.object else { return result }
+      (result.taken, result.lacksMemory) = inner.write(
+        octets, to: object, limit: limit, store.arena)
+      result.isUnwanted = inner.isWindow && inner.readers.isEmpty
+      guard result.taken > 0 else { return result }
+      let count = published.load(ordering: .relaxed) + result.taken
       published.store(count, ordering: .releasing)
-      let wakes = inner.sleepers
+      result.wakes = inner.sleepers
       inner.sleepers.removeAll(keepingCapacity: true)
-      return (taken, wakes)
+      return result
     }
   }
+
+  /// True where, still, nobody wants it, and nobody will from now on.
+  public func giveUp() -> Bool { store.detachUnwanted(self) }
 
   var isWindow: Bool { inner.withLock { $0.isWindow } }
   var isPending: Bool { inner.withLock { $0.phase == .pending } }
 
-  func becomeWindow() {
+  /// False where it was one.
+  func becomeWindow() -> Bool {
     inner.withLock { inner in
-      inner.isWindow = true
-      inner.isPaused = true
+      defer { inner.isWindow = true }
+      return !inner.isWindow
     }
   }
 
@@ -219,10 +260,9 @@ public final class CacheFill: Sendable {
     key == other.key && (guess == other.guess || guess == 0 || other.guess == 0)
   }
 
-  /// Whether a purge is about what it brings, or about what it renews. What has no head yet has no
-  /// tags: it is checked when that comes.
+  /// Whether a purge is about what it brings. What has no head yet has no tags: it is checked when
+  /// that comes.
   func isMatched(by request: PurgeRequest) -> Bool {
-    if let stale, stale.purgedAt > 0 { return true }
     let object = inner.withLock { $0.object }
     return unsafe key.withUnsafeBufferPointer { octets in
       let url = unsafe ByteView(octets).slice(0, urlLength)
@@ -245,8 +285,18 @@ public final class CacheFill: Sendable {
 extension CacheFill.Inner {
   /// Nobody reads, and what comes will not be stored.
   func isUnwanted(_ isBackground: Bool) -> Bool {
-    guard readers.isEmpty, !isBackground else { return false }
-    return phase == .pending || (phase == .growing && (isWindow || isTransient))
+    guard readers.isEmpty else { return false }
+    return phase == .pending ? !isBackground : phase == .growing && (isWindow || isTransient)
+  }
+
+  /// What it brings will be found by later requests. What nobody wanted is not in the shard's table
+  /// any more, so that no purge would reach it.
+  var isStorable: Bool { !isRemoved && !isWindow && !isTransient && !isCancelled }
+
+  /// A purge was about it. The first one counts: who came after that must not have it.
+  mutating func purged(at sequence: UInt64, isSoft: Bool) {
+    purgedAt = purgedAt == 0 ? sequence : min(purgedAt, sequence)
+    if !isSoft { isRemoved = true }
   }
 
   /// Who fetches, where it was paused and its slowest reader has made room.
@@ -257,20 +307,19 @@ extension CacheFill.Inner {
     return owner
   }
 
+  /// Octets that were written, and whether it was memory that lacked for more.
   mutating func write(
     _ octets: ByteView, to object: StoredObject, limit: Int, _ arena: BlockArena
-  ) -> Int {
-    if object.hasInlineContent { return object.appendInline(octets) }
+  ) -> (taken: Int, lacksMemory: Bool) {
+    if object.hasInlineContent { return (object.appendInline(octets), false) }
     if chain.count + octets.count > limit { isWindow = true }
     var due = octets
     if isWindow {
       let slowest = readers.values.min() ?? chain.count
       chain.dropBlocks(before: slowest, start: &windowStart, arena)
       let room = CacheFill.windowBytes - (chain.count - slowest)
-      guard room > 0 else {
-        isPaused = true
-        return 0
-      }
+      if room < octets.count { isPaused = true }
+      guard room > 0 else { return (0, false) }
       due = octets.slice(0, min(octets.count, room))
     }
     let remaining = object.contentLength < 0 ? -1 : object.contentLength - chain.count
@@ -280,7 +329,8 @@ extension CacheFill.Inner {
       object.setFirstBlock(chain.first)
       windowStart = chain.secondStart(arena)
     }
-    if taken == 0 { isPaused = isWindow }
-    return taken
+    // What is left over goes on when its slowest reader has made room, and nobody else tells.
+    if isWindow, taken < octets.count { isPaused = true }
+    return (taken, taken < due.count)
   }
 }

@@ -99,7 +99,11 @@ struct CacheShard: ~Copyable, @unchecked Sendable {
     guard let candidates = fills[query.hash] else { return nil }
     var pending: CacheFill?
     for fill in candidates where query.key.equals(fill.key) {
-      let (phase, object) = fill.inner.withLock { ($0.phase, $0.object) }
+      let (phase, object) = fill.inner.withLock { inner in
+        // Who was told to look for another one does not want this one again; a window's beginning
+        // may have gone.
+        inner.isSuperseded || inner.isWindow ? (.failed, nil) : (inner.phase, inner.object)
+      }
       if phase == .pending, fill.guess == 0 || guess == 0 || fill.guess == guess {
         // A later one is asked for where the first is slow (semantics.md 16).
         if pending == nil || fill.startedAt > pending!.startedAt { pending = fill }
@@ -147,7 +151,7 @@ struct CacheShard: ~Copyable, @unchecked Sendable {
   // MARK: Entering and removing
 
   /// Enters a record in place of what its requests selected before; returns what went, whose pins
-  /// the caller gives back.
+  /// the caller gives back. What was fetched for a later request stays.
   mutating func enter(_ object: StoredObject, maxVariants: Int) -> [StoredObject] {
     var gone: [StoredObject] = []
     var variants: [StoredObject] = []
@@ -158,6 +162,7 @@ struct CacheShard: ~Copyable, @unchecked Sendable {
       unsafe next = other.record.pointee.nextInBucket
       guard unsafe other.record.pointee.hash == hash, other.key.equals(object.key) else { continue }
       if other.vary.equals(object.vary), other.secondary.equals(object.secondary) {
+        if other.sequence > object.sequence { return [] }
         gone.append(other)
       } else {
         variants.append(other)

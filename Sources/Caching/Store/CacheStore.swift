@@ -2,57 +2,12 @@ import HTTP
 import Primitives
 import Synchronization
 
-/// What a lookup came to.
-///
-/// `@unchecked Sendable`: what it points to is shared by threads anyway, and counted.
-@safe
-public struct CacheFound: BitwiseCopyable, @unchecked Sendable {
-  public enum Kind: UInt8, Sendable, BitwiseCopyable {
-    /// `object` may be served as it is.
-    case hit
-    /// `object` may be served although it is stale; `fill`, where there is one, is to be fetched by
-    /// the caller behind it.
-    case stale
-    /// `fill` is under way: wait for it, or read what it has.
-    case waits
-    /// `fill` is to be fetched by the caller, who then waits for it.
-    case fetch
-    /// Lately it could not be stored, or this request forbids it: ask a backend for this request.
-    case pass
-    /// `only-if-cached`, and nothing is: 504.
-    case absent
-  }
-
-  public var kind: Kind
-  /// Pinned for the caller.
-  public var object: StoredObject?
-  /// Retained for the caller.
-  public var fill: Unmanaged<CacheFill>?
-  public var freshness = Freshness(initialAge: .zero, lifetime: 0)
-  /// Something was stored for the key, but could not be used as it is.
-  public var wasStale = false
-  /// Purges so far.
-  public var sequence: UInt64 = 0
-}
-
-/// What one cache holds now.
-public struct CacheUsage: Sendable, Equatable {
-  public var objects = 0
-  /// Of what is stored, tables included.
-  public var bytes = 0
-  public var fetches = 0
-  public var evicted: UInt64 = 0
-  public var purged: UInt64 = 0
-}
-
 /// A cache: responses in memory, shared by all workers, found by key in one part of sixteen.
 ///
 /// Outlives snapshots. Locks are taken in the order shard, fill, log, arena; none is held across a
 /// system call.
 public final class CacheStore: Sendable {
   static let shardCount = 16
-  /// A folder's worth of records is looked at before the lock is let go.
-  private static let purgeBatch = 128
   /// A fetch without a head is joined this long; then a second one is begun (semantics.md 16).
   private static let patience = TimeAmount.seconds(5)
 
@@ -158,9 +113,9 @@ public final class CacheStore: Sendable {
     // What a client wants confirmed now must have been asked for after it.
     if let joined, !query.constraints.noCache,
       now - joined.startedAt < CacheStore.patience
-        || joined.inner.withLock({ $0.phase == .growing }) || shard.siblings(joined) > 1
-    {
+        || joined.inner.withLock({ $0.phase == .growing }) || shard.siblings(joined) > 1,
       joined.join(waiter)
+    {
       result.kind = .waits
       unsafe result.fill = Unmanaged.passRetained(joined)
       result.sequence = log.withLock { $0.sequence }
@@ -168,7 +123,7 @@ public final class CacheStore: Sendable {
     }
     unsafe result.fill = begin(
       query, &shard, guess: guess, stale: stale, isBackground: false, now: now)
-    unsafe result.fill?._withUnsafeGuaranteedRef { $0.join(waiter) }
+    _ = unsafe result.fill?._withUnsafeGuaranteedRef { $0.join(waiter) }
     result.sequence = log.withLock { $0.sequence }
     return result
   }
@@ -199,10 +154,15 @@ public final class CacheStore: Sendable {
   /// Where reading begins at `position` of what is stored. O(blocks before it).
   public func cursor(at position: Int, of object: StoredObject) -> ContentCursor {
     var cursor = ContentCursor()
+    move(&cursor, to: position, of: object)
+    return cursor
+  }
+
+  /// Moves a cursor on to `position`, which has been published. O(blocks between).
+  public func move(_ cursor: inout ContentCursor, to position: Int, of object: StoredObject) {
     while cursor.position < position {
       cursor.advance(by: octets(at: &cursor, upTo: position, of: object).count)
     }
-    return cursor
   }
 
   /// How long a pinned response is fresh.
@@ -242,15 +202,12 @@ public final class CacheStore: Sendable {
     guard let object = place(fill, parts) else { return (false, []) }
     let wakes = shard(fill.hash).tables.withLock { shard in
       shard.unmark(fill.hash)
-      let purge = log.withLock { $0.match(url: object.url, tags: object.tags, since: fill.began) }
-      if isTransient || purge?.isSoft == false { shard.detach(fill) }
+      let isPurged = notePurges(of: object, fill)
+      if isTransient || isPurged { shard.detach(fill) }
       var wakes = fill.inner.withLock { inner in
         inner.isTransient = isTransient
         inner.phase = .growing
         inner.object = object
-        if let purge {
-          if purge.isSoft { inner.isSoftPurged = true } else { inner.purgedAt = purge.sequence }
-        }
         let wakes = inner.sleepers
         inner.sleepers = []
         return wakes
@@ -269,23 +226,34 @@ public final class CacheStore: Sendable {
     return (true, wakes)
   }
 
-  /// A record of these parts in a block of its own, pinned once.
-  private func place(_ fill: CacheFill, _ parts: RecordParts) -> StoredObject? {
+  /// Tells the fetch of purges since it began that were about `object`. True where there was one.
+  private func notePurges(of object: StoredObject, _ fill: CacheFill) -> Bool {
+    let purge = log.withLock { $0.match(url: object.url, tags: object.tags, since: fill.began) }
+    guard let purge else { return false }
+    fill.inner.withLock { $0.purged(at: purge.sequence, isSoft: purge.isSoft) }
+    return true
+  }
+
+  /// A record of these parts in a block of its own, pinned once. `isInline`: whether its content
+  /// will be there, too; `nil`: where that is best.
+  private func place(
+    _ fill: CacheFill, _ parts: RecordParts, isInline: Bool? = nil
+  ) -> StoredObject? {
     var parts = parts
     parts.sequence = fill.began
     return unsafe fill.key.withUnsafeBufferPointer { key in
       parts.key = unsafe ByteView(key)
       parts.urlLength = fill.urlLength
       parts.hash = fill.hash
-      return write(parts)
+      return write(parts, isInline)
     }
   }
 
-  private func write(_ parts: RecordParts) -> StoredObject? {
+  private func write(_ parts: RecordParts, _ isInline: Bool?) -> StoredObject? {
     let nodes = TagIndex.nodeCount(parts)
     let bytes = StoredObject.recordBytes(parts, nodes: nodes)
     let length = parts.contentLength
-    let isInline = length >= 0 && StoredObject.isBestInline(bytes, length)
+    let isInline = isInline ?? (length >= 0 && StoredObject.isBestInline(bytes, length))
     let order = BlockArena.order(holding: isInline ? bytes + length : bytes)
     guard order <= BlockArena.mostOrder, nodes <= Int(UInt8.max) else { return nil }
     let block = allocate(order, near: parts.hash)
@@ -318,62 +286,59 @@ public final class CacheStore: Sendable {
     return false
   }
 
-  /// Content has come. Returns how much of it was taken: less than all where the slowest reader has
-  /// to come after first; and who has something to read now.
-  public func append(_ fill: CacheFill, _ octets: ByteView) -> (taken: Int, wakes: [FillWaiter]) {
-    var (taken, wakes) = fill.append(octets, limit: options.objectLimitBytes)
-    while taken < octets.count, !fill.isWindow, evict(near: fill.hash) {
-      let more = fill.append(octets.slice(from: taken), limit: options.objectLimitBytes)
-      taken += more.taken
-      wakes += more.wakes
+  /// Content has come. What is worth least makes room for it; where that does not do, it becomes a
+  /// window.
+  public func append(_ fill: CacheFill, _ octets: ByteView) -> CacheFill.Appended {
+    let limit = options.objectLimitBytes
+    var result = fill.append(octets, limit: limit)
+    while result.lacksMemory, evict(near: fill.hash) {
+      result.add(fill.append(octets.slice(from: result.taken), limit: limit))
     }
-    if taken < octets.count, !fill.isWindow { fill.becomeWindow() }
+    if result.lacksMemory, fill.becomeWindow() {
+      result.add(fill.append(octets.slice(from: result.taken), limit: limit))
+    }
     if fill.isWindow { shard(fill.hash).tables.withLock { $0.detach(fill) } }
-    return (taken, wakes)
+    return result
   }
 
   /// All content has come: from now on it is found without the fetch.
   public func complete(_ fill: CacheFill, now: MonotonicTime) -> [FillWaiter] {
     guard let object = fill.finishContent() else { return fail(fill, 0) }
-    var gone: [StoredObject] = []
-    let wakes = shard(fill.hash).tables.withLock { shard in
-      let (isStorable, isSoft) = fill.inner.withLock {
-        ($0.purgedAt == 0 && !$0.isWindow && !$0.isTransient, $0.isSoftPurged)
-      }
-      shard.detach(fill)
-      if isStorable {
-        if isSoft { object.expire(now: now) }
-        gone = shard.enter(object, maxVariants: options.maxVariants)
-      }
-      return fill.end(.complete)
-    }
-    for other in gone { unpin(other) }
-    ended(fill)
-    return wakes
+    return settle(fill, object, .complete, now: now)
   }
 
   /// The backend has confirmed what is stored (304): its record gets these parts, its content
-  /// stays. Falls back to `fail` where there is no memory.
+  /// stays. Where there is no memory for that, whoever waits asks for himself.
   public func renew(
     _ fill: CacheFill, _ parts: RecordParts, now: MonotonicTime
   ) -> [FillWaiter] {
-    guard let stale = fill.stale, let object = place(fill, parts) else { return fail(fill, 0) }
+    guard let stale = fill.stale, let object = place(fill, parts, isInline: !stale.hasBlocks)
+    else { return unstorable(fill, marks: false, now: now) }
     object.takeContent(of: stale, arena)
+    return settle(fill, object, .renewed, now: now)
+  }
+
+  /// Enters what has come, unless a purge was about it, and ends the fetch.
+  private func settle(
+    _ fill: CacheFill, _ object: StoredObject, _ phase: CacheFill.Phase, now: MonotonicTime
+  ) -> [FillWaiter] {
     var gone: [StoredObject] = []
     let wakes = shard(fill.hash).tables.withLock { shard in
-      let purge = log.withLock { $0.match(url: stale.url, tags: stale.tags, since: fill.began) }
-      let removed = stale.purgedAt
-      let hard = max(removed, purge.map { $0.isSoft ? 0 : $0.sequence } ?? 0)
       shard.detach(fill)
-      if hard == 0 {
-        if purge != nil { object.expire(now: now) }
+      if phase == .renewed, let stale = fill.stale {
+        _ = notePurges(of: stale, fill)
+        _ = notePurges(of: object, fill)
+        fill.inner.withLock { inner in
+          inner.object = object
+          if stale.purgedAt > 0 { inner.purged(at: stale.purgedAt, isSoft: false) }
+        }
+      }
+      let (isStorable, isPurged) = fill.inner.withLock { ($0.isStorable, $0.purgedAt > 0) }
+      if isStorable {
+        if isPurged { object.expire(now: now) }
         gone = shard.enter(object, maxVariants: options.maxVariants)
       }
-      fill.inner.withLock { inner in
-        inner.object = object
-        inner.purgedAt = max(inner.purgedAt, hard)
-      }
-      return fill.end(.renewed)
+      return fill.end(phase)
     }
     for other in gone { unpin(other) }
     ended(fill)
@@ -455,17 +420,28 @@ public final class CacheStore: Sendable {
         shard.remove(object)
       }
     }
-    for fill in shard.fills.values.joined() where fill.isMatched(by: request) {
-      fill.inner.withLock { inner in
-        if request.soft {
-          inner.isSoftPurged = true
-        } else {
-          inner.purgedAt = result.sequence
-        }
-      }
-      if !request.soft { shard.detach(fill) }
+    for fill in shard.fills.values.joined() where concerns(request, result.sequence, fill, now) {
+      fill.inner.withLock { $0.purged(at: result.sequence, isSoft: request.soft) }
+      shard.detach(fill)
     }
     return request.soft ? [] : matches
+  }
+
+  /// Whether a purge is about a fetch in flight: about what it brings, or about the copy it has of
+  /// what it renews, which may be in no index any more.
+  private func concerns(
+    _ request: PurgeRequest, _ sequence: UInt64, _ fill: CacheFill, _ now: MonotonicTime
+  ) -> Bool {
+    guard let stale = fill.stale else { return fill.isMatched(by: request) }
+    if PurgeLog.matches(request, stale.url, stale.tags) {
+      if request.soft {
+        stale.expire(now: now)
+      } else if stale.purgedAt == 0 {
+        stale.setPurged(at: sequence)
+      }
+      return true
+    }
+    return stale.purgedAt > 0 || fill.isMatched(by: request)
   }
 
   // MARK: Looking in

@@ -98,25 +98,18 @@ struct PurgeLog {
     }
   }
 
-  /// The last purge after `began` that matches what a fetch brought, or `nil`. `isSoft`: all that
-  /// match are soft.
+  /// The first purge after `began` that matches what a fetch brought, or `nil`: who asked after it
+  /// must not have that. `isSoft`: all that match are soft.
   func match(
     url: ByteView, tags: TagList, since began: UInt64
   ) -> (sequence: UInt64, isSoft: Bool)? {
-    if began < floor { return (sequence, false) }
+    if began < floor { return (began + 1, false) }
     var found: (sequence: UInt64, isSoft: Bool)?
-    var index = entries.count
-    while index > first, entries[index - 1].sequence > began {
-      index -= 1
-      let entry = entries[index]
-      guard PurgeLog.matches(entry.request, url, tags) else { continue }
-      guard let earlier = found else {
-        found = (entry.sequence, entry.request.soft)
-        if !entry.request.soft { break }
-        continue
-      }
-      // A hard one counts as of its own number, whatever soft ones came after it.
-      if !entry.request.soft { return (max(earlier.sequence, entry.sequence), false) }
+    let later = min(Int(clamping: sequence - began), entries.count - first)
+    for entry in entries[(entries.count - later)...]
+    where PurgeLog.matches(entry.request, url, tags) {
+      found = (found?.sequence ?? entry.sequence, entry.request.soft)
+      if !entry.request.soft { break }
     }
     return found
   }

@@ -238,6 +238,8 @@ extension StoredObject {
     return BlockArena.bytes(together) <= apart + apart / 8 + BlockArena.unitBytes
   }
 
+  var hasBlocks: Bool { unsafe record.pointee.firstBlock != 0 }
+
   func setFirstBlock(_ unit: UInt32) { unsafe record.pointee.firstBlock = unit }
 
   /// Appends to the content in the record's own block.
@@ -251,7 +253,8 @@ extension StoredObject {
 
   /// The content's length is final, and its blocks are counted.
   func finish(length: Int, chainBytes: Int) {
-    unsafe record.pointee.contentLength = length
+    // Where it was known readers look at it without a lock.
+    if contentLength < 0 { unsafe record.pointee.contentLength = length }
     unsafe record.pointee.chargedBytes += chainBytes
   }
 
@@ -261,6 +264,8 @@ extension StoredObject {
     if blocks != 0 {
       ContentChain.addOwner(blocks, arena)
       setFirstBlock(blocks)
+      unsafe record.pointee.chargedBytes +=
+        other.chargedBytes - BlockArena.bytes(Int(other.record.pointee.order))
     } else {
       let content = unsafe ByteView(base: other.inlineContent, count: other.contentLength)
       _ = appendInline(content)

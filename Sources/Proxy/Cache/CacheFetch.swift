@@ -22,7 +22,7 @@ extension Worker {
     fill._withUnsafeGuaranteedRef { fill in
       fill.withTarget {
         StoredResponse.appendFetch(
-          requestHead, target: $0, confirming: fill.stale, to: &head)
+          requestHead, authority: $0, target: $1, confirming: fill.stale, to: &head)
       }
     }
     let record = DownstreamConnection(
@@ -30,6 +30,7 @@ extension Worker {
     guard !head.overflowed, let handle = downstreams.insert(record) else {
       return giveUp(fill)
     }
+    fetches += 1
     let connection = downstreams[handle]
     connection.pointee.fetch.handle = handle
     guard connection.pointee.wire.preload(head.view, &pool),
@@ -290,6 +291,7 @@ extension Worker {
       }
       takeOver(origin, asking, from: exchange)
     }
+    releaseUpstream(exchange, isReusable: false)
     dropFetch(handle, exchange)
     guard isWanted, let asking = exchanges.resolve(origin), asking.pointee.upstream != .none
     else { return }
@@ -333,19 +335,28 @@ extension Worker {
 
   // MARK: Content
 
+  /// How long a fetch waits where all memory of its cache is in use.
+  private static let memoryWait = TimeAmount.milliseconds(10)
+
   /// Hands what has come of a fetch to the store, as far as that takes it.
   func fetchMoved(_ connection: UnsafeMutablePointer<DownstreamConnection>) {
     guard let fill = connection.pointee.fetch.fill else { return }
+    let handle = connection.pointee.fetch.handle
     let had = connection.pointee.wire.output.count
     while !connection.pointee.wire.output.isEmpty {
       let front = connection.pointee.wire.output.front
-      let (taken, wakes) = fill._withUnsafeGuaranteedRef { $0.append(front) }
-      wake(wakes)
-      if taken > 0 { connection.pointee.wire.output.consume(taken, &pool) }
-      if taken < front.count { return }
+      let result = fill._withUnsafeGuaranteedRef { $0.append(front) }
+      wake(result.wakes)
+      if result.taken > 0 { connection.pointee.wire.output.consume(result.taken, &pool) }
+      if result.isUnwanted, fill._withUnsafeGuaranteedRef({ $0.giveUp() }) {
+        // Not at once: whoever called goes on with this exchange.
+        return shared.post(.cancelFetch(handle.raw), to: number)
+      }
+      if result.lacksMemory { return setDeadline(handle, connection, now + Worker.memoryWait) }
+      if result.taken < front.count { return }
     }
     if connection.pointee.wire.outputEnds { connection.pointee.wire.outputEnded = true }
-    if had > 0 { queue(connection.pointee.fetch.handle, connection) }
+    if had > 0 { queue(handle, connection) }
   }
 
   // MARK: Ending
@@ -354,6 +365,7 @@ extension Worker {
   func endFetch(_ connection: UnsafeMutablePointer<DownstreamConnection>, isComplete: Bool) {
     guard let fill = connection.pointee.fetch.fill else { return }
     connection.pointee.fetch.fill = nil
+    fetches -= 1
     if !connection.pointee.fetch.isEnded {
       fill._withUnsafeGuaranteedRef { fill in
         wake(isComplete ? fill.complete(now: now) : fill.fail(Termination.exhausted.code))

@@ -1,5 +1,6 @@
 import Caching
 import Primitives
+import Telemetry
 
 /// `cache NAME …` in a route: which cache, and by what rule.
 public struct RouteCache: Sendable, Equatable {
@@ -38,6 +39,10 @@ struct CacheReading: BitwiseCopyable {
   var cursor = ContentCursor()
   /// Where reading ends in the content; -1: at its end, which is not known yet.
   var end = -1
+  /// Octets of the whole content of an object that grows; -1: not known yet.
+  var length = -1
+  /// Where reading begins, once there is that much.
+  var start = 0
   /// Octets of content there are so far.
   var available = 0
   /// Of several ranges, the one that is being sent.
@@ -65,4 +70,42 @@ struct Fetch: BitwiseCopyable {
   var isSecure = false
   /// The store has been told how it ended.
   var isEnded = false
+}
+
+/// What the cache could do for a request: counted, and a word of its line in the access log.
+enum CacheResult: UInt8, BitwiseCopyable {
+  /// The route has no cache.
+  case none
+  case hit, stale, miss, collapsed, pass, bypass
+
+  var word: StaticString {
+    switch self {
+    case .none: ""
+    case .hit: "hit"
+    case .stale: "stale"
+    case .miss: "miss"
+    case .collapsed: "collapsed"
+    case .pass: "pass"
+    case .bypass: "bypass"
+    }
+  }
+
+  fileprivate var counter: ProxyCounter {
+    switch self {
+    case .none, .hit: .cacheHits
+    case .stale: .cacheStaleHits
+    case .miss: .cacheMisses
+    case .collapsed: .cacheCollapsed
+    case .pass: .cachePasses
+    case .bypass: .cacheBypasses
+    }
+  }
+}
+
+extension Worker {
+  @inline(__always)
+  func note(_ result: CacheResult, _ exchange: UnsafeMutablePointer<Exchange>) {
+    metrics.add(result.counter)
+    exchange.pointee.cacheResult = result
+  }
 }

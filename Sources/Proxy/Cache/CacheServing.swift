@@ -72,7 +72,7 @@ extension Worker {
     _ exchange: UnsafeMutablePointer<Exchange>, _ reading: UnsafeMutablePointer<CacheReading>,
     _ object: StoredObject
   ) -> StoredResponse.Form {
-    let length = object.contentLength
+    let length = reading.pointee.isComplete ? object.contentLength : reading.pointee.length
     let whole = StoredResponse.Form.whole(length: length < 0 ? nil : length)
     reading.pointee.end = length
     guard object.headLayout.status == 200 else { return whole }
@@ -91,9 +91,11 @@ extension Worker {
     case .whole: return whole
     case .notSatisfiable: return .unsatisfiable(of: length)
     case .single(let part):
-      reading.pointee.cursor = store(exchange).cursor(at: part.start, of: object)
+      // Of what grows it may not be there yet.
+      reading.pointee.start = part.start
       reading.pointee.end = part.end
       return .part(part, of: length)
+    case .multiple where !reading.pointee.isComplete: return whole
     case .multiple(let ranges):
       let parts = MultipartRanges(ranges, length: length, boundary: random.next())
       reading.pointee.ranges = parts
@@ -171,6 +173,7 @@ extension Worker {
       return client.pointee.wire.hasFailed ? .failed : .blocked
     }
     guard let object = reading.pointee.object else { return .failed }
+    if reading.pointee.cursor.position < reading.pointee.start { skip(exchange, reading, object) }
     let position = reading.pointee.cursor.position
     if reading.pointee.ranges != nil, reading.pointee.end < 0 || position == reading.pointee.end {
       nextRange(exchange, reading, object, &head)
@@ -259,6 +262,15 @@ extension Worker {
       reading.pointee.cursor.advance(by: piece.count)
     }
     exchange.pointee.response.octets += taken
+  }
+
+  /// Moves towards the range's first octet, as far as there is content.
+  private func skip(
+    _ exchange: UnsafeMutablePointer<Exchange>, _ reading: UnsafeMutablePointer<CacheReading>,
+    _ object: StoredObject
+  ) {
+    let target = min(reading.pointee.start, reading.pointee.available)
+    store(exchange).move(&reading.pointee.cursor, to: target, of: object)
   }
 
   /// Turns to the next range: its part's head, or the end of the last.

@@ -20,12 +20,63 @@ extension Worker {
   ) -> Bool {
     switch RequestPolicy.judge(requestHead, rule: plan.pointee.rule) {
     case .bypass(let reason):
-      metrics.add(.cacheBypasses)
+      note(.bypass, exchange)
       exchange.pointee.forwarded = ForwardedMark(reason == .method ? .method : .bypass)
       return false
     case .lookup(let constraints):
+      if claimsUnkeyed(exchange, plan) {
+        note(.bypass, exchange)
+        exchange.pointee.forwarded = ForwardedMark(.bypass)
+        return false
+      }
       return lookUp(handle, exchange, plan, constraints)
     }
+  }
+
+  private static let claims = FieldSet(.xForwardedProto, .xForwardedHost, .xForwardedPort)
+
+  /// A trusted proxy says something of where the request went that the backend is told as well,
+  /// and that the key does not have: what is made of it is not for others.
+  private func claimsUnkeyed(
+    _ exchange: UnsafeMutablePointer<Exchange>, _ plan: UnsafePointer<CachePlan>
+  ) -> Bool {
+    guard !requestHead.fields.present.isDisjoint(with: Worker.claims) else { return false }
+    let client = downstreams[exchange.pointee.downstream]
+    guard snapshot(exchange).isTrusted(client.pointee.address) else { return false }
+    let isSecure = isKeyedSecure(exchange, client)
+    var index = 0
+    while index < requestHead.fields.count {
+      let name = requestHead.fields[index].name
+      let value = requestHead.value(index)
+      let isKeyed: Bool
+      switch name {
+      case .xForwardedProto: isKeyed = value.equals(isSecure ? "https" : "http")
+      case .xForwardedHost: isKeyed = value.equalsIgnoringCase(requestHead.authority)
+      case .xForwardedPort: isKeyed = value.decimal == keyedPort(isSecure)
+      default: isKeyed = true
+      }
+      if !isKeyed, !plan.pointee.rule.keys(name) { return true }
+      index += 1
+    }
+    return false
+  }
+
+  private func keyedPort(_ isSecure: Bool) -> Int {
+    let port = requestHead.authority.slice(from: requestHead.host.count)
+    guard let colon = port.firstIndex(of: UInt8(ascii: ":")) else { return isSecure ? 443 : 80 }
+    return port.slice(from: colon + 1).decimal ?? 0
+  }
+
+  /// Whether the backend is told that the request came over TLS, to weir or to a trusted proxy.
+  private func isKeyedSecure(
+    _ exchange: UnsafeMutablePointer<Exchange>,
+    _ client: UnsafeMutablePointer<DownstreamConnection>
+  ) -> Bool {
+    guard requestHead.fields.contains(.xForwardedProto),
+      snapshot(exchange).isTrusted(client.pointee.address),
+      let scheme = requestHead.first(.xForwardedProto)
+    else { return isSecure(client) }
+    return scheme.equals("https")
   }
 
   private func lookUp(
@@ -36,9 +87,9 @@ extension Worker {
     let half = Worker.scratchBytes / 2
     var key = ByteSink(base: scratch, capacity: half)
     let layout = CacheKey.append(
-      requestHead, isSecure: isSecure(client), rule: plan.pointee.rule, to: &key)
+      requestHead, isSecure: isKeyedSecure(exchange, client), rule: plan.pointee.rule, to: &key)
     guard let layout else {
-      metrics.add(.cacheBypasses)
+      note(.bypass, exchange)
       exchange.pointee.forwarded = ForwardedMark(.bypass)
       return false
     }
@@ -55,13 +106,13 @@ extension Worker {
       restoreHead(handle, exchange, client)
       serveHit(handle, exchange, plan, constraints, found, detail: .staleWhileRevalidate)
     case .pass:
-      metrics.add(.cachePasses)
+      note(.pass, exchange)
       exchange.pointee.forwarded = ForwardedMark(
         constraints.noStore ? .request : .uriMiss,
         detail: constraints.noStore ? nil : .uncacheable)
       return false
     case .absent:
-      metrics.add(.cacheMisses)
+      note(.miss, exchange)
       exchange.pointee.forwarded = ForwardedMark(.uriMiss, detail: .onlyIfCached)
       answer(handle, .onlyIfCached)
     case .waits, .fetch: waitForFill(handle, exchange, plan, constraints, found)
@@ -95,7 +146,7 @@ extension Worker {
         guard let base = octets.baseAddress else { return }
         var sink = ByteSink(base: base, capacity: octets.count)
         let layout = Invalidation.append(
-          target, requestHead, isSecure: isSecure(client), responseHead,
+          target, requestHead, isSecure: isKeyedSecure(exchange, client), responseHead,
           rule: plan.pointee.rule, to: &sink)
         if layout != nil { request.urls.append(sink.view.array) }
       }
@@ -114,7 +165,7 @@ extension Worker {
     detail: CacheDetail?
   ) {
     guard let object = found.object else { preconditionFailure("a hit without an object") }
-    metrics.add(detail == nil ? .cacheHits : .cacheStaleHits)
+    note(detail == nil ? .hit : .stale, exchange)
     var status = CacheStatus(.hit)
     status.ttl = found.freshness.ttl(resident: now - object.storedAt)
     status.detail = detail
@@ -137,7 +188,7 @@ extension Worker {
     _ plan: UnsafePointer<CachePlan>, _ constraints: RequestConstraints, _ found: CacheFound
   ) {
     guard let fill = found.fill else { preconditionFailure("a miss without a fetch") }
-    metrics.add(found.kind == .fetch ? .cacheMisses : .cacheCollapsed)
+    note(found.kind == .fetch ? .miss : .collapsed, exchange)
     var status = CacheStatus(.forwarded(found.wasStale ? .stale : .uriMiss))
     status.collapsed = found.kind == .waits
     var reading = CacheReading(constraints, status)
@@ -153,6 +204,10 @@ extension Worker {
     if found.kind == .fetch {
       _ = fill.retain()
       fetch(fill, for: handle, exchange, plan)
+      // A kept connection may have had its answer ready, which may have gone to the client already.
+      guard let exchange = exchanges.resolve(handle), exchange.pointee.reading == place else {
+        return
+      }
     }
     fillMoved(handle, exchange)
   }
@@ -199,6 +254,7 @@ extension Worker {
     plan.pointee.store.pin(object)
     reading.pointee.object = object
     reading.pointee.available = view.published
+    reading.pointee.length = view.length
     reading.pointee.isComplete = view.phase != .growing
     reading.pointee.status.stored = view.isStored
     if view.phase == .renewed {
@@ -228,7 +284,7 @@ extension Worker {
   private func passBy(_ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>) {
     let status = readings[exchange.pointee.reading].pointee.status
     releaseReading(exchange)
-    metrics.add(.cachePasses)
+    note(.pass, exchange)
     if case .forwarded(let reason) = status.kind {
       exchange.pointee.forwarded = ForwardedMark(reason, detail: .uncacheable)
     }
@@ -241,7 +297,7 @@ extension Worker {
     guard let plan = route(exchange).pointee.upstream else {
       preconditionFailure("a cache without an upstream")
     }
-    attempt(handle, exchange, plan)
+    askBackend(handle, exchange, plan)
   }
 
   /// Nothing was fetched: a stale copy where one is allowed, else the error, to everybody at once.
@@ -257,7 +313,7 @@ extension Worker {
       let freshness = plan.pointee.store.staleIfError(
         stale, reading.pointee.constraints, now: now)
     {
-      metrics.add(.cacheStaleHits)
+      note(.stale, exchange)
       plan.pointee.store.pin(stale)
       reading.pointee.object = stale
       reading.pointee.isComplete = true

@@ -120,17 +120,30 @@ enum StoredResponse {
   private static let fetchDrops = FieldSet(
     .host, .range, .ifRange, .ifNoneMatch, .ifModifiedSince, .ifMatch, .ifUnmodifiedSince)
 
+  /// Fields by which frameworks take a GET for another method: the cache asks for what GET brings.
+  private static func isMethodOverride(_ name: ByteView) -> Bool {
+    name.equalsLowercased("x-http-method-override") || name.equalsLowercased("x-http-method")
+      || name.equalsLowercased("x-method-override")
+  }
+
   /// Appends the request that fetches for `head`: a GET for all of it, or, where something is
   /// stored that may only have to be confirmed, a conditional one (RFC 9111 §4.3.1).
+  ///
+  /// `authority` and `target` are the key's: what two requests share has to be asked for in one
+  /// form, or the form that one of them chose would show in what all are given.
   static func appendFetch(
-    _ head: borrowing RequestHead, target: ByteView, confirming stale: StoredObject?,
-    to sink: inout ByteSink
+    _ head: borrowing RequestHead, authority: ByteView, target: ByteView,
+    confirming stale: StoredObject?, to sink: inout ByteSink
   ) {
     sink.append("GET ")
     sink.append(target)
     sink.append(" HTTP/1.1\r\n")
-    HeadWriter.appendField("Host", head.authority, to: &sink)
-    head.fields.copy(of: head.bytes, dropping: fetchDrops, mask: FieldMask(), to: &sink)
+    HeadWriter.appendField("Host", authority, to: &sink)
+    var mask = FieldMask()
+    for index in 0..<head.fields.count where head.fields[index].name == .other {
+      if isMethodOverride(head.bytes.slice(head.fields[index].nameRange)) { mask.insert(index) }
+    }
+    head.fields.copy(of: head.bytes, dropping: fetchDrops, mask: mask, to: &sink)
     if let validators = stale?.validators {
       if !validators.etag.isEmpty {
         HeadWriter.appendField("If-None-Match", validators.etag, to: &sink)

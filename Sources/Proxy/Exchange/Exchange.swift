@@ -80,6 +80,8 @@ struct Exchange: BitwiseCopyable {
   enum Phase: UInt8, BitwiseCopyable {
     /// Waiting before the next attempt; there is no backend.
     case waiting
+    /// Waits for a place at a backend; all are full.
+    case queued
     /// Waits for a fetch of the cache, or reads what is stored; there is no backend.
     case cached
     /// Waiting for the backend connection.
@@ -111,6 +113,7 @@ struct Exchange: BitwiseCopyable {
   var reading = Handle.none
   /// Why a backend answers although the route has a cache.
   var forwarded = ForwardedMark()
+  var cacheResult = CacheResult.none
   // How far
   var phase = Phase.connecting
   var request = Content()

@@ -116,15 +116,34 @@ extension Worker {
     if let plan = route.pointee.upstream {
       if plan.pointee.usesHash { exchange.pointee.hash = hash(plan.pointee.hashKey, connection) }
       if let cache = route.pointee.cachePlan, consultCache(handle, exchange, cache) { return }
-      exchange.pointee.asksUpgrade = requestHead.wantsUpgrade && mayUpgrade(route)
-      exchange.pointee.retry = Retry(
-        limit: plan.pointee.retry.attempts, conditions: plan.pointee.retry.conditions,
-        isReplayable: isReplayable(route))
-      keepForReplay(exchange)
-      firstAttempt(handle, exchange, plan, connection)
+      askFirst(handle, exchange, plan, route, connection)
     } else {
       answerLocally(handle, exchange, route)
     }
+  }
+
+  /// The first attempt. The request's head is the one in `requestHead`.
+  func askBackend(
+    _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>,
+    _ plan: UnsafePointer<UpstreamPlan>
+  ) {
+    askFirst(
+      handle, exchange, plan, route(exchange), downstreams[exchange.pointee.downstream])
+  }
+
+  /// The same, as a part of what every request comes through.
+  @inline(__always)
+  private func askFirst(
+    _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>,
+    _ plan: UnsafePointer<UpstreamPlan>, _ route: UnsafePointer<RoutePlan>,
+    _ client: UnsafeMutablePointer<DownstreamConnection>
+  ) {
+    exchange.pointee.asksUpgrade = requestHead.wantsUpgrade && mayUpgrade(route)
+    exchange.pointee.retry = Retry(
+      limit: plan.pointee.retry.attempts, conditions: plan.pointee.retry.conditions,
+      isReplayable: isReplayable(route))
+    keepForReplay(exchange)
+    firstAttempt(handle, exchange, plan, client)
   }
 
   private func answerLocally(

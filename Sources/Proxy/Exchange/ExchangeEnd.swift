@@ -151,6 +151,7 @@ extension Worker {
   /// gives up the place on the backend.
   @inline(__always)
   func releaseUpstream(_ exchange: UnsafeMutablePointer<Exchange>, isReusable: Bool) {
+    if exchange.pointee.phase == .queued { leaveQueue(exchange) }
     if exchange.pointee.isReserved, let plan = route(exchange).pointee.upstream {
       exchange.pointee.isReserved = false
       let outcome = outcome(exchange, plan)
@@ -241,6 +242,10 @@ extension Worker {
   /// The client's time for something is over.
   func clientTimedOut(_ handle: Handle) {
     let exchange = exchanges[handle]
+    if downstreams[exchange.pointee.downstream].pointee.fetch.fill != nil {
+      // There may be memory now.
+      return clientReady(handle)
+    }
     if exchange.pointee.totalDeadline <= now {
       if exchange.pointee.hasAnswered { return abandon(handle, .requestTimedOut) }
       return answer(handle, .requestTimedOut)

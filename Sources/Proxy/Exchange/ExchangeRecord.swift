@@ -73,6 +73,7 @@ extension Worker {
     log.record.firstByteMicroseconds =
       exchange.pointee.firstOctetAt > .zero
       ? microseconds(exchange.pointee.startedAt, exchange.pointee.firstOctetAt) : -1
+    log.record.cacheResult = exchange.pointee.cacheResult.word
     log.record.endReason = exchange.pointee.failure?.logWord ?? "completed"
     log.record.referer = head.slice(exchange.pointee.refererRange)
     log.record.userAgent = head.slice(exchange.pointee.userAgentRange)

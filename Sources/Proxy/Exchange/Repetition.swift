@@ -63,6 +63,9 @@ extension Worker {
     _ plan: UnsafePointer<UpstreamPlan>
   ) {
     let failure = exchange.pointee.failure
+    if failure == nil, exchange.pointee.tried.isEmpty, waitForPlace(handle, exchange, plan) {
+      return
+    }
     if let failure, exchange.pointee.retry.hasAttemptsLeft, !exchange.pointee.tried.isEmpty,
       // What is wrong with a certificate is as wrong a moment later.
       failure.reason != .certificateRefused, failure.reason != .handshakeFailed,
@@ -89,7 +92,52 @@ extension Worker {
     guard let exchange = exchanges.resolve(handle) else { return }
     exchange.pointee.timer = .none
     guard let plan = route(exchange).pointee.upstream else { return }
+    if exchange.pointee.phase == .queued {
+      metrics.add(.queueTimeouts)
+      return answer(handle, .allFull)
+    }
     attempt(handle, exchange, plan)
+  }
+
+  // MARK: Waiting for a place
+
+  /// Every backend that could serve has as many requests as it may (semantics.md 10). False where
+  /// that is not why there is none.
+  private func waitForPlace(
+    _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>,
+    _ plan: UnsafePointer<UpstreamPlan>
+  ) -> Bool {
+    guard plan.pointee.hasLimits else { return false }
+    let request = QueuedRequest(
+      worker: Int32(number), exchange: handle, hash: exchange.pointee.hash,
+      isIdempotent: exchange.pointee.method.isIdempotent)
+    switch plan.pointee.state.queue(request, now: now) {
+    case .reserved(let reserved): start(handle, exchange, plan, reserved)
+    case .queued:
+      metrics.add(.requestsQueued)
+      exchange.pointee.phase = .queued
+      wheel.arm(&exchange.pointee.timer, handle, at: now + plan.pointee.queueTimeout)
+    case .full:
+      metrics.add(.queueOverflows)
+      answer(handle, .allFull)
+    case .useless: return false
+    }
+    return true
+  }
+
+  /// A place has become free for an exchange that waited, unless it waits no more.
+  func granted(_ grant: PlaceGrant) {
+    guard let exchange = exchanges.resolve(grant.exchange), exchange.pointee.phase == .queued,
+      let plan = route(exchange).pointee.upstream
+    else { return grant.upstream.release(grant.slot, grant.ticket, .abandoned, now: now) }
+    wheel.cancel(&exchange.pointee.timer)
+    start(grant.exchange, exchange, plan, grant.reserved)
+  }
+
+  func leaveQueue(_ exchange: UnsafeMutablePointer<Exchange>) {
+    guard let plan = route(exchange).pointee.upstream else { return }
+    let handle = downstreams[exchange.pointee.downstream].pointee.exchange
+    plan.pointee.state.leaveQueue(worker: number, handle)
   }
 
   /// The exchange ends: nothing of it will be sent again.

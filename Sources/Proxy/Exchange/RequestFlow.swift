@@ -19,7 +19,7 @@ extension Worker {
     }
     if client.pointee.fetch.fill != nil { fetchMoved(client) }
     switch exchange.pointee.phase {
-    case .waiting, .connecting: break
+    case .waiting, .queued, .connecting: break
     case .cached: cacheReady(handle, exchange)
     case .awaitingHead, .relaying, .tunnel:
       if exchange.pointee.movesRequest || exchange.pointee.phase == .tunnel {

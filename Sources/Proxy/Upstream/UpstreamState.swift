@@ -57,6 +57,8 @@ public final class UpstreamState: Sendable {
     var configured = 0
     var budget = RetryBudget(share: 0)
     var random: SeededRandom
+    /// Requests that wait for a place, and how many may.
+    var queue = RequestQueue()
   }
 
   /// How long a backend that refused a connection gets no new requests, where others can serve.
@@ -67,10 +69,14 @@ public final class UpstreamState: Sendable {
   public let name: String
   let live: Lock<Live>
   private let watch: Mailbox<WatchMessage>
+  let workers: WorkerMailboxes
 
-  init(name: String, seed: UInt64, watch: Mailbox<WatchMessage>) {
+  init(
+    name: String, seed: UInt64, watch: Mailbox<WatchMessage>, workers: WorkerMailboxes
+  ) {
     self.name = name
     self.watch = watch
+    self.workers = workers
     live = Lock(
       Live(
         balancer: Balancer(policy: .roundRobin, backends: [], seed: seed),
@@ -81,8 +87,10 @@ public final class UpstreamState: Sendable {
   /// the rings it replaces, which may be of a million points, are freed after it is given back.
   /// `ids` are `BackendState.id`, in the order of the options.
   func update(_ options: UpstreamOptions, ids: [Int]) {
-    let plan = BalancerPlan(policy: options.balance, backends: options.backends.map(\.spec))
-    let replaced = live.withLock { live in
+    let plan = BalancerPlan(
+      policy: options.balance,
+      backends: options.backends.map { $0.spec(limit: options.maxRequests) })
+    let (replaced, grants) = live.withLock { live in
       let replaced = live.plan
       live.plan = plan
       let slots = live.balancer.update(plan)
@@ -98,9 +106,11 @@ public final class UpstreamState: Sendable {
       live.isRunning = true
       live.recountOutByRate(slots)
       live.settle()
-      return replaced
+      live.queue.limit = options.queueSize
+      return (replaced, live.grantPlaces(now: MonotonicTime.now()))
     }
     withExtendedLifetime(replaced) {}
+    post(grants)
   }
 
   // MARK: Requests
@@ -137,12 +147,15 @@ public final class UpstreamState: Sendable {
     _ slot: Int32, _ ticket: CircuitBreaker.Ticket, _ outcome: CircuitBreaker.Outcome,
     now: MonotonicTime
   ) {
-    live.withLock { live in
+    let grants = live.withLock { live -> [Live.Grant] in
       let slot = Int(slot)
       live.balancer.release(slot)
-      guard !live.conditions[slot].breaker.recordHealthy(ticket, outcome, now: now) else { return }
-      record(&live, slot, ticket, outcome, now)
+      if !live.conditions[slot].breaker.recordHealthy(ticket, outcome, now: now) {
+        record(&live, slot, ticket, outcome, now)
+      }
+      return live.queue.isEmpty ? [] : live.grantPlaces(now: now)
     }
+    if !grants.isEmpty { post(grants) }
   }
 
   /// Judges an attempt before it ends: one that may go on for hours must not keep a probe's place.
@@ -295,7 +308,7 @@ extension UpstreamState.Live {
   }
 
   @inline(__always)
-  fileprivate mutating func admitted(
+  mutating func admitted(
     _ found: Reservation, _ now: MonotonicTime
   ) -> ReservedBackend {
     let slot = found.slot
@@ -312,7 +325,7 @@ extension UpstreamState.Live {
   /// The choice fell on a backend whose breaker is half open: the request becomes a probe, unless
   /// it must not be sent twice and somebody else can take it.
   @inline(never)
-  fileprivate mutating func probing(
+  mutating func probing(
     _ found: Reservation, hash: UInt64, tried: TriedBackends, isIdempotent: Bool,
     _ now: MonotonicTime
   ) -> ReservedBackend {

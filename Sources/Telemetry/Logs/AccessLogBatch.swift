@@ -129,6 +129,10 @@ public struct AccessLogBatch: ~Copyable {
     line.append(record.destination)
     line.append(",\"route\":\"")
     line.append(record.route)
+    if record.cacheResult.utf8CodeUnitCount > 0 {
+      line.append("\",\"cache\":\"")
+      line.append(ByteView(record.cacheResult))
+    }
     line.append("\",\"end\":\"")
     line.append(ByteView(record.endReason))
     line.append("\",\"request_id\":\"")

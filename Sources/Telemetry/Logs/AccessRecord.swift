@@ -27,6 +27,8 @@ public struct AccessRecord {
   public var destination = AccessRecord.noDestination
   /// What `preparedText` made of the route; empty where none was chosen.
   public var route: ByteView = .empty
+  /// A word; empty where the route has no cache.
+  public var cacheResult: StaticString = ""
   public var endReason: StaticString = "completed"
   /// What the request was given by somebody else, or the number that weir gave it, if not (0, 0).
   public var requestID: ByteView = .empty

@@ -43,6 +43,7 @@ public enum ProxyCounter: Int, CaseIterable, Sendable, BitwiseCopyable, CatalogC
   case handshakesFull, handshakesResumed, handshakesFailed, handshakesRefused
   case handshakeTimeouts, headerTimeouts, bodyTimeouts, sendTimeouts, idleTimeouts, clientAborts
   case unsentRetries, replays, statusRetries, retriesDenied, noBackendAvailable
+  case requestsQueued, queueOverflows, queueTimeouts
   case tunnels, http2Connections, http2Floods
   case cacheHits, cacheStaleHits, cacheMisses, cacheCollapsed, cachePasses, cacheBypasses
   case cacheFetches, cacheFetchFailures, cacheRevalidations, cacheInvalidations, cacheTagsDropped
@@ -105,6 +106,18 @@ public enum ProxyCounter: Int, CaseIterable, Sendable, BitwiseCopyable, CatalogC
       .init(
         "weir_no_backend_available_total", .counter,
         "Requests answered 503 because no backend could serve.")
+    case .requestsQueued:
+      .init(
+        "weir_requests_queued_total", .counter,
+        "Requests that had to wait for a place at a backend.")
+    case .queueOverflows:
+      .init(
+        "weir_queue_overflows_total", .counter,
+        "Requests answered 503 because every backend was full, and the queue, if there is one.")
+    case .queueTimeouts:
+      .init(
+        "weir_queue_timeouts_total", .counter,
+        "Requests answered 503 because no place became free in time.")
     case .tunnels:
       .init("weir_tunnels_total", .counter, "Connections that became tunnels (upgrades).")
     case .http2Connections:

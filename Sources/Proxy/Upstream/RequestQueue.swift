@@ -1,0 +1,150 @@
+import Balancing
+import Primitives
+import Resilience
+import Transport
+
+/// A request that waits for a place at a backend, by its exchange.
+struct QueuedRequest: BitwiseCopyable {
+  var worker: Int32
+  var exchange: Handle
+  var hash: UInt64
+  var isIdempotent: Bool
+}
+
+/// The requests of one upstream that wait because every backend is full: first come, first served.
+///
+/// Behind the upstream's lock, so that a place that becomes free and a request that gives up
+/// waiting for one cannot miss each other.
+struct RequestQueue {
+  /// How many may wait; 0: none does.
+  var limit = 0
+  private var waiting: [QueuedRequest] = []
+  /// Index of the first in `waiting`: those before it have left.
+  private var head = 0
+
+  var count: Int { waiting.count - head }
+  @inline(__always)
+  var isEmpty: Bool { waiting.isEmpty }
+  var first: QueuedRequest? { head < waiting.count ? waiting[head] : nil }
+
+  /// False where the queue is full.
+  mutating func append(_ request: QueuedRequest) -> Bool {
+    guard count < limit else { return false }
+    waiting.append(request)
+    return true
+  }
+
+  mutating func removeFirst() {
+    head += 1
+    if head == waiting.count {
+      waiting.removeAll(keepingCapacity: true)
+      head = 0
+    } else if head >= 256, head > waiting.count / 2 {
+      waiting.removeFirst(head)
+      head = 0
+    }
+  }
+
+  /// The exchange waits no more. O(queue).
+  mutating func remove(worker: Int32, _ exchange: Handle) {
+    let place = waiting[head...].firstIndex { $0.worker == worker && $0.exchange == exchange }
+    guard let place else { return }
+    if place == head { return removeFirst() }
+    waiting.remove(at: place)
+  }
+}
+
+/// A place at a backend for an exchange that has waited for one. Whoever receives it uses it, or
+/// gives it back.
+public struct PlaceGrant: Sendable {
+  let worker: Int32
+  let exchange: Handle
+  let upstream: UpstreamState
+  let slot: Int32
+  let backend: Int32
+  let ticket: CircuitBreaker.Ticket
+
+  var reserved: ReservedBackend {
+    ReservedBackend(slot: slot, backend: backend, isSpill: false, ticket: ticket)
+  }
+}
+
+extension UpstreamState {
+  /// What became of a request that found no backend.
+  enum Waiting {
+    /// One has become free since.
+    case reserved(ReservedBackend)
+    /// It will be told, by a `PlaceGrant` or its own clock.
+    case queued
+    /// No place to wait.
+    case full
+    /// No backend is away for being full alone: waiting is of no use.
+    case useless
+  }
+
+  /// Waits for a place, in one step with looking for one once more.
+  func queue(_ request: QueuedRequest, now: MonotonicTime) -> Waiting {
+    live.withLock { live in
+      if let found = live.balancer.reserve(hash: request.hash, tried: TriedBackends()) {
+        return .reserved(live.placed(found, request, now))
+      }
+      guard live.balancer.isBusy else { return .useless }
+      return live.queue.append(request) ? .queued : .full
+    }
+  }
+
+  /// The exchange has given up waiting.
+  func leaveQueue(worker: Int, _ exchange: Handle) {
+    live.withLock { $0.queue.remove(worker: Int32(worker), exchange) }
+  }
+
+  /// Requests that wait now.
+  public var queuedCount: Int { live.withLock { $0.queue.count } }
+
+  func post(_ grants: [Live.Grant]) {
+    for grant in grants {
+      workers.post(
+        .granted(
+          PlaceGrant(
+            worker: grant.request.worker, exchange: grant.request.exchange, upstream: self,
+            slot: grant.reserved.slot, backend: grant.reserved.backend,
+            ticket: grant.reserved.ticket)),
+        to: Int(grant.request.worker))
+    }
+  }
+}
+
+extension UpstreamState.Live {
+  struct Grant: BitwiseCopyable {
+    var request: QueuedRequest
+    var reserved: ReservedBackend
+  }
+
+  /// Gives what places there are to those who have waited longest.
+  mutating func grantPlaces(now: MonotonicTime) -> [Grant] {
+    var grants: [Grant] = []
+    while let request = queue.first {
+      guard let found = balancer.reserve(hash: request.hash, tried: TriedBackends()) else { break }
+      queue.removeFirst()
+      grants.append(Grant(request: request, reserved: placed(found, request, now)))
+    }
+    return grants
+  }
+
+  fileprivate mutating func placed(
+    _ found: Reservation, _ request: QueuedRequest, _ now: MonotonicTime
+  ) -> ReservedBackend {
+    if conditions[found.slot].breaker.state == .closed { return admitted(found, now) }
+    return probing(
+      found, hash: request.hash, tried: TriedBackends(), isIdempotent: request.isIdempotent, now)
+  }
+}
+
+/// How workers are reached by each other: told once, before the first of them runs.
+final class WorkerMailboxes: Sendable {
+  let list = Lock<[Mailbox<WorkerMessage>]>([])
+
+  func post(_ message: WorkerMessage, to worker: Int) {
+    list.withLock { $0[worker] }.post(message)
+  }
+}

@@ -1,0 +1,170 @@
+import Foundation
+import TestSupport
+import Testing
+
+/// Limits of backends, and what waits behind them.
+@Suite(.blocking) struct `A full backend` {
+  /// A backend that answers when it is told to, and knows how many it has.
+  private final class Gate: Sendable {
+    struct State: Sendable {
+      var present = 0
+      var most = 0
+      var order: [String] = []
+      var open = 0
+    }
+
+    let state = Monitor(State())
+
+    func serve(_ connection: WireConnection) throws {
+      while try connection.hasMore() {
+        let head = try connection.readHead()
+        state.update {
+          $0.present += 1
+          $0.most = max($0.most, $0.present)
+          $0.order.append(head.target)
+        }
+        guard state.wait(until: .after(20), for: { $0.open > 0 }) else { return }
+        state.update {
+          $0.open -= 1
+          $0.present -= 1
+        }
+        try connection.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+      }
+    }
+
+    func letGo(_ count: Int) { state.update { $0.open += count } }
+
+    func waitForOrder(_ count: Int) -> Bool {
+      state.wait(until: .after(10)) { $0.order.count >= count }
+    }
+  }
+
+  private func upstreams(_ daemon: DaemonProcess) throws -> String {
+    String(decoding: try daemon.admin("/v1/upstreams").body, as: UTF8.self)
+  }
+
+  private func send(_ target: String, _ daemon: DaemonProcess) throws -> WireConnection {
+    let client = try daemon.connect()
+    try client.send("GET \(target) HTTP/1.1\r\nHost: a\r\n\r\n")
+    return client
+  }
+
+  private func waitForQueue(_ count: Int, _ daemon: DaemonProcess) throws {
+    let isThere = try Poll.until(.after(10)) { () throws -> Bool in
+      try upstreams(daemon).contains("\"queued\":\(count)")
+    }
+    #expect(isThere, "never \(count) in the queue")
+  }
+
+  @Test(arguments: [1, 4])
+  func `lets no more through than its limit; others wait, and come in their order`(workers: Int)
+    throws
+  {
+    let gate = Gate()
+    let origin = try ScriptedOrigin { connection, _ in try gate.serve(connection) }
+    var configuration = DaemonConfiguration([origin.address])
+    configuration.workers = workers
+    configuration.upstream = "max-requests 2\n  queue 3 timeout=15s"
+    try withDaemon(configuration) { daemon in
+      var clients = [try send("/0", daemon), try send("/1", daemon)]
+      #expect(gate.waitForOrder(2))
+      for number in 2..<5 {
+        clients.append(try send("/\(number)", daemon))
+        try waitForQueue(number - 1, daemon)
+      }
+      // The queue is full as well: told at once, and when to come again.
+      let refused = try daemon.get("/5")
+      #expect(refused.status == 503 && refused["retry-after"] != nil)
+      #expect(refused["proxy-status"]?.contains("connection_limit_reached") == true)
+      for count in 3...5 {
+        gate.letGo(1)
+        #expect(gate.waitForOrder(count))
+      }
+      gate.letGo(2)
+      for client in clients { #expect(try client.readResponse().status == 200) }
+      #expect(gate.state.current.most == 2)
+      #expect(gate.state.current.order[2...] == ["/2", "/3", "/4"])
+      try waitForQueue(0, daemon)
+    }
+  }
+
+  @Test func `without a queue is 503 at once, and nothing reaches it`() throws {
+    let gate = Gate()
+    let origin = try ScriptedOrigin { connection, _ in try gate.serve(connection) }
+    var configuration = DaemonConfiguration(["\(origin.address) max-requests=1"])
+    configuration.upstream = "retry off"
+    try withDaemon(configuration) { daemon in
+      let first = try send("/0", daemon)
+      #expect(gate.waitForOrder(1))
+      #expect(try daemon.get("/1").status == 503)
+      #expect(gate.state.current.order == ["/0"])
+      gate.letGo(2)
+      #expect(try first.readResponse().status == 200)
+      #expect(try daemon.get("/2").status == 200)
+    }
+  }
+
+  @Test func `keeps nobody waiting longer than the queue's timeout`() throws {
+    let gate = Gate()
+    let origin = try ScriptedOrigin { connection, _ in try gate.serve(connection) }
+    var configuration = DaemonConfiguration([origin.address])
+    configuration.upstream = "max-requests 1\n  queue 10 timeout=100ms"
+    try withDaemon(configuration) { daemon in
+      let first = try send("/0", daemon)
+      #expect(gate.waitForOrder(1))
+      #expect(try daemon.get("/1").status == 503)
+      try waitForQueue(0, daemon)
+      gate.letGo(2)
+      #expect(try first.readResponse().status == 200)
+      #expect(try daemon.get("/2").status == 200)
+      #expect(gate.state.current.order == ["/0", "/2"])
+    }
+  }
+
+  @Test func `gives the place of a client that left to the next one`() throws {
+    let gate = Gate()
+    let origin = try ScriptedOrigin { connection, _ in try gate.serve(connection) }
+    var configuration = DaemonConfiguration([origin.address])
+    configuration.workers = 2
+    configuration.upstream = "max-requests 1\n  queue 10 timeout=15s"
+    try withDaemon(configuration) { daemon in
+      let first = try send("/0", daemon)
+      #expect(gate.waitForOrder(1))
+      let gone = try send("/gone", daemon)
+      try waitForQueue(1, daemon)
+      let stays = try send("/stays", daemon)
+      try waitForQueue(2, daemon)
+      gone.reset()
+      try waitForQueue(1, daemon)
+      gate.letGo(2)
+      #expect(try first.readResponse().status == 200)
+      #expect(try stays.readResponse().status == 200)
+      #expect(gate.state.current.order == ["/0", "/stays"])
+      #expect(try upstreams(daemon).contains("\"in_flight\":0"))
+    }
+  }
+
+  @Test func `is kept to its limit under load, and every request is answered`() throws {
+    let present = Monitor((now: 0, most: 0))
+    let origin = try ScriptedOrigin { connection, _ in
+      while try connection.hasMore() {
+        _ = try connection.readHead()
+        present.update { $0 = ($0.now + 1, max($0.most, $0.now + 1)) }
+        present.update { $0.now -= 1 }
+        try connection.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+      }
+    }
+    var configuration = DaemonConfiguration([origin.address])
+    configuration.workers = 3
+    configuration.upstream = "max-requests 3\n  queue 100 timeout=15s"
+    try withDaemon(configuration) { daemon in
+      let load = ClosedLoopLoad(port: daemon.port, connections: 24)
+      #expect(load.wait(60, for: { $0.completed >= 3000 }))
+      let result = load.stop()
+      #expect(result.failures == [])
+      #expect(present.current.most <= 3)
+      let view = try upstreams(daemon)
+      #expect(view.contains("\"queued\":0") && view.contains("\"in_flight\":0"))
+    }
+  }
+}
