@@ -89,7 +89,7 @@ import Testing
     driver.head(fill, length: -1)
     driver.append(fill, "some content")
     // As far as a fetch gets before it takes the shard's lock.
-    _ = HeldTextOctets("that is too long") { fill.append($0, limit: 16) }
+    _ = withOctets("that is too long") { fill.append($0, limit: 16) }
     let other = driver.lookup("/x")
     #expect(other.fill !== fill && other.kind == .fetch)
   }
@@ -125,13 +125,13 @@ import Testing
     var octets = 5
     var last = CacheFill.Appended(taken: 1)
     for _ in 0..<400 where last.taken > 0 {
-      last = HeldTextOctets(piece) { fill.append($0) }
+      last = withOctets(piece) { fill.append($0) }
       octets += last.taken
       _ = fill.advanced(found.waiter, to: octets)
     }
     #expect(last.taken == 0 && last.lacksMemory)
     pinned.removeAll()
-    last = HeldTextOctets(piece) { fill.append($0) }
+    last = withOctets(piece) { fill.append($0) }
     #expect(last.taken == piece.utf8.count && !last.lacksMemory)
     _ = fill.fail(0)
   }
@@ -198,5 +198,38 @@ import Testing
     driver.append(fill, "old")
     _ = fill.complete(now: driver.now)
     #expect(driver.lookup("/x").content == "new")
+  }
+
+  @Test
+  func `a hard purge after a soft one reaches a fetch that the table has no more`()
+    throws
+  {
+    let driver = StoreDriver()
+    let found = driver.lookup("/x")
+    let fill = try #require(found.fill)
+    driver.head(fill, tags: ["t"], length: 3, swr: 60)
+    _ = driver.purge(tags: ["t"], soft: true)
+    _ = driver.purge(tags: ["t"])
+    driver.append(fill, "old")
+    _ = fill.complete(now: driver.now)
+    #expect(driver.lookup("/x").kind == .fetch)
+  }
+
+  @Test func `who reads what another fetch had superseded before its head is woken by content`()
+    throws
+  {
+    let driver = StoreDriver()
+    let slow = driver.lookup("/x")
+    var fresh = RequestConstraints()
+    fresh.noCache = true
+    let quick = driver.lookup("/x", constraints: fresh)
+    driver.head(try #require(quick.fill), length: 3)
+    let fill = try #require(slow.fill)
+    driver.head(fill, length: 3)
+    #expect(fill.look(slow.waiter, since: .pending, 0).phase == .growing)
+    _ = fill.look(slow.waiter, since: .growing, 0)
+    #expect(HeldTextOctets("abc") { fill.append($0).wakes } == [slow.waiter])
+    _ = fill.complete(now: driver.now)
+    _ = quick.fill?.fail(0)
   }
 }

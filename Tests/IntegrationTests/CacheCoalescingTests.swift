@@ -214,7 +214,9 @@ import Testing
       gate.open()
       for client in clients {
         switch how {
-        case "cuts the content": #expect(throws: WireError.self) { try client.readResponse() }
+        case "cuts the content":
+          // Whoever had the head is cut off; who had nothing yet gets an error instead.
+          if let whole = try? client.readResponse() { #expect(whole.status == 502) }
         case "answers 503": #expect(try client.readResponse().text == "busy")
         default: #expect(try client.readResponse().status == 502)
         }

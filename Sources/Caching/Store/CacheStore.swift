@@ -208,6 +208,8 @@ public final class CacheStore: Sendable {
         inner.isTransient = isTransient
         inner.phase = .growing
         inner.object = object
+        // Who has not looked for another one yet reads this one, and must be woken for it.
+        inner.isSuperseded = false
         let wakes = inner.sleepers
         inner.sleepers = []
         return wakes
@@ -333,8 +335,10 @@ public final class CacheStore: Sendable {
           if stale.purgedAt > 0 { inner.purged(at: stale.purgedAt, isSoft: false) }
         }
       }
-      let (isStorable, isPurged) = fill.inner.withLock { ($0.isStorable, $0.purgedAt > 0) }
-      if isStorable {
+      // Since one purge took it out of the table others may have come, which did not see it.
+      let isPurged = fill.inner.withLock { $0.purgedAt > 0 }
+      if isPurged { _ = notePurges(of: object, fill) }
+      if fill.inner.withLock({ $0.isStorable }) {
         if isPurged { object.expire(now: now) }
         gone = shard.enter(object, maxVariants: options.maxVariants)
       }
