@@ -238,16 +238,15 @@ __attribute__((noinline)) static size_t rest_of_value(const uint8_t *head, size_
     return limit - at >= 2 && memcmp(head + at, "\r\n", 2) == 0 ? at : 0;
 }
 
-/* A name that is in none of the slots from `known` on, or in a later one than the first: its
-   number, or -1 where `scan_line` must look. */
-static inline int32_t probe_name(const known_name *known, __m128i b, uint32_t colons) {
+/* The number of a name that is not in the first of its slots; 0 where it is in none of them. */
+__attribute__((noinline)) static uint32_t probe_name(const known_name *known, __m128i b) {
     for (; known->name; known++) {
         __m128i front = _mm_load_si128((const __m128i *)known->front);
         __m128i letters = _mm_load_si128((const __m128i *)known->letters);
         __m128i same = _mm_cmpeq_epi8(_mm_or_si128(b, letters), front);
         if (_mm_movemask_epi8(same) == 0xFFFF) return known->name;
     }
-    return weir_odd_name_bytes(b) & ((colons & -colons) - 1) ? -1 : 0;
+    return 0;
 }
 
 /* Takes lines as long as they are like nearly all lines: nothing is taken that `scan_line` would
@@ -281,9 +280,9 @@ static inline void scan_ordinary_lines(line_scan *scan) {
             __m128i same = _mm_cmpeq_epi8(_mm_or_si128(b, letters), front);
             name = known->name;
             if (__builtin_expect(_mm_movemask_epi8(same) != 0xFFFF, 0)) {
-                int32_t found = probe_name(known, b, colons);
-                if (found < 0) break;
-                name = (uint32_t)found;
+                if (name) name = probe_name(known + 1, b);
+                /* One that is not in the list must be a token. */
+                if (!name && weir_odd_name_bytes(b) & ((colons & -colons) - 1)) break;
             }
         } else {
             name = length - at >= 34 ? scan_long_name(head + at) : 0;
@@ -299,10 +298,6 @@ static inline void scan_ordinary_lines(line_scan *scan) {
                 odd = odd_value_bytes(head + last_vector) >> (end - last_vector);
                 break;
             }
-            odd = odd_value_bytes(head + end);
-            if (odd) break;
-            if (end + 16 > last_vector) continue;
-            end += 16;
             odd = odd_value_bytes(head + end);
             if (odd) break;
         }

@@ -170,7 +170,6 @@ public final class Worker: StreamSource {
     closeEverything()
   }
 
-  @inline(__always)
   private var isDone: Bool {
     isDraining && (downstreams.count == fetches || now >= drainDeadline) && !hasReadFetches
   }
@@ -199,7 +198,6 @@ public final class Worker: StreamSource {
     log.turnEnded(now: now)
   }
 
-  @inline(__always)
   private func timeoutMs() -> Int32 {
     if !ready.isEmpty { return 0 }
     var due = min(wheel.nextDue, min(drainDeadline, log.flushDue))
@@ -209,7 +207,6 @@ public final class Worker: StreamSource {
     return Int32(clamping: max(0, (wait.nanoseconds + 999_999) / 1_000_000))
   }
 
-  @inline(__always)
   private func tellTime() {
     now = MonotonicTime.now()
     (wallSeconds, wallNanoseconds) = WallClock.now()

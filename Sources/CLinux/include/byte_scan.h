@@ -233,6 +233,18 @@ static inline size_t weir_normal_host(const uint8_t *p, size_t length) {
     return before == '.' ? 0 : i;
 }
 
+/* A number of 1 to 18 digits and nothing else; -1 otherwise. */
+static inline int64_t weir_parse_decimal(const uint8_t *p, size_t length) {
+    if (length - 1 >= 18) return -1;
+    int64_t value = 0;
+    for (const uint8_t *const end = p + length; p < end; p++) {
+        uint32_t digit = (uint32_t)*p - '0';
+        if (digit > 9) return -1;
+        value = value * 10 + digit;
+    }
+    return value;
+}
+
 /* Eight bytes with their ASCII capitals made small. */
 static inline uint64_t weir_lowercased_word(const uint8_t *p) {
     uint64_t a;

@@ -184,14 +184,8 @@ public struct ByteView {
   /// Non-negative decimal of 1 to 18 digits and nothing else; `nil` otherwise.
   @inlinable @inline(__always)
   public var decimal: Int? {
-    guard count >= 1, count <= 18 else { return nil }
-    var value = 0
-    for index in 0..<count {
-      let digit = unsafe base[index] &- UInt8(ascii: "0")
-      guard digit < 10 else { return nil }
-      value = value &* 10 &+ Int(digit)
-    }
-    return value
+    let value = unsafe weir_parse_decimal(base, count)
+    return value >= 0 ? Int(value) : nil
   }
 
   /// The number of exactly three digits that begins at `index`; `nil` where one is no digit.
