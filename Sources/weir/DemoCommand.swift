@@ -100,6 +100,8 @@ struct DemoCommand: ParsableCommand {
           bind \(address)
       }
 
+      cache main memory=64MiB
+
       # Who has the fewest requests in flight gets the next one.
       upstream app {
           balance least-connections
@@ -116,6 +118,12 @@ struct DemoCommand: ParsableCommand {
       route /media/* {
           upstream media
           response-header set X-Content-Type-Options nosniff
+      }
+
+      # Answers are kept for a minute; then the old one is served while a new one is fetched.
+      route /cached/* {
+          upstream app
+          cache main ttl=60s stale-while-revalidate=30s stale-if-error=10m
       }
 
       route /robots.txt {
@@ -145,6 +153,9 @@ struct DemoCommand: ParsableCommand {
         curl -i 'localhost:\(port)/fail?status=503'  an error of a backend's
         curl 'localhost:\(port)/bytes?n=1000000000' | wc -c
         curl -T FILE localhost:\(port)/upload
+
+        curl -i localhost:\(port)/cached/page         twice: the second time Cache-Status says hit
+        \(program) purge --url http://localhost:\(port)/cached/page --admin \(admin)
 
         \(program) status --admin \(admin)
         curl --unix-socket \(folder)/admin.sock http://weir/metrics

@@ -84,6 +84,7 @@ import Testing
         firsts += CacheWord(response).isCollapsed ? 0 : 1
       }
       #expect(firsts == 1 && origin.requests.count == 1)
+      try daemon.waitUntilStored("/a")
       let hit = try daemon.get("/a")
       #expect(CacheWord(hit).isHit && hit.framing == .length(length))
     }

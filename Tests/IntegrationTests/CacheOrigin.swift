@@ -136,6 +136,16 @@ extension DaemonConfiguration {
   }
 }
 
+extension DaemonProcess {
+  /// A response may have reached its client an instant before it counts as stored.
+  func waitUntilStored(_ target: String, host: String = "example.com") throws {
+    let isStored = try Poll.until(.after(10)) {
+      try get(target, host: host, fields: "Cache-Control: only-if-cached\r\n").status == 200
+    }
+    guard isStored else { throw TestFailure("\(target) is not stored") }
+  }
+}
+
 /// A gate that a held answer of an origin waits at.
 final class Gate: Sendable {
   private let isOpen = Monitor(false)

@@ -28,8 +28,7 @@ import Testing
       let first = try daemon.get("/big", fields: "Range: bytes=5-9\r\n")
       #expect(origin.requests[0].head["range"] == nil)
       #expect(first.status == 206 || first.body == all)
-      // The fetch goes on behind it; from here on it is stored.
-      #expect(try daemon.get("/big").body == all)
+      try daemon.waitUntilStored("/big")
       let rows: [(String, Range<Int>)] = [
         ("0-0", 0..<1), ("0-", 0..<Self.length), ("5-9", 5..<10),
         ("65535-65537", 65_535..<65_538), ("199999-", 199_999..<200_000),
@@ -95,12 +94,54 @@ import Testing
     }
   }
 
+  @Test func `of what is still coming wait for their own octets, and are those`() throws {
+    let gate = Gate()
+    let all = Pattern.prefix(Self.length)
+    let origin = try CacheOrigin { _, _ in
+      .byHand { connection in
+        try connection.send(
+          "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: \(Self.length)\r\n\r\n")
+        try connection.send(Array(all[..<50_000]))
+        try gate.pass()
+        try connection.send(Array(all[50_000...]))
+      }
+    }
+    try withDaemon(.cached([origin.address], workers: 2)) { daemon in
+      let first = try daemon.connect()
+      try first.send("GET /a HTTP/1.1\r\nHost: a\r\n\r\n")
+      #expect(try first.hasMoreWithin(10))
+      func ask(_ range: String) throws -> WireConnection {
+        let client = try daemon.connect()
+        try client.send("GET /a HTTP/1.1\r\nHost: a\r\nRange: bytes=\(range)\r\n\r\n")
+        return client
+      }
+      // What has come is answered at once.
+      let early = try ask("100-199").readResponse()
+      #expect(early.status == 206 && early.body == Array(all[100..<200]))
+      let rows = [
+        (100_000, 100_010), (49_990, 50_010), (199_999, 200_000), (150_000, 200_000), (0, 200_000),
+      ]
+      let waiting = try rows.map { try ask("\($0.0)-\($0.1 - 1)") }
+      let several = try ask("150000-150009,0-9")
+      for client in waiting { #expect(try client.readHead().status == 206) }
+      gate.open()
+      for (client, row) in zip(waiting, rows) {
+        #expect(try client.read(row.1 - row.0) == Array(all[row.0..<row.1]), "\(row)")
+      }
+      let whole = try several.readResponse()
+      #expect(whole.status == 200 ? whole.body == all : whole.status == 206)
+      #expect(try first.readResponse().body == all)
+      #expect(origin.requests.count == 1)
+    }
+  }
+
   @Test(arguments: [false, true])
   func `several come as parts with the heads of each`(overHTTP2: Bool) throws {
     let origin = try origin()
     let all = Pattern.prefix(Self.length)
     try withDaemon(.cached([origin.address])) { daemon in
       _ = try daemon.get("/big", host: "a")
+      try daemon.waitUntilStored("/big", host: "a")
       let range = "bytes=0-9,70000-70099,-5"
       let body: [UInt8]
       let type: String
