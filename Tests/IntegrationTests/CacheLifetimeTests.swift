@@ -336,4 +336,26 @@ import Testing
       }
     }
   }
+
+  @Test func `an error that a copy stands in for counts at its backend as what it is`() throws {
+    let origin = try Self.origin { connection, number, _ in
+      if number > 0 {
+        return try connection.send("HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n")
+      }
+      try connection.send(
+        "HTTP/1.1 200 OK\r\nCache-Control: max-age=0, stale-if-error=60\r\n"
+          + "Content-Length: 2\r\n\r\nok")
+    }
+    try withDaemon(Self.configuration([origin.address])) { daemon in
+      for _ in 0..<10 {
+        let response = try daemon.get("/x")
+        #expect(response.text == "ok")
+      }
+      // A 500 is no sign of a backend that cannot be reached: its breaker stays closed.
+      let asked = origin.records.reduce(0) {
+        $0 + $1.text.components(separatedBy: "GET ").count - 1
+      }
+      #expect(asked == 10)
+    }
+  }
 }

@@ -115,6 +115,8 @@ extension Worker {
     } else if keepsStale(fill, plan) {
       // The copy is better than what came.
       exchange.pointee.receivedStatus = exchange.pointee.status
+      // Before there is a failure: the backend is judged by its answer.
+      releaseUpstream(exchange, isReusable: false)
       fetchFailed(handle, exchange, .headMalformed)
       return false
     } else {
