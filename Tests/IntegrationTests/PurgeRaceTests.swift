@@ -138,7 +138,7 @@ final class Race: Sendable {
   }
 }
 
-/// A purge is true against everything that is in flight (semantics.md 19): must-show 2 of the cache.
+/// A purge is true against all that is in flight (semantics.md 19): must-show 2 of the cache.
 @Suite(.blocking) struct `The race with purges` {
   static let isSoak = ProcessInfo.processInfo.environment["WEIR_SOAK"] != nil
 

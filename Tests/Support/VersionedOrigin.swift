@@ -75,7 +75,7 @@ public final class VersionedOrigin: Sendable {
     return Array(octets[..<length(key)])
   }
 
-  /// The version that all of these octets are of; `nil` where they are not the key's, or of several.
+  /// The version that all of these octets are of; `nil` where they are not the key's, or mixed.
   public static func version(of octets: [UInt8], at offset: Int = 0, _ key: Int) -> Int? {
     let size = 16
     let start = (size - offset % size) % size
