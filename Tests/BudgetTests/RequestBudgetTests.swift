@@ -27,7 +27,7 @@ struct `Budget of a request` {
   /// (docs/PERFORMANCE.md). Here one client waits for each answer, so that each of the two events
   /// of a request is a turn of the loop, with its clock and its timers. A ratchet: lower it when
   /// the count falls.
-  static let instructionLimit = 8_450.0
+  static let instructionLimit = 8_300.0
 
   @Test(.timeLimit(.minutes(5)))
   func `no allocation, and no more instructions or reference counting than last time`() throws {
