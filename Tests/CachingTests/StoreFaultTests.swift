@@ -228,7 +228,7 @@ import Testing
     driver.head(fill, length: 3)
     #expect(fill.look(slow.waiter, since: .pending, 0).phase == .growing)
     _ = fill.look(slow.waiter, since: .growing, 0)
-    #expect(HeldText("abc").read { fill.append($0).wakes } == [slow.waiter])
+    #expect(withOctets("abc") { fill.append($0).wakes } == [slow.waiter])
     _ = fill.complete(now: driver.now)
     _ = quick.fill?.fail(0)
   }

@@ -19,7 +19,7 @@ public final class VersionedOrigin: Sendable {
 
   public static let keys = 32
   public static let groups = 8
-  private static let lengths = [64, 1_500, 6_000, 40_000, 150_000]
+  private static let lengths = [64, 1_500, 6_000, 20_000, 70_000]
 
   private let versions = Monitor([Int](repeating: 1, count: VersionedOrigin.keys))
   public let scripted: Monitor<ScriptedOrigin?>
@@ -69,13 +69,17 @@ public final class VersionedOrigin: Sendable {
 
   public static func body(_ key: Int, _ version: Int) -> [UInt8] {
     let piece = piece(key, version)
-    var octets: [UInt8] = []
-    octets.reserveCapacity(length(key) + piece.count)
-    while octets.count < length(key) { octets += piece }
-    return Array(octets[..<length(key)])
+    let length = length(key)
+    return [UInt8](unsafeUninitializedCapacity: length) { room, count in
+      for start in stride(from: 0, to: length, by: piece.count) {
+        memcpy(room.baseAddress! + start, piece, min(piece.count, length - start))
+      }
+      count = length
+    }
   }
 
-  /// The version that all of these octets are of; `nil` where they are not the key's, or mixed.
+  /// The version that all of these octets are of; `nil` where they are of several, or of another
+  /// key.
   public static func version(of octets: [UInt8], at offset: Int = 0, _ key: Int) -> Int? {
     let size = 16
     let start = (size - offset % size) % size
@@ -84,7 +88,10 @@ public final class VersionedOrigin: Sendable {
     else { return nil }
     let expected = body(key, version)
     guard offset + octets.count <= expected.count else { return nil }
-    return octets.elementsEqual(expected[offset..<(offset + octets.count)]) ? version : nil
+    let isSame = expected.withUnsafeBytes {
+      memcmp($0.baseAddress! + offset, octets, octets.count) == 0
+    }
+    return isSame ? version : nil
   }
 
   // MARK: Serving

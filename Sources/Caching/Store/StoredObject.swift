@@ -15,6 +15,9 @@ struct CacheRecord: ~Copyable {
     static let isLinked = Flags(rawValue: 1)
   }
 
+  /// Touched with the shard's lock held. First, because the thread sanitizer takes a change of any
+  /// field for one of the first octet, which must not be what other threads use without a lock.
+  var flags: Flags = []
   /// One for the index, one for the fetch, one for each exchange that reads.
   let pins: Atomic<UInt32>
   let order: UInt8
@@ -27,7 +30,6 @@ struct CacheRecord: ~Copyable {
   let head: StoredHead.Layout
 
   // Touched with the shard's lock held.
-  var flags: Flags = []
   /// Sequence of the purge that removed it; 0: none did.
   var purgedAt: UInt64 = 0
   var freshness: Freshness
