@@ -41,7 +41,7 @@ public struct GrowingTable<Element>: ~Copyable {
       precondition(UInt(bitPattern: index) < UInt(bitPattern: count), "index out of bounds")
       return unsafe UnsafePointer(address(index))
     }
-    nonmutating unsafeMutableAddress {
+    unsafeMutableAddress {
       precondition(UInt(bitPattern: index) < UInt(bitPattern: count), "index out of bounds")
       return unsafe address(index)
     }
