@@ -342,6 +342,8 @@ struct Relay: ~Copyable {
       }
     }
     guard content.pipe.count > 0 else { return .needsSource }
+    // The source's edges come while the sink is full, too.
+    guard sink.pointee.mayWrite else { return .needsSink }
     let before = content.pipe.count
     switch content.pipe.drain(
       to: sink.pointee.descriptor, moreFollows: content.remaining > before)
