@@ -37,7 +37,8 @@ extension Directive {
         OptionRow(
           key: "content-type", kind: .fieldValue, fallback: defaultContentType,
           summary: "Media type of the body."),
-        OptionRow(key: "body", kind: .text(limit: 64 << 10), summary: "Content of the answer."),
+        // Rendered with its head in the worker's 64 KiB.
+        OptionRow(key: "body", kind: .text(limit: 32 << 10), summary: "Content of the answer."),
       ],
       summary: "Action: answer without asking anybody."
     ) { draft, reading in draft.setResponse(reading) },

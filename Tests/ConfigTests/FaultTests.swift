@@ -169,6 +169,9 @@ import Testing
     Case(action("redirect 301 \"/a b\""), "2:14: a URL consists of visible ASCII characters"),
     Case(action("respond 100"), "2:9: 100 is out of range"),
     Case(action("respond 204 body=x"), "2:13: a 204 answer has no body"),
+    Case(
+      action("respond 200 body=" + String(repeating: "x", count: 32 << 10 + 1)),
+      "2:18: the text is longer than 32KiB"),
     Case(action("respond 200 type=x"), "2:13: 'respond' has no option 'type'"),
     Case(
       action("respond 200 content-type=\"a\\nb\""),

@@ -55,6 +55,17 @@ import Testing
     }
   }
 
+  @Test func `have the longest content that the configuration allows`() throws {
+    var configuration = DaemonConfiguration()
+    let content = String(repeating: "x", count: 32 << 10)
+    configuration.blocks = "route * {\n  respond 200 body=\(content)\n}"
+    try withDaemon(configuration) { daemon in
+      let response = try daemon.get("/")
+      #expect(response.status == 200)
+      #expect(response.text == content)
+    }
+  }
+
   /// Octets are those of the content that the client got, and no time is 0 that was not.
   @Test func `are logged with their length and their time`() throws {
     var configuration = DaemonConfiguration()
