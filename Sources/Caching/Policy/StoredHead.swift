@@ -38,15 +38,9 @@ public enum StoredHead {
       hasDate = hasDate || head.fields[index].name == .date
       sink.append(head.bytes.slice(head.fields[index].lineRange))
     }
-    if !hasDate {
-      sink.append("Date: ")
-      HTTPDate.append(max(wallSeconds, 0), to: &sink)
-      sink.append("\r\n")
-    }
-    sink.append("\r\n")
-    guard !sink.overflowed else { return nil }
-    return layout(
-      sink.view.slice(from: start), status: head.status, fieldsStart: fieldsStart, wallSeconds)
+    return finish(
+      from: start, hasDate: hasDate, status: head.status, fieldsStart: fieldsStart, wallSeconds,
+      &sink)
   }
 
   /// Appends `stored` with its fields replaced by those of a 304 (RFC 9111 §3.2); `nil` where
@@ -69,8 +63,18 @@ public enum StoredHead {
     for index in 0..<head.fields.count where isUpdate(index, of: head, rule) {
       sink.append(head.bytes.slice(head.fields[index].lineRange))
     }
-    // RFC 9110 §6.6.1: the confirmation is as new as its arrival.
-    if !head.fields.contains(.date) {
+    return finish(
+      from: start, hasDate: head.fields.contains(.date), status: old.status,
+      fieldsStart: fieldsStart, wallSeconds, &sink)
+  }
+
+  /// Ends the head begun at `start`. One without a Date gets that of its arrival
+  /// (RFC 9110 §6.6.1).
+  private static func finish(
+    from start: Int, hasDate: Bool, status: Int, fieldsStart: Int, _ wallSeconds: Int64,
+    _ sink: inout ByteSink
+  ) -> Layout? {
+    if !hasDate {
       sink.append("Date: ")
       HTTPDate.append(max(wallSeconds, 0), to: &sink)
       sink.append("\r\n")
@@ -78,7 +82,7 @@ public enum StoredHead {
     sink.append("\r\n")
     guard !sink.overflowed else { return nil }
     return layout(
-      sink.view.slice(from: start), status: old.status, fieldsStart: fieldsStart, wallSeconds)
+      sink.view.slice(from: start), status: status, fieldsStart: fieldsStart, wallSeconds)
   }
 
   /// Whether a 304 is about the response with these validators (RFC 9111 §4.3.4). Where it names
