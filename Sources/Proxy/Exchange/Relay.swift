@@ -34,8 +34,10 @@ struct Relay: ~Copyable {
   static let spliceThreshold = 64 * 1024
   /// Content up to this goes behind the head in one part; a second part costs more than the copy.
   private static let copyThreshold = 4 * 1024
-  /// Reads or splices before other connections get their turn.
+  /// Reads before other connections get their turn.
   private static let roundsPerTurn = 64
+  /// As much as that many reads, for splices: one moves many times what a read does.
+  private static let octetsPerTurn = roundsPerTurn * BufferPool.blockBytes
   /// Room in front of collected chunk data for its size line.
   private static let sizeLineRoom = 16
 
@@ -76,6 +78,7 @@ struct Relay: ~Copyable {
     from source: UnsafeMutablePointer<Wire>, to sink: UnsafeMutablePointer<Wire>,
     content: inout Content, head: inout ByteSink, pool: inout BufferPool
   ) -> RelayOutcome {
+    let octetsBefore = content.octets
     for _ in 0..<Relay.roundsPerTurn {
       // A stream's last frame says that it is the last: it must not leave before that is known.
       if sink.pointee.isStream, content.isComplete, head.count == 0 { return .complete }
@@ -98,6 +101,7 @@ struct Relay: ~Copyable {
         if source.pointee.isPlainSocket, sink.pointee.isPlainSocket, splices(&content) {
           let outcome = splice(from: source, to: sink, content: &content)
           if outcome != .yields { return outcome }
+          guard content.octets - octetsBefore < Relay.octetsPerTurn else { return .yields }
           continue
         }
         switch source.pointee.receive(&pool) {
