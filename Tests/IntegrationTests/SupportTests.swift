@@ -58,7 +58,7 @@ import Testing
       #expect(try client.readToEnd().ending == expected)
     }
     #expect(origin.wait { $0.count == 2 && $0.allSatisfy(\.hasEnded) })
-    #expect(origin.records[0].text == "GET / HTTP/1.1\r\n\r\n")
+    #expect(origin.records.first?.text == "GET / HTTP/1.1\r\n\r\n")
   }
 
   @Test func `a child's output, its exit code and its signal are seen`() throws {
