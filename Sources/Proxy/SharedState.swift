@@ -156,6 +156,8 @@ public final class SharedState: Sendable {
     workers.list.withLock { $0 = mailboxes }
   }
 
+  var workerCount: Int { workers.list.withLock { $0.count } }
+
   func post(_ message: WorkerMessage, to worker: Int) {
     workers.post(message, to: worker)
   }

@@ -42,7 +42,6 @@ public enum WorkerMessage: Sendable {
 public final class Worker: StreamSource {
   /// Connections accepted from one listener in one turn.
   static let acceptsPerTurn = 64
-  static let pipesPerWorker = 32
   static let scratchBytes = 64 * 1024
 
   /// Among the workers, from 0.
@@ -118,7 +117,7 @@ public final class Worker: StreamSource {
     now = MonotonicTime.now()
     wheel = TimerWheel(now: now)
     random = SeededRandom(seed: seed)
-    relay = Relay(pipeLimit: Worker.pipesPerWorker)
+    relay = Relay(pipes: PipePool(workers: shared.workerCount))
     let limit = snapshot.options.maxConnections
     downstreams = Slab(kind: HandleKind.downstream, limit: Worker.slabLimit)
     upstreams = Slab(kind: HandleKind.upstream, limit: Worker.slabLimit)

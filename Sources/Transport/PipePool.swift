@@ -4,9 +4,10 @@ import Primitives
 
 /// Pipes through which large bodies are spliced, kept for reuse while they are empty.
 ///
-/// At most `limit` at once for a worker: two descriptors each, and all of a user's pipes share the
-/// kernel's `pipe-user-pages-soft` (16,384 pages without privileges), beyond which new pipes get
-/// one page. Where none is to be had, bodies are copied.
+/// All of a user's pipes share the kernel's `pipe-user-pages-soft` (16,384 pages without
+/// privileges), beyond which a new pipe is too small to be of use: the workers divide three
+/// quarters of it. Large pipes need fewer calls, but one that is missing costs more than a small
+/// one: a body that gets none is copied. So the number is kept, and the size gives way.
 public struct PipePool: ~Copyable {
   public struct Pipe: BitwiseCopyable, Sendable {
     let input: Int32
@@ -24,16 +25,34 @@ public struct PipePool: ~Copyable {
     }
   }
 
-  /// Octets asked for each pipe.
-  private static let wantedCapacity: Int32 = 512 * 1024
+  private static let wantedPipes = 96
+  private static let mostCapacity = 512 * 1024
   /// A smaller pipe than this costs more calls than copying saves.
-  private static let leastCapacity: Int32 = 64 * 1024
+  private static let leastCapacity = 64 * 1024
+  /// What the pipes of all workers may hold, each pipe of 4 KiB pages.
+  private static let octetsOfUser = 12_288 * 4096
 
-  private let limit: Int
+  /// Pipes at once: two descriptors each.
+  public let limit: Int
+  /// Octets asked for each pipe; a power of two, as the kernel would round it.
+  public let capacity: Int
   private var open = 0
   private var idle: [Pipe] = []
 
-  public init(limit: Int) { self.limit = limit }
+  public init(limit: Int, capacity: Int = 512 * 1024) {
+    self.limit = limit
+    self.capacity = capacity
+  }
+
+  /// The share of one of `workers`.
+  public init(workers: Int) {
+    let share = PipePool.octetsOfUser / max(1, workers)
+    var capacity = PipePool.mostCapacity
+    while capacity > PipePool.leastCapacity, capacity * PipePool.wantedPipes > share {
+      capacity /= 2
+    }
+    self.init(limit: min(PipePool.wantedPipes, share / capacity), capacity: capacity)
+  }
 
   deinit { for pipe in idle { PipePool.close(pipe) } }
 
@@ -46,7 +65,7 @@ public struct PipePool: ~Copyable {
       pipe2($0.baseAddress?.assumingMemoryBound(to: Int32.self), O_NONBLOCK | O_CLOEXEC)
     }
     guard made == 0 else { return nil }
-    var capacity = weir_fcntl(ends.1, WEIR_F_SETPIPE_SZ, PipePool.wantedCapacity)
+    var capacity = weir_fcntl(ends.1, WEIR_F_SETPIPE_SZ, Int32(self.capacity))
     if capacity < 0 { capacity = weir_fcntl(ends.1, WEIR_F_GETPIPE_SZ, 0) }
     let pipe = Pipe(input: ends.1, output: ends.0, capacity: Int(capacity))
     guard capacity >= PipePool.leastCapacity else {

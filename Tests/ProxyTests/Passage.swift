@@ -24,7 +24,7 @@ final class Passage {
   private(set) var mostBlocks = 0
 
   init(_ content: Content, head text: String = "", pipes: Int = 4, blocks: Int = 64) {
-    relay = Relay(pipeLimit: pipes)
+    relay = Relay(pipes: PipePool(limit: pipes))
     pool = BufferPool(limit: blocks)
     self.content = content
     headRoom = .allocate(capacity: 8192)

@@ -20,6 +20,18 @@ import Transport
     if let again { pool.give(again) }
   }
 
+  /// 16,384 pages of 4 KiB are a user's without privileges; what is over is for others.
+  @Test func `of all workers stay within a user's quota, and are none too few`() {
+    for workers in 1...256 {
+      let pool = PipePool(workers: workers)
+      #expect(pool.limit * pool.capacity * workers <= 12_288 * 4096)
+      #expect(pool.limit > 0 && pool.capacity >= 64 * 1024 && pool.capacity <= 512 * 1024)
+      #expect(pool.limit == 96 || workers > 8, "\(workers) workers: \(pool.limit)")
+    }
+    let alone = PipePool(workers: 1)
+    #expect(alone.limit == 96 && alone.capacity == 512 * 1024)
+  }
+
   /// A pipe with octets of one client in it must never serve another.
   @Test func `closes a pipe that is not empty, and has room for a new one then`() throws {
     let pair = try SocketPair()

@@ -46,9 +46,9 @@ struct Relay: ~Copyable {
   var pipes: PipePool
   private var trailers = Fields()
 
-  init(pipeLimit: Int) {
+  init(pipes: consuming PipePool) {
     frame = .allocate(capacity: Relay.frameBytes)
-    pipes = PipePool(limit: pipeLimit)
+    self.pipes = pipes
   }
 
   deinit { frame.deallocate() }
@@ -328,7 +328,8 @@ struct Relay: ~Copyable {
     content.pipe = .none
   }
 
-  /// One fill and one drain of the pipe. `.yields`: go on.
+  /// One fill and one drain of the pipe. `.yields`: go on. A pipe that waits empty for its source
+  /// is another's meanwhile.
   private mutating func splice(
     from source: UnsafeMutablePointer<Wire>, to sink: UnsafeMutablePointer<Wire>,
     content: inout Content
@@ -339,13 +340,15 @@ struct Relay: ~Copyable {
       case .octets: break
       case .wouldBlock where content.pipe.count == 0:
         source.pointee.mayRead = false
-        return .needsSource
       case .wouldBlock: break
       case .ended, .failed:
         if content.pipe.count == 0 { return .sourceEnded }
       }
     }
-    guard content.pipe.count > 0 else { return .needsSource }
+    guard content.pipe.count > 0 else {
+      endSplicing(&content)
+      return .needsSource
+    }
     // The source's edges come while the sink is full, too.
     guard sink.pointee.mayWrite else { return .needsSink }
     let before = content.pipe.count
