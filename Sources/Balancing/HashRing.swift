@@ -8,16 +8,21 @@ import Primitives
 /// a sorted flat array; a table of their leading bits finds the place in it, in the same few steps
 /// for any number of backends. An immutable value: availability never changes it.
 public struct HashRing: Sendable {
-  /// Points of all backends of an upstream; above it a configuration is refused. 12 MiB of
+  /// Points of all backends of an upstream; above it a configuration is refused. 16 MiB of
   /// points, and some 50 ms to build.
   public static let pointLimit = 1 << 20
   /// Published, never changed: every stored key mapping in the world depends on it.
   static let pointSeed: UInt64 = 0x7765_6972_2D72_696E  // "weir-rin"
 
-  /// Ascending; equal positions in the order of their owners' names.
-  let positions: [UInt64]
-  /// Index into the backends the ring was made from, for each point.
-  let owners: [UInt32]
+  struct Point {
+    let position: UInt64
+    /// Index into the backends the ring was made from.
+    let owner: UInt32
+  }
+
+  /// Ascending; equal positions in the order of their owners' names. Position and owner lie side by
+  /// side: with many backends each is a cache miss of its own.
+  let points: [Point]
   /// `starts[p]` is the first point whose leading bits are at least `p`.
   private let starts: [UInt32]
   private let prefixShift: UInt64
@@ -28,7 +33,7 @@ public struct HashRing: Sendable {
     let ordered = members.sorted { backends[$0].name < backends[$1].name }
     let count = members.reduce(0) { $0 + backends[$1].weight * pointsPerWeight }
     precondition(count <= HashRing.pointLimit, "the configuration check limits ring points")
-    var points: [(position: UInt64, owner: UInt32)] = []
+    var points: [Point] = []
     points.reserveCapacity(count)
     var name: [UInt8] = []
     for member in ordered {
@@ -40,33 +45,30 @@ public struct HashRing: Sendable {
         name.removeLast(name.count - prefix)
         name.append(contentsOf: String(index).utf8)
         let position = name.withByteView { StableHash.of($0, seed: HashRing.pointSeed) }
-        points.append((position, UInt32(member)))
+        points.append(Point(position: position, owner: UInt32(member)))
       }
     }
     // As many prefixes as points, so that about one point has each of them.
     let bits = max(1, count <= 1 ? 1 : Int.bitWidth - (count - 1).leadingZeroBitCount)
     prefixShift = UInt64(64 - bits)
-    let (sorted, starts) = HashRing.sort(points, prefixShift: prefixShift, prefixes: 1 << bits)
-    positions = sorted.map(\.position)
-    owners = sorted.map(\.owner)
-    self.starts = starts
+    (self.points, starts) = HashRing.sort(points, prefixShift: prefixShift, prefixes: 1 << bits)
   }
 
-  var count: Int { positions.count }
+  var count: Int { points.count }
 
   /// Where the walk for `hash` begins: the first point at or after it, clockwise.
   @inline(__always)
   func firstPoint(for hash: UInt64) -> Int {
     var point = Int(starts[Int(truncatingIfNeeded: hash >> prefixShift)])
-    while point < positions.count, positions[point] < hash { point += 1 }
-    return point < positions.count ? point : 0
+    while point < points.count, points[point].position < hash { point += 1 }
+    return point < points.count ? point : 0
   }
 
   /// Counting sort by leading bits, then insertion sort within each: positions are spread evenly,
   /// so this is linear, and it is stable.
   private static func sort(
-    _ points: [(position: UInt64, owner: UInt32)], prefixShift: UInt64, prefixes: Int
-  ) -> (points: [(position: UInt64, owner: UInt32)], starts: [UInt32]) {
+    _ points: [Point], prefixShift: UInt64, prefixes: Int
+  ) -> (points: [Point], starts: [UInt32]) {
     var starts = [UInt32](repeating: 0, count: prefixes + 1)
     for point in points { starts[Int(point.position >> prefixShift) + 1] += 1 }
     for prefix in 0..<prefixes { starts[prefix + 1] += starts[prefix] }
@@ -90,8 +92,9 @@ public struct HashRing: Sendable {
   }
 
   func checkInvariants() {
-    for index in positions.indices.dropFirst() {
-      precondition(positions[index - 1] <= positions[index], "ring points are out of order")
+    for index in points.indices.dropFirst() {
+      precondition(
+        points[index - 1].position <= points[index].position, "ring points are out of order")
     }
   }
 }

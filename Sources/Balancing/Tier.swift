@@ -215,7 +215,7 @@ struct Tier: ~Copyable {
     var point = ring.firstPoint(for: hash)
     var spilled = false
     for _ in 0..<ring.count {
-      let slot = Int(slotOfOwner[Int(ring.owners[point])])
+      let slot = Int(slotOfOwner[Int(ring.points[point].owner)])
       let backend = slots[slot]
       if backend.isCandidate, isFirst || !tried.contains(slot) {
         if !isFirst || bound == 0 || hasRoom(backend) {
