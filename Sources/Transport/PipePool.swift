@@ -36,7 +36,8 @@ public struct PipePool: ~Copyable {
   public let limit: Int
   /// Octets asked for each pipe; a power of two, as the kernel would round it.
   public let capacity: Int
-  private var open = 0
+  /// Pipes there are, idle ones included.
+  public private(set) var open = 0
   private var idle: [Pipe] = []
 
   public init(limit: Int, capacity: Int = 512 * 1024) {

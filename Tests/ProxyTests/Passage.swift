@@ -18,8 +18,8 @@ final class Passage {
   private var feeder: Int32
   private var reader: Int32
   private(set) var received: [UInt8] = []
-  /// A pipe was in use when the relay came back.
-  private(set) var hasSpliced = false
+  /// A pipe was made.
+  var hasSpliced: Bool { relay.pipes.open > 0 }
   /// Most blocks in use when the relay came back.
   private(set) var mostBlocks = 0
 
@@ -69,7 +69,6 @@ final class Passage {
       relay.pump(
         from: source, to: sink, content: &content, head: &head, pool: &pool)
     }
-    hasSpliced = hasSpliced || content.pipe.isOpen
     mostBlocks = max(mostBlocks, pool.inUse)
     return outcome
   }
