@@ -186,7 +186,7 @@ import Testing
       try client.send("GET /1 HTTP/1.1\r\nHost: a\r\n\r\n")
       #expect(try client.readResponse().text == "clean")
       gate.update { $0 = true }
-      #expect(origin.wait { $0.first?.hasEnded == true }, "weir keeps a connection that spoke unasked")
+      #expect(origin.wait { $0.first?.hasEnded == true }, "one that spoke unasked is kept")
       try client.send("POST /2 HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
       #expect(try client.readResponse().text == "clean")
       #expect(origin.records.count == 2)
