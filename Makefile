@@ -76,17 +76,19 @@ run: release
 # The budget tests count what the release binary does, one after the other; all others run the
 # debug one, whose assertions are on. Tests that end a process run by themselves: the testing
 # library waits for any child there is, and would have to step over those of the other tests. Each
-# run has a bound, so that one that hangs says where.
-TEST := SWIFT_BACKTRACE=enable=no Tests/bounded.sh
+# run has a bound, so that one that hangs says where; one that crashes says in which line of which
+# test. (A test turns that off for the processes it starts: under sanitizers the backtracer hangs.)
+BACKTRACE := enable=yes,color=no,interactive=no,threads=crashed,images=none,registers=none
+TEST := SWIFT_BACKTRACE=$(BACKTRACE),limit=32,timeout=60s Tests/bounded.sh
 RUN_TESTS := $(SWIFT) test --disable-xctest --skip-build
 
 test: test-packages
 	$(RELEASE)
 	$(SWIFT) build --build-tests
-	$(TEST) 120 $(RUN_TESTS) --filter 'ends the process'
-	$(TEST) 600 $(RUN_TESTS) --skip BudgetTests --skip 'ends the process'
+	SWIFT_BACKTRACE=enable=no Tests/bounded.sh 120 $(RUN_TESTS) --filter 'ends the process'
+	$(TEST) 900 $(RUN_TESTS) --skip BudgetTests --skip 'ends the process'
 	WEIR_RELEASE_BINARY=$$($(RELEASE) --show-bin-path)/weir \
-	  $(TEST) 600 $(RUN_TESTS) --no-parallel --filter BudgetTests
+	  $(TEST) 900 $(RUN_TESTS) --no-parallel --filter BudgetTests
 
 soak: test-packages
 	$(RELEASE)

@@ -42,11 +42,13 @@ import Testing
       var types = Set<String>()
       var requests = 0.0
       for line in response.text.split(separator: "\n") {
-        if line.hasPrefix("# TYPE ") { types.insert(String(line.split(separator: " ")[2])) }
+        if line.hasPrefix("# TYPE ") {
+          types.insert(String(line.split(separator: " ").dropFirst(2).first ?? ""))
+        }
         if line.hasPrefix("#") { continue }
         let words = line.split(separator: " ")
         let value = try #require(words.count >= 2 ? Double(words[words.count - 1]) : nil, "\(line)")
-        let name = words[0].prefix { $0 != "{" }
+        let name = line.prefix { $0 != "{" && $0 != " " }
         let family = ["_bucket", "_sum", "_count"].reduce(String(name)) {
           $0.hasSuffix($1) && types.contains(String($0.dropLast($1.count)))
             ? String($0.dropLast($1.count)) : $0
@@ -117,12 +119,13 @@ import Testing
     let origin = try HTTPOrigin()
     let daemon = try DaemonProcess(DaemonConfiguration([origin.address]))
     let slow = try daemon.connect()
-    try slow.send("GET /delay/1500 HTTP/1.1\r\nHost: a\r\n\r\n")
+    try slow.send("GET /hold/0 HTTP/1.1\r\nHost: a\r\n\r\n")
     #expect(origin.wait { $0.count == 1 })
     daemon.process.kill(SIGTERM)
-    let notReady = Poll.until(.after(1)) { (try? daemon.admin("/ready").status) == 503 }
+    let notReady = Poll.until(.patient) { (try? daemon.admin("/ready").status) == 503 }
     #expect(notReady)
     #expect(try daemon.admin("/live").status == 200)
+    origin.release()
     #expect(try slow.readResponse().status == 200)
     #expect(daemon.process.waitForEnd() == .exit(0))
   }

@@ -34,7 +34,7 @@ import Testing
         let ready = try daemon.command("ready", "app/a", "--admin", "unix:\(daemon.adminPath)")
         #expect(ready.ending == .exit(0))
         #expect(try names(daemon) == ["a", "b"])
-        #expect(daemon.process.waitForOutput(10) { $0.contains("backend app/a: set to \(state)") })
+        #expect(daemon.process.waitForOutput { $0.contains("backend app/a: set to \(state)") })
       }
       let unknown = try daemon.command("drain", "app/x", "--admin", "unix:\(daemon.adminPath)")
       #expect(unknown.ending == .exit(1) && unknown.output.contains("no backend 'x'"))
@@ -45,10 +45,11 @@ import Testing
     let origin = try HTTPOrigin("a")
     try withDaemon(DaemonConfiguration(["\(origin.address) name=a"])) { daemon in
       let client = try daemon.connect()
-      try client.send("GET /delay/700 HTTP/1.1\r\nHost: a\r\n\r\n")
+      try client.send("GET /hold/0 HTTP/1.1\r\nHost: a\r\n\r\n")
       #expect(origin.wait { $0.count == 1 })
       #expect(try patch(daemon, "a", "{\"state\":\"drain\"}").status == 200)
       #expect(try daemon.get("/").status == 503)
+      origin.release()
       #expect(try client.readResponse().status == 200)
     }
   }

@@ -19,7 +19,7 @@ import Testing
           try connection.send(
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n")
         case .silent:
-          _ = mood.wait(until: .after(20)) { $0 != .silent }
+          _ = mood.wait(until: .after(60)) { $0 != .silent }
           try connection.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlate")
         }
       }
@@ -30,13 +30,13 @@ import Testing
       for _ in 0..<2 { #expect(try daemon.get("/", method: "POST").status == 503) }
       mood.update { $0 = .chunked }
       // The first probe, as soon as the breaker lets one through.
-      let isTriedOut = try Poll.until(.after(10)) { try daemon.get("/").status == 200 }
+      let isTriedOut = try Poll.until(.patient) { try daemon.get("/").status == 200 }
       #expect(isTriedOut)
       mood.update { $0 = .silent }
       let known = received.current
       let probe = try daemon.connect()
       try probe.send("GET /probe HTTP/1.1\r\nHost: a\r\n\r\n")
-      #expect(received.wait(until: .after(10)) { $0 == known + 1 })
+      #expect(received.wait(until: .patient) { $0 == known + 1 })
       for _ in 0..<3 {
         let response = try daemon.get("/other")
         #expect(response.status == 503 && response["proxy-status"] != nil)
@@ -74,14 +74,14 @@ import Testing
       // The one place is taken by a request that does not come to its end.
       let known = received.current
       var holder: WireConnection?
-      let isHeld = try Poll.until(.after(10)) {
+      let isHeld = try Poll.until(.patient) {
         let client = try daemon.connect()
         try client.send(slow)
-        if received.wait(until: .after(0.2), for: { $0 > known }) { holder = client }
+        if received.wait(until: .after(1), for: { $0 > known }) { holder = client }
         return holder != nil
       }
       #expect(isHeld)
-      let isBack = try Poll.until(.after(10)) { try daemon.get("/").status == 200 }
+      let isBack = try Poll.until(.patient) { try daemon.get("/").status == 200 }
       #expect(isBack)
       withExtendedLifetime(holder) {}
     }

@@ -50,7 +50,11 @@ import Testing
         try client.send("GET /a HTTP/1.1\r\nHost: a\r\n\r\n")
         return client
       }
-      #expect(origin.wait { $0.count == 1 })
+      // All of them have been read: others would be asked for under the new configuration.
+      let joined = try Poll.until(.patient) {
+        try daemon.admin("/metrics").text.contains("result=\"collapsed\"} 7")
+      }
+      #expect(joined)
       configuration.top = "cache main memory=32MiB"
       #expect(try daemon.reload(configuration).ending == .exit(0))
       // Who comes now has the new, empty cache.
@@ -75,12 +79,12 @@ import Testing
     }
     #expect(origin.wait { $0.count == 1 })
     // All of them have been read: those that have not are not in flight.
-    let joined = try Poll.until(.after(10)) {
+    let joined = try Poll.until(.patient) {
       try daemon.admin("/metrics").text.contains("result=\"collapsed\"} 3")
     }
     #expect(joined)
     daemon.process.kill(SIGTERM)
-    let isDraining = Poll.until(.after(10)) { (try? daemon.admin("/ready").status) == 503 }
+    let isDraining = Poll.until(.patient) { (try? daemon.admin("/ready").status) == 503 }
     #expect(isDraining)
     gate.open()
     for client in clients {
@@ -103,7 +107,7 @@ import Testing
     _ = try daemon.get("/a")
     #expect(try CacheWord(daemon.get("/a")).detail == "swr")
     #expect(origin.wait { $0.count == 2 })
-    try daemon.stop(within: 10)
+    try daemon.stop(within: 15)
   }
 
   @Test func `edits of response fields hold on hits, in their form of today`() throws {
@@ -210,7 +214,7 @@ import Testing
       for _ in 0..<2 { _ = try daemon.get("/a?x=1") }
       let path = "\(daemon.directory)/access.log"
       var lines: [[String: Any]] = []
-      let isThere = Poll.until(.after(10)) {
+      let isThere = Poll.until(.patient) {
         let text = (try? String(contentsOfFile: path, encoding: .utf8)) ?? ""
         lines = text.split(separator: "\n").compactMap {
           try? JSONSerialization.jsonObject(with: Data($0.utf8)) as? [String: Any]

@@ -36,14 +36,14 @@ import Testing
 
   /// Until somebody waits for what another one asked for first.
   static func waitForSecond(_ daemon: DaemonProcess) throws {
-    let hasCome = try Poll.until(.after(5)) {
+    let hasCome = try Poll.until(.patient) {
       try daemon.admin("/metrics").text.contains("collapsed\"} 1")
     }
     guard hasCome else { throw TestFailure("nobody waits") }
   }
 
   static func comesToRest(_ daemon: DaemonProcess) throws -> Bool {
-    try Poll.until(.after(5)) {
+    try Poll.until(.patient) {
       try daemon.sum("weir_cache_fetches_in_flight") == 0
         && daemon.sum("weir_backend_in_flight") == 0
     }
@@ -67,7 +67,7 @@ import Testing
   @Test func `what cannot be stored finds nobody who asked for it, but others who waited`() throws {
     let release = Monitor(false)
     let origin = try Self.origin { connection, number, _ in
-      if number == 0 { _ = release.wait(until: .after(10)) { $0 } }
+      if number == 0 { _ = release.wait(until: .after(60)) { $0 } }
       try connection.send(
         "HTTP/1.1 200 OK\r\nCache-Control: no-store\r\nContent-Length: 1\r\n\r\n\(number)")
     }
@@ -79,7 +79,7 @@ import Testing
       try second.send("GET /x HTTP/1.1\r\nHost: a\r\n\r\n")
       try Self.waitForSecond(daemon)
       first.reset()
-      let hasLeft = try Poll.until(.after(5)) { try daemon.sum("weir_client_aborts_total") > 0 }
+      let hasLeft = try Poll.until(.patient) { try daemon.sum("weir_client_aborts_total") > 0 }
       #expect(hasLeft)
       release.update { $0 = true }
       #expect(try second.readResponse().text == "1")
@@ -94,7 +94,7 @@ import Testing
       try connection.send(
         "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: 20000\r\n\r\n")
       try connection.send(Array(body[..<1000]))
-      _ = release.wait(until: .after(10)) { $0 }
+      _ = release.wait(until: .after(60)) { $0 }
       try connection.send(Array(body[1000...]))
     }
     for range in ["bytes=15000-15099", "bytes=500-15000", "bytes=-10", "bytes=3-5,7-9"] {
@@ -105,13 +105,13 @@ import Testing
         let second = try daemon.connect()
         try second.send("GET /x HTTP/1.1\r\nHost: a\r\n\r\n")
         // Its head has come.
-        #expect(try second.hasMoreWithin(5))
+        #expect(try second.hasMoreWithin(20))
         let third = try daemon.connect()
         try third.send("GET /x HTTP/1.1\r\nHost: a\r\nRange: \(range)\r\n\r\n")
-        #expect(try third.hasMoreWithin(5))
+        #expect(try third.hasMoreWithin(20))
         release.update { $0 = true }
         // Several ranges of what still grows are answered with all of it.
-        let isStored = try Poll.until(.after(10)) { () throws -> Bool in
+        let isStored = try Poll.until(.patient) { () throws -> Bool in
           try daemon.get("/x", fields: "Range: \(range)\r\n").status == 206
         }
         #expect(isStored, "\(range)")
@@ -135,7 +135,7 @@ import Testing
     let waiting = Monitor(false)
     let origin = try Self.origin { connection, number, _ in
       guard number == 0 else { return connection.reset() }
-      _ = waiting.wait(until: .after(10)) { $0 }
+      _ = waiting.wait(until: .after(60)) { $0 }
       try connection.send(
         "HTTP/1.1 200 OK\r\nCache-Control: no-store\r\nConnection: close\r\n"
           + "Content-Length: 1\r\n\r\n0")
@@ -206,7 +206,7 @@ import Testing
             results.update { $0.append(response?.body == body) }
           }
         }
-        #expect(results.wait(until: .after(30)) { $0.count == 4 })
+        #expect(results.wait(until: .patient) { $0.count == 4 })
         #expect(results.current == [true, true, true, true])
         let rests = try Self.comesToRest(daemon)
         #expect(rests)
@@ -225,14 +225,14 @@ import Testing
         try connection.send(
           "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\n\(framing)\r\n"
             + (framing.contains("chunked") ? "1000\r\n\(piece)\r\n" : piece))
-        _ = release.wait(until: .after(10)) { $0 }
+        _ = release.wait(until: .after(60)) { $0 }
         if isReset { connection.reset() } else { connection.close() }
       }
       try withDaemon(Self.configuration([origin.address], workers: 2)) { daemon in
         let clients = try (0..<4).map { _ in
           let client = try daemon.connect()
           try client.send("GET /x HTTP/1.1\r\nHost: a\r\n\r\n")
-          #expect(try client.hasMoreWithin(5))
+          #expect(try client.hasMoreWithin(20))
           return client
         }
         release.update { $0 = true }
@@ -250,7 +250,7 @@ import Testing
   @Test func `a fetch is tried again like any request, and all who wait get what came`() throws {
     let waiting = Monitor(false)
     let origin = try Self.origin { connection, number, _ in
-      _ = waiting.wait(until: .after(10)) { $0 }
+      _ = waiting.wait(until: .after(60)) { $0 }
       if number == 0 { return connection.reset() }
       if number == 1 {
         return try connection.send("HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n")
@@ -265,7 +265,7 @@ import Testing
         try client.send("GET /x HTTP/1.1\r\nHost: a\r\n\r\n")
         return client
       }
-      let haveCome = try Poll.until(.after(5)) {
+      let haveCome = try Poll.until(.patient) {
         try daemon.admin("/metrics").text.contains("collapsed\"} 5")
       }
       #expect(haveCome)
@@ -283,20 +283,20 @@ import Testing
     let origin = try Self.origin { connection, _, _ in
       try connection.send(
         "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: 6\r\n\r\nabc")
-      _ = release.wait(until: .after(10)) { $0 }
+      _ = release.wait(until: .after(60)) { $0 }
       try connection.send("def")
     }
     try withDaemon(Self.configuration([origin.address], workers: 2)) { daemon in
       let clients = try ["/x", "/x", "/y", "/z"].map { path in
         let client = try daemon.connect()
         try client.send("GET \(path) HTTP/1.1\r\nHost: a\r\n\r\n")
-        #expect(try client.hasMoreWithin(5))
+        #expect(try client.hasMoreWithin(20))
         return client
       }
       // Its fetch goes on for nobody.
       clients[3].reset()
       daemon.process.kill(SIGTERM)
-      #expect(Poll.until(.after(5)) { (try? daemon.connect()) == nil })
+      #expect(Poll.until(.patient) { (try? daemon.connect()) == nil })
       release.update { $0 = true }
       for client in clients.prefix(3) { #expect(try client.readResponse().text == "abcdef") }
     }
@@ -307,7 +307,7 @@ import Testing
     let origin = try Self.origin { connection, _, head in
       try connection.send(
         "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: 6\r\n\r\nabc")
-      if head.target != "/now" { _ = release.wait(until: .after(10)) { $0 } }
+      if head.target != "/now" { _ = release.wait(until: .after(60)) { $0 } }
       try connection.send("def")
     }
     let with = Self.configuration([origin.address], workers: 2)
@@ -320,7 +320,7 @@ import Testing
         let clients = try (0..<4).map { index in
           let client = try daemon.connect()
           try client.send("GET /\(index / 2) HTTP/1.1\r\nHost: a\r\n\r\n")
-          #expect(try client.hasMoreWithin(5))
+          #expect(try client.hasMoreWithin(20))
           return client
         }
         #expect(try daemon.reload(next).ending == .exit(0))

@@ -145,7 +145,7 @@ import Testing
     var configuration = DaemonConfiguration([origin.address])
     configuration.top = "cache main memory=16MiB max-object=1MiB"
     configuration.route = "cache main"
-    configuration.listener = "send-timeout 1s"
+    configuration.listener = "send-timeout 3s"
     try withDaemon(configuration) { daemon in
       let request = "GET /a HTTP/1.1\r\nHost: a\r\n\r\n"
       let stalled = try WireConnection.connect(port: daemon.port, receiveBufferBytes: 16 << 10)

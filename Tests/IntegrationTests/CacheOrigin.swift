@@ -74,13 +74,14 @@ final class CacheOrigin: Sendable {
     requests.filter { $0.path == path }.map(\.head)
   }
 
-  func wait(_ seconds: Double = 10, for condition: ([Asked]) -> Bool) -> Bool {
+  func wait(_ seconds: Double = Deadline.patienceSeconds, for condition: ([Asked]) -> Bool) -> Bool
+  {
     log.wait(until: .after(seconds), for: condition)
   }
 
   /// Waits until the connections satisfy `condition`.
   func waitForRecords(
-    _ seconds: Double = 10, for condition: ([ScriptedOrigin.Record]) -> Bool
+    _ seconds: Double = Deadline.patienceSeconds, for condition: ([ScriptedOrigin.Record]) -> Bool
   ) -> Bool {
     scripted.wait(seconds, for: condition)
   }
@@ -139,7 +140,7 @@ extension DaemonConfiguration {
 extension DaemonProcess {
   /// A response may have reached its client an instant before it counts as stored.
   func waitUntilStored(_ target: String, host: String = "example.com") throws {
-    let isStored = try Poll.until(.after(10)) {
+    let isStored = try Poll.until(.patient) {
       try get(target, host: host, fields: "Cache-Control: only-if-cached\r\n").status == 200
     }
     guard isStored else { throw TestFailure("\(target) is not stored") }
@@ -154,7 +155,7 @@ final class Gate: Sendable {
 
   /// Throws where nobody opens it in time: a test's daemon must not wait for ever.
   func pass() throws {
-    guard isOpen.wait(until: .after(30), for: { $0 }) else { throw TestFailure("gate not opened") }
+    guard isOpen.wait(until: .after(60), for: { $0 }) else { throw TestFailure("gate not opened") }
   }
 }
 
@@ -169,7 +170,7 @@ func together<Value: Sendable>(
       results.update { $0.append(result) }
     }
   }
-  guard results.wait(until: .after(60), for: { $0.count == count }) else {
+  guard results.wait(until: .after(120), for: { $0.count == count }) else {
     throw TestFailure("\(results.update { $0.count }) of \(count) threads ended")
   }
   return try results.update { $0 }.map { try $0.get() }

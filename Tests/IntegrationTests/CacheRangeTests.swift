@@ -109,7 +109,7 @@ import Testing
     try withDaemon(.cached([origin.address], workers: 2)) { daemon in
       let first = try daemon.connect()
       try first.send("GET /a HTTP/1.1\r\nHost: a\r\n\r\n")
-      #expect(try first.hasMoreWithin(10))
+      #expect(try first.hasMoreWithin(20))
       func ask(_ range: String) throws -> WireConnection {
         let client = try daemon.connect()
         try client.send("GET /a HTTP/1.1\r\nHost: a\r\nRange: bytes=\(range)\r\n\r\n")

@@ -296,10 +296,11 @@ import Testing
         let client = try speech.connect(daemon)
         try client.wire.send(octets)
         let started = Date()
-        client.wire.stepSeconds = 3
+        client.wire.stepSeconds = 9
         let got = try? client.untilEnd()
         #expect(got == code, "\(name)")
-        #expect(Date().timeIntervalSince(started) < 5, "\(name): closed late")
+        // Below every timeout that would end it anyway.
+        #expect(Date().timeIntervalSince(started) < 9, "\(name): closed late")
       }
     }
     // Rule 31: what stands before a fatal frame in the same read is not begun.
@@ -344,17 +345,18 @@ import Testing
         octets += HTTP2Connection.frame(
           FrameType.headers, flags: FrameFlags.endHeaders | FrameFlags.endStream,
           stream: UInt32(index * 2 + 1),
-          payload: HTTP2Connection.block(HTTP2Connection.requestFields("GET", "/delay/100")))
+          payload: HTTP2Connection.block(HTTP2Connection.requestFields("GET", "/hold/0")))
       }
       try client.wire.send(octets)
-      var served = 0
-      var refused = 0
-      for index in 0..<110 {
+      for index in 100..<110 {
         let answer = try client.answer(UInt32(index * 2 + 1))
-        if answer.status == 200 { served += 1 }
-        if answer.resetCode == 7 { refused += 1 }
+        #expect(answer.resetCode == 7)
       }
-      #expect(served == 100 && refused == 10)
+      origin.release()
+      for index in 0..<100 {
+        let answer = try client.answer(UInt32(index * 2 + 1))
+        #expect(answer.status == 200)
+      }
     }
   }
 
@@ -391,7 +393,7 @@ import Testing
       let hasCome = origin.wait { ($0.first?.receivedCount ?? 0) > 0 }
       #expect(hasCome)
       try client.send(FrameType.reset, stream: 1, payload: [0, 0, 0, 8])
-      let isClosed = closed.wait(until: .after(10)) { $0 }
+      let isClosed = closed.wait(until: .patient) { $0 }
       #expect(isClosed)
     }
   }

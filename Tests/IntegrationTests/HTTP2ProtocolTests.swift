@@ -166,12 +166,13 @@ struct Speech {
       let client = try daemon.connect2()
       try client.synchronize()
       try client.synchronize()
-      for index in 0..<100 { try client.request(UInt32(index * 2 + 1), "GET", "/delay/700") }
+      for index in 0..<100 { try client.request(UInt32(index * 2 + 1), "GET", "/hold/0") }
       let hasAll = origin.wait { $0.count == 100 }
       #expect(hasAll)
       try client.request(201, "GET", "/bytes/3")
       #expect(try client.untilEnd() == 1)
       #expect(try daemon.comesToRest())
+      origin.release()
     }
     #expect(origin.requests.count == 100)
   }

@@ -16,7 +16,7 @@ import Testing
   private func waitFor(
     _ state: String, _ daemon: DaemonProcess, _ backend: String
   ) throws -> Bool {
-    try Poll.until(.after(10)) { try health(daemon, backend) == state }
+    try Poll.until(.patient) { try health(daemon, backend) == state }
   }
 
   @Test func `take a backend out before a request meets it, and back in`() throws {
@@ -28,13 +28,13 @@ import Testing
     try withDaemon(configuration) { daemon in
       #expect(try waitFor("up", daemon, "ill"))
       ill.become(.status(503))
-      #expect(daemon.process.waitForOutput(10) { $0.contains("app/ill: health check failed") })
+      #expect(daemon.process.waitForOutput { $0.contains("app/ill: health check failed") })
       #expect(daemon.process.output.contains("reason=\"status 503\""))
       for _ in 0..<10 { #expect(try daemon.get("/")["x-origin"] == "well") }
       let metrics = try daemon.admin("/metrics").text
       #expect(metrics.contains("weir_backend_health{upstream=\"app\",backend=\"ill\"} 0"))
       ill.become(.well)
-      #expect(daemon.process.waitForOutput(10) { $0.contains("app/ill: health check passes, up") })
+      #expect(daemon.process.waitForOutput { $0.contains("app/ill: health check passes, up") })
       let names = try (0..<4).map { _ in try daemon.get("/")["x-origin"] }
       #expect(names.contains("ill"))
     }
@@ -53,9 +53,9 @@ import Testing
       health-check-header X-Check yes
       """
     try withDaemon(configuration) { daemon in
-      #expect(seen.wait(until: .after(10)) { $0.count >= 3 })
-      let state = try health(daemon, "a")
-      #expect(state == "up")
+      #expect(seen.wait(until: .patient) { $0.count >= 3 })
+      let isUp = try waitFor("up", daemon, "a")
+      #expect(isUp)
     }
     let head = try #require(seen.current.first)
     #expect(head.method == "HEAD" && head.target == "/status?deep=1")
@@ -88,8 +88,9 @@ import Testing
       #expect(response["proxy-status"]?.contains("destination_unavailable") == true)
       #expect(try !daemon.admin("/metrics").text.contains("error=\"connection_refused\"} 1"))
       // The first backend to return serves as soon as one check has passed.
-      let back = try HTTPOrigin("back", port: UInt16(gone[0].split(separator: ":")[1])!)
-      let serves = try Poll.until(.after(10)) { try daemon.get("/").status == 200 }
+      let port = gone.first?.split(separator: ":").last.flatMap { UInt16($0) }
+      let back = try HTTPOrigin("back", port: #require(port))
+      let serves = try Poll.until(.patient) { try daemon.get("/").status == 200 }
       #expect(serves && back.name == "back")
     }
   }
@@ -128,7 +129,7 @@ import Testing
       #expect(load.waitForMore(500))
       origins[1].kill()
       let address = origins[1].address
-      #expect(daemon.process.waitForOutput(10) { $0.contains("\(address): health check failed") })
+      #expect(daemon.process.waitForOutput { $0.contains("\(address): health check failed") })
       let again = try OriginProcess("b2", at: address)
       let isBack = load.wait { $0.byOrigin["b2", default: 0] > 100 }
       let outcome = load.stop()

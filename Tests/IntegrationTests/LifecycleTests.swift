@@ -10,7 +10,7 @@ import Testing
       let daemon = try DaemonProcess(DaemonConfiguration([origin.address]))
       let slow = try (0..<20).map { _ in
         let client = try daemon.connect()
-        try client.send("GET /delay/800 HTTP/1.1\r\nHost: a\r\n\r\n")
+        try client.send("GET /hold/0 HTTP/1.1\r\nHost: a\r\n\r\n")
         return client
       }
       let big = try daemon.connect()
@@ -23,6 +23,9 @@ import Testing
       _ = try idle.readResponse()
       daemon.process.kill(signal)
       #expect(daemon.process.waitForOutput { $0.lowercased().contains("drain") })
+      // The worker knows it, too: it has ended what was idle.
+      #expect(try idle.readToEnd() == ([], .fin))
+      origin.release()
       try Pattern.send(1000, on: uploading)
       #expect(try uploading.readResponse()["x-content-intact"] == "yes")
       for client in slow {
@@ -33,7 +36,6 @@ import Testing
       var check = PatternCheck()
       _ = try big.readResponse { check.add($0) }
       #expect(check.count == 30_000_000 && check.isIntact)
-      #expect(try idle.readToEnd() == ([], .fin))
       #expect(daemon.process.waitForEnd() == .exit(0), "\(daemon.process.output)")
     }
   }
@@ -44,11 +46,12 @@ import Testing
     let origin = try HTTPOrigin()
     let daemon = try DaemonProcess(DaemonConfiguration([origin.address]))
     let slow = try daemon.connect()
-    try slow.send("GET /delay/1000 HTTP/1.1\r\nHost: a\r\n\r\n")
+    try slow.send("GET /hold/0 HTTP/1.1\r\nHost: a\r\n\r\n")
     #expect(origin.wait { $0.count == 1 })
     daemon.process.kill(SIGTERM)
-    let isRefusing = Poll.until(.after(3)) { (try? daemon.connect()) == nil }
+    let isRefusing = Poll.until(.patient) { (try? daemon.connect()) == nil }
     #expect(isRefusing)
+    origin.release()
     #expect(try slow.readResponse().status == 200)
     #expect(daemon.process.waitForEnd() == .exit(0))
   }
@@ -63,9 +66,9 @@ import Testing
     #expect(origin.wait { $0.count == 1 && $0[0].receivedCount > 0 })
     let seconds = Deadline.measure {
       daemon.process.kill(SIGTERM)
-      #expect(daemon.process.waitForEnd(10) == .exit(0), "\(daemon.process.output)")
+      #expect(daemon.process.waitForEnd() == .exit(0), "\(daemon.process.output)")
     }
-    #expect(seconds > 0.4 && seconds < 9, "\(seconds)")
+    #expect(seconds > 0.4 && seconds < 18, "\(seconds)")
   }
 
   @Test func `SIGTERM under steady load breaks no answer that had begun`() throws {
@@ -139,7 +142,7 @@ import Testing
   @Test func `the demo serves three backends that name themselves`() throws {
     let port = Ports.take()
     let demo = try ChildProcess(DaemonProcess.binary, ["demo", "--port", "\(port)"])
-    #expect(demo.waitForOutput(15) { $0.contains("curl") }, "\(demo.output)")
+    #expect(demo.waitForOutput { $0.contains("curl") }, "\(demo.output)")
     var bodies = Set<String>()
     for _ in 0..<12 {
       let client = try WireConnection.connect(port: port)

@@ -118,13 +118,13 @@ import Testing
     configuration.listener = "keep-alive-time 1s"
     try withDaemon(configuration) { daemon in
       let client = try daemon.connect()
-      let deadline = Deadline.after(5)
+      let deadline = Deadline.patient
       var isLast = false
       while !isLast && deadline.secondsLeft > 0 {
         try client.send("GET /delay/50 HTTP/1.1\r\nHost: a\r\n\r\n")
         isLast = try client.readResponse()["connection"] == "close"
       }
-      #expect(isLast && deadline.secondsLeft > 1)
+      #expect(isLast)
       #expect(try client.readToEnd() == ([], .fin))
     }
   }
@@ -136,7 +136,7 @@ import Testing
     configuration.top = "max-connections 8"
     try withDaemon(configuration) { daemon in
       let busy = try daemon.connect()
-      try busy.send("GET /delay/1500 HTTP/1.1\r\nHost: a\r\n\r\n")
+      try busy.send("GET /hold/0 HTTP/1.1\r\nHost: a\r\n\r\n")
       #expect(origin.wait { $0.count == 1 })
       var idle: [WireConnection] = []
       for _ in 0..<7 {
@@ -152,9 +152,11 @@ import Testing
         idle.append(client)
         #expect(try idle[number].readToEnd().octets.isEmpty, "the oldest idle one ends")
       }
+      origin.release()
       #expect(try busy.readResponse().status == 200)
-      try idle.last!.send("GET /bytes/7 HTTP/1.1\r\nHost: a\r\n\r\n")
-      #expect(try idle.last!.readResponse().body.count == 7)
+      let last = try #require(idle.last)
+      try last.send("GET /bytes/7 HTTP/1.1\r\nHost: a\r\n\r\n")
+      #expect(try last.readResponse().body.count == 7)
     }
   }
 
@@ -166,7 +168,7 @@ import Testing
       var held: [WireConnection] = []
       for _ in 0..<3 {
         let client = try daemon.connect(source: "127.0.0.9")
-        try client.send("GET /delay/3000 HTTP/1.1\r\nHost: a\r\n\r\n")
+        try client.send("GET /hold/0 HTTP/1.1\r\nHost: a\r\n\r\n")
         held.append(client)
       }
       #expect(origin.wait { $0.count == 3 })
@@ -179,6 +181,7 @@ import Testing
       let other = try daemon.connect(source: "127.0.0.10")
       try other.send("GET /bytes/3 HTTP/1.1\r\nHost: a\r\n\r\n")
       #expect(try other.readResponse().body.count == 3)
+      origin.release()
       for client in held { #expect(try client.readResponse().status == 200) }
     }
   }
@@ -193,15 +196,16 @@ import Testing
     for _ in 0..<120 {
       guard let client = try? daemon.connect() else { break }
       client.stepSeconds = 0.2
-      try? client.send("GET /delay/2000 HTTP/1.1\r\nHost: a\r\n\r\n")
+      try? client.send("GET /hold/0 HTTP/1.1\r\nHost: a\r\n\r\n")
       held.append(client)
     }
     let before = try processorSeconds(daemon.pid)
-    _ = held.last!.staysSilent(for: 1)
+    _ = try #require(held.last).staysSilent(for: 1)
     #expect(try processorSeconds(daemon.pid) - before < 0.1, "spins while it waits")
     for client in held { client.close() }
     held = []
-    let isServing = Poll.until(.after(5)) { (try? daemon.get("/bytes/4").body.count) == 4 }
+    origin.release()
+    let isServing = Poll.until(.patient) { (try? daemon.get("/bytes/4").body.count) == 4 }
     #expect(isServing)
     try daemon.stop()
   }
@@ -210,6 +214,9 @@ import Testing
 /// User and system time of a process.
 func processorSeconds(_ pid: pid_t) throws -> Double {
   let stat = try String(contentsOfFile: "/proc/\(pid)/stat", encoding: .utf8)
-  let fields = stat[stat.lastIndex(of: ")")!...].split(separator: " ")
-  return Double(Int(fields[12])! + Int(fields[13])!) / Double(sysconf(Int32(_SC_CLK_TCK)))
+  let fields = stat.split(separator: ")").last?.split(separator: " ") ?? []
+  guard fields.count > 12, let user = Int(fields[11]), let system = Int(fields[12]) else {
+    throw TestFailure("no times in \(stat)")
+  }
+  return Double(user + system) / Double(sysconf(Int32(_SC_CLK_TCK)))
 }

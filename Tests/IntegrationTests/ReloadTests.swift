@@ -22,9 +22,15 @@ import Testing
         try daemon.signalReload(next)
         #expect(added.wait { $0.count > before }, "round \(round): the new backend gets nothing")
         #expect(load.waitForMore(300))
-        let settled = removed.requests.count
-        #expect(load.waitForMore(300))
-        #expect(removed.requests.count == settled, "round \(round): the removed one still serves")
+        // A request that it was sent before may be slow; one that still gets its share gets it
+        // of each 300.
+        var isLeft = false
+        for _ in 0..<10 where !isLeft {
+          let known = removed.requests.count
+          #expect(load.waitForMore(300))
+          isLeft = removed.requests.count == known
+        }
+        #expect(isLeft, "round \(round): the removed one still serves")
       }
       let outcome = load.stop()
       #expect(outcome.failures.isEmpty, "\(outcome.failures.prefix(5)) of \(outcome.completed)")
@@ -37,11 +43,12 @@ import Testing
     let new = try HTTPOrigin("new")
     try withDaemon(DaemonConfiguration([old.address])) { daemon in
       let slow = try daemon.connect()
-      try slow.send("GET /delay/700 HTTP/1.1\r\nHost: a\r\n\r\n")
+      try slow.send("GET /hold/0 HTTP/1.1\r\nHost: a\r\n\r\n")
       #expect(old.wait { $0.count == 1 })
       let done = try daemon.reload(DaemonConfiguration([new.address]))
       #expect(done.ending == .exit(0), "\(done.output)")
       #expect(try daemon.get("/")["x-origin"] == "new", "weir reload returns when it is in force")
+      old.release()
       #expect(try slow.readResponse()["x-origin"] == "old")
       // The connection itself goes on, on the new configuration.
       try slow.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")

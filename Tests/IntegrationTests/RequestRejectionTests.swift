@@ -213,7 +213,7 @@ func latin1(_ utf8: [UInt8]) -> [UInt8] {
 }
 
 func split(_ octets: [UInt8], _ size: Int) -> [[UInt8]] {
-  stride(from: 0, to: octets.count, by: min(size, octets.count)).map {
+  stride(from: 0, to: octets.count, by: min(size, max(1, octets.count))).map {
     Array(octets[$0..<min($0 + min(size, octets.count), octets.count)])
   }
 }

@@ -124,7 +124,7 @@ import Testing
         _ = try connection.readHead()
         try connection.send(bytes)
         // The head should be on its way before the cut, else this would be a retry.
-        _ = gate.wait(until: .after(10)) { $0 }
+        _ = gate.wait(until: .after(60)) { $0 }
         if isReset { connection.reset() }
       }
       try withDaemon(DaemonConfiguration([origin.address])) { daemon in
@@ -176,7 +176,7 @@ import Testing
       _ = try connection.readHead()
       try connection.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nclean")
       if number == 0 {
-        _ = gate.wait(until: .after(10)) { $0 }
+        _ = gate.wait(until: .after(60)) { $0 }
         try connection.send("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison")
       }
       _ = try? connection.readToEnd()

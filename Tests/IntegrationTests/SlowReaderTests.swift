@@ -53,7 +53,7 @@ import Testing
     }
     try client.send(refusal.content)
     // weir closes the backend's connection as it refuses.
-    guard progress.wait(until: .after(10), for: { $0.ended.contains(number) }) else {
+    guard progress.wait(until: .patient, for: { $0.ended.contains(number) }) else {
       throw TestFailure("not refused at \(octets)")
     }
     var taken = Int.max / 2

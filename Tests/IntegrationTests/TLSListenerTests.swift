@@ -112,7 +112,7 @@ import Testing
         "/bin/sh",
         [
           "-c",
-          "(echo R; sleep 1) | timeout 10 openssl s_client -tls1_2 "
+          "(echo R; sleep 3) | timeout 10 openssl s_client -tls1_2 "
             + "-connect 127.0.0.1:\(daemon.port)",
         ])
       #expect(output.contains("RENEGOTIATING") && output.contains("no renegotiation"))
@@ -163,7 +163,7 @@ import Testing
     throws
   {
     let pair = try Self.certificates.get().issue(["example.com"])
-    let tls = "\(pair.directive)\nhandshake-timeout 300ms"
+    let tls = "\(pair.directive)\nhandshake-timeout 1s"
     try withDaemon(configuration([], tls)) { daemon in
       let silent = try daemon.connect()
       #expect(try silent.readToEnd().octets.isEmpty)
@@ -276,7 +276,7 @@ import Testing
       let client = try connect(daemon)
       try client.send("GET /bytes/200000000 HTTP/1.1\r\nHost: a\r\n\r\n")
       // Cut after a second without progress: what it did not take was never fetched.
-      let isCut = Poll.until(.after(15)) {
+      let isCut = Poll.until(.patient) {
         let metrics = try? daemon.admin("/metrics").text
         return metrics?.contains("weir_client_timeouts_total{phase=\"send\"} 1\n") == true
       }

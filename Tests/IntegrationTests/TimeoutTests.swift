@@ -2,7 +2,8 @@ import TestSupport
 import Testing
 
 /// Everything that waits has an end (rules 37, 39–41; semantics 13). Each case says how long the
-/// end may take; nothing here sleeps, each wait is for the event itself.
+/// end may take, far below the time that holds by default and with room for a loaded machine;
+/// nothing here sleeps, each wait is for the event itself.
 @Suite(.blocking) struct `Timeouts` {
   private func timed<Result>(
     _ body: () throws -> Result
@@ -20,12 +21,12 @@ import Testing
       let silent = try daemon.connect()
       let (end, elapsed) = try timed { try silent.readToEnd() }
       #expect(end.ending == .fin)
-      #expect(elapsed > 0.3 && elapsed < 2, "silent: \(elapsed)")
+      #expect(elapsed > 0.3 && elapsed < 8, "silent: \(elapsed)")
       let partial = try daemon.connect()
       try partial.send("GET / HTTP/1.1\r\nHost: a\r\n")
       let late = try timed { try partial.readResponse() }
       #expect(late.result.status == 408)
-      #expect(late.seconds > 0.3 && late.seconds < 2, "partial: \(late.seconds)")
+      #expect(late.seconds > 0.3 && late.seconds < 8, "partial: \(late.seconds)")
       // A drip that never pauses long must not move the deadline.
       let dripping = try daemon.connect()
       try dripping.send("GET / HTTP/1.1\r\nHost: a\r\n")
@@ -33,7 +34,7 @@ import Testing
         while dripping.staysSilent(for: 0.05) { try? dripping.send("A: b\r\n") }
       }
       #expect(try dripping.readResponse().status == 408)
-      #expect(drip.seconds > 0.3 && drip.seconds < 2, "dripping: \(drip.seconds)")
+      #expect(drip.seconds > 0.3 && drip.seconds < 8, "dripping: \(drip.seconds)")
       // The second request of a connection is bounded in the same way.
       let second = try daemon.connect()
       try second.send("GET /bytes/1 HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -41,7 +42,7 @@ import Testing
       try second.send("GET / HT")
       let next = try timed { try second.readResponse() }
       #expect(next.result.status == 408)
-      #expect(next.seconds > 0.3 && next.seconds < 2, "second: \(next.seconds)")
+      #expect(next.seconds > 0.3 && next.seconds < 8, "second: \(next.seconds)")
     }
   }
 
@@ -57,7 +58,7 @@ import Testing
       }
       let (end, elapsed) = try timed { try client.readToEnd() }
       #expect(end == ([], .fin))
-      #expect(elapsed > 0.3 && elapsed < 2, "\(elapsed)")
+      #expect(elapsed > 0.3 && elapsed < 8, "\(elapsed)")
     }
   }
 
@@ -71,7 +72,7 @@ import Testing
         try client.send("POST /x HTTP/1.1\r\nHost: a\r\n\(framing)\r\n\r\n5\r\nabcde\r\n")
         let (response, elapsed) = try timed { try client.readResponse() }
         #expect(response.status == 408)
-        #expect(elapsed > 0.3 && elapsed < 2, "\(framing): \(elapsed)")
+        #expect(elapsed > 0.3 && elapsed < 8, "\(framing): \(elapsed)")
         #expect(try client.readToEnd().octets.isEmpty)
       }
       #expect(origin.wait { $0.count == 2 && $0.allSatisfy(\.hasEnded) })
@@ -88,11 +89,11 @@ import Testing
       let client = try daemon.connect()
       try client.send("POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n")
       let (_, elapsed) = timed {
-        let deadline = Deadline.after(12)
+        let deadline = Deadline.patient
         while deadline.secondsLeft > 0 && client.staysSilent(for: 0.1) { try? client.send("x") }
       }
       #expect(try client.readResponse().status == 408)
-      #expect(elapsed > 4 && elapsed < 9, "\(elapsed)")
+      #expect(elapsed > 4 && elapsed < 19, "\(elapsed)")
     }
   }
 
@@ -103,7 +104,7 @@ import Testing
     try withDaemon(configuration) { daemon in
       let client = try WireConnection.connect(port: daemon.port, receiveBufferBytes: 4096)
       try client.send("GET /bytes/50000000 HTTP/1.1\r\nHost: a\r\n\r\n")
-      let wasCut = Poll.until(.after(5)) { origin.records.first?.hasEnded == true }
+      let wasCut = Poll.until(.patient) { origin.records.first?.hasEnded == true }
       #expect(wasCut, "the response goes on although nobody reads it")
       #expect(try client.readToEnd().ending == .reset)
     }
@@ -119,7 +120,7 @@ import Testing
       let (response, elapsed) = try timed { try client.readResponse() }
       #expect(response.status == 504)
       #expect(response["proxy-status"]?.contains("http_response_timeout") == true)
-      #expect(elapsed > 0.3 && elapsed < 2, "\(elapsed)")
+      #expect(elapsed > 0.3 && elapsed < 8, "\(elapsed)")
       #expect(origin.wait { $0.count == 1 && $0[0].hasEnded })
     }
   }
@@ -136,7 +137,7 @@ import Testing
       let client = try daemon.connect()
       try client.send("GET /x HTTP/1.1\r\nHost: a\r\n\r\n")
       let (_, elapsed) = timed { #expect(throws: WireError.self) { try client.readResponse() } }
-      #expect(elapsed > 0.3 && elapsed < 2, "\(elapsed)")
+      #expect(elapsed > 0.3 && elapsed < 8, "\(elapsed)")
     }
   }
 
@@ -155,7 +156,7 @@ import Testing
       try client.send("GET /x HTTP/1.1\r\nHost: a\r\n\r\n")
       let (response, elapsed) = try timed { try client.readResponse() }
       #expect(response.status == 504)
-      #expect(elapsed > 0.4 && elapsed < 2, "\(elapsed)")
+      #expect(elapsed > 0.4 && elapsed < 8, "\(elapsed)")
     }
   }
 
@@ -164,14 +165,15 @@ import Testing
     let full = try FullListener()
     let spare = try HTTPOrigin("spare")
     var configuration = DaemonConfiguration([full.address])
-    configuration.upstream = "connect-timeout 300ms\n  retry off"
+    // Not the default, which is a second.
+    configuration.upstream = "connect-timeout 1500ms\n  retry off"
     try withDaemon(configuration) { daemon in
       let client = try daemon.connect()
       try client.send("GET /x HTTP/1.1\r\nHost: a\r\n\r\n")
       let (response, elapsed) = try timed { try client.readResponse() }
       #expect([502, 503, 504].contains(response.status))
       #expect(response["proxy-status"]?.contains("connection_timeout") == true)
-      #expect(elapsed > 0.2 && elapsed < 2, "\(elapsed)")
+      #expect(elapsed > 1.4 && elapsed < 8, "\(elapsed)")
     }
     var two = DaemonConfiguration([full.address, spare.address])
     two.upstream = "connect-timeout 300ms\n  balance round-robin"
@@ -191,10 +193,10 @@ import Testing
     try withDaemon(configuration) { daemon in
       _ = try daemon.get("/bytes/1")
       let (isClosed, elapsed) = timed {
-        Poll.until(.after(5)) { origin.records.first?.hasEnded == true }
+        Poll.until(.patient) { origin.records.first?.hasEnded == true }
       }
       #expect(isClosed)
-      #expect(elapsed > 0.2 && elapsed < 2, "\(elapsed)")
+      #expect(elapsed > 0.2 && elapsed < 8, "\(elapsed)")
     }
   }
 }

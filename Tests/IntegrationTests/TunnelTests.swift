@@ -110,7 +110,7 @@ import Testing
       for (name, method, fields) in rows {
         let client = try daemon.connect()
         try client.send(
-          "\(method) /\(name.first!) HTTP/1.1\r\nHost: a\r\n\(fields)\r\n"
+          "\(method) /\(name.prefix(1)) HTTP/1.1\r\nHost: a\r\n\(fields)\r\n"
             + (method == "POST" ? "ab" : "")
         )
         let response = try client.readResponse()
@@ -133,7 +133,7 @@ import Testing
       #expect(try client.readResponse().status == 101)
       #expect(try client.read(5) == Array("hello".utf8))
       let seconds = try Deadline.measure { _ = try client.readToEnd() }
-      #expect(seconds > 0.8 && seconds < 4)
+      #expect(seconds > 0.8 && seconds < 9)
     }
   }
 }

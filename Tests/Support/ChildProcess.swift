@@ -73,7 +73,9 @@ public final class ChildProcess: Sendable {
   }
 
   /// Waits until the output satisfies `condition`, or the process has ended.
-  public func waitForOutput(_ seconds: Double = 10, _ condition: (String) -> Bool) -> Bool {
+  public func waitForOutput(
+    _ seconds: Double = Deadline.patienceSeconds, _ condition: (String) -> Bool
+  ) -> Bool {
     _ = state.wait(until: .after(seconds)) {
       $0.ending != nil || condition(String(decoding: $0.output, as: UTF8.self))
     }
@@ -81,14 +83,14 @@ public final class ChildProcess: Sendable {
   }
 
   /// How it ended, with all of its output read; `nil` when it still runs after `seconds`.
-  public func waitForEnd(_ seconds: Double = 10) -> Ending? {
+  public func waitForEnd(_ seconds: Double = Deadline.patienceSeconds) -> Ending? {
     _ = state.wait(until: .after(seconds)) { $0.ending != nil && $0.openPipes == 0 }
     return state.current.ending
   }
 
   /// Runs a program to its end.
   public static func run(
-    _ path: String, _ arguments: [String], seconds: Double = 30
+    _ path: String, _ arguments: [String], seconds: Double = 2 * Deadline.patienceSeconds
   ) throws -> (ending: Ending, output: String) {
     let child = try ChildProcess(path, arguments)
     guard let ending = child.waitForEnd(seconds) else {

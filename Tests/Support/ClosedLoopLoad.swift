@@ -70,7 +70,7 @@ public final class ClosedLoopLoad: Sendable {
 
   /// Waits until `count` more requests have been answered, right or wrong.
   @discardableResult
-  public func waitForMore(_ count: Int, _ seconds: Double = 20) -> Bool {
+  public func waitForMore(_ count: Int, _ seconds: Double = 60) -> Bool {
     let target = state.update { $0.outcome.completed + $0.outcome.failures.count + count }
     return state.wait(until: .after(seconds)) {
       $0.outcome.completed + $0.outcome.failures.count >= target
@@ -78,14 +78,14 @@ public final class ClosedLoopLoad: Sendable {
   }
 
   /// Waits until what has been answered satisfies the condition.
-  public func wait(_ seconds: Double = 20, for condition: (Outcome) -> Bool) -> Bool {
+  public func wait(_ seconds: Double = 60, for condition: (Outcome) -> Bool) -> Bool {
     state.wait(until: .after(seconds)) { condition($0.outcome) }
   }
 
   /// Ends every connection after its current request.
   public func stop() -> Outcome {
     state.update { $0.isStopping = true }
-    _ = state.wait(until: .after(30)) { $0.running == 0 }
+    _ = state.wait(until: .patient) { $0.running == 0 }
     return outcome
   }
 }

@@ -67,7 +67,7 @@ public final class DaemonProcess: Sendable {
   /// second free port.
   public init(
     _ configuration: DaemonConfiguration, binary: String = DaemonProcess.binary,
-    wrapper: [String] = [], descriptorLimit: Int? = nil, readySeconds: Double = 15
+    wrapper: [String] = [], descriptorLimit: Int? = nil, readySeconds: Double = 60
   ) throws {
     directory = try TemporaryDirectory.make()
     port = Ports.take()
@@ -152,7 +152,7 @@ public final class DaemonProcess: Sendable {
   }
 
   /// Drains it and throws unless it exits with 0 and never said that it crashed.
-  public func stop(within seconds: Double = 10) throws {
+  public func stop(within seconds: Double = Deadline.patienceSeconds) throws {
     process.kill(SIGTERM)
     guard let ending = process.waitForEnd(seconds) else {
       throw TestFailure("still running \(seconds) s after SIGTERM: \(process.output)")
@@ -170,7 +170,8 @@ public final class DaemonProcess: Sendable {
 
 /// Starts a daemon, hands it to `body`, and stops it with every check of `DaemonProcess.stop`.
 public func withDaemon<Result>(
-  _ configuration: DaemonConfiguration, stopsWithin seconds: Double = 10,
+  _ configuration: DaemonConfiguration,
+  stopsWithin seconds: Double = Deadline.patienceSeconds,
   _ body: (DaemonProcess) throws -> Result
 ) throws -> Result {
   let daemon = try DaemonProcess(configuration)

@@ -36,11 +36,11 @@ public struct Frame: Sendable {
   /// Of RST_STREAM, and of GOAWAY behind the last stream.
   public var errorCode: UInt32 {
     let place = type == FrameType.goAway ? 4 : 0
-    return payload[place..<place + 4].reduce(0) { $0 << 8 | UInt32($1) }
+    return payload.dropFirst(place).prefix(4).reduce(0) { $0 << 8 | UInt32($1) }
   }
 
   /// Of GOAWAY.
-  public var lastStream: UInt32 { payload[..<4].reduce(0) { $0 << 8 | UInt32($1) } }
+  public var lastStream: UInt32 { payload.prefix(4).reduce(0) { $0 << 8 | UInt32($1) } }
 
   public var endsStream: Bool { flags & FrameFlags.endStream != 0 }
 }
@@ -177,12 +177,13 @@ public final class HTTP2Connection {
       let frame = try rawNext()
       if frame.type == FrameType.settings {
         guard frame.flags & FrameFlags.acknowledgement == 0 else { continue }
-        try send(FrameType.settings, flags: FrameFlags.acknowledgement)
+        // The other side may be gone already, with its last frames not read yet.
+        try? send(FrameType.settings, flags: FrameFlags.acknowledgement)
         continue
       }
       if frame.type == FrameType.goAway { goAway = frame }
       if frame.type == FrameType.content, !frame.payload.isEmpty, givesWindow {
-        try window(0, UInt32(frame.payload.count))
+        try? window(0, UInt32(frame.payload.count))
       }
       return frame
     }
@@ -215,7 +216,7 @@ public final class HTTP2Connection {
       case FrameType.content:
         answer.content += frame.payload
         if givesWindow, !frame.payload.isEmpty, !frame.endsStream {
-          try window(stream, UInt32(frame.payload.count))
+          try? window(stream, UInt32(frame.payload.count))
         }
       case FrameType.reset:
         answer.resetCode = frame.errorCode

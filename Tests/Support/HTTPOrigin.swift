@@ -8,6 +8,7 @@ import Foundation
 ///     …/close/N    the same, ended by closing the connection
 ///     …/echo       head and content of the request, as received
 ///     …/delay/MS   an empty 200 after that many milliseconds
+///     …/hold/0     an empty 200 once the test has called `release`
 ///     …/status/N   that status, empty
 ///     anything     its name
 ///
@@ -25,18 +26,21 @@ public final class HTTPOrigin: Sendable {
   public let name: String
   private let scripted: ScriptedOrigin
   private let log: Monitor<[Request]>
+  private let isReleased: Monitor<Bool>
 
   public init(
     _ name: String = "origin", host: String = "127.0.0.1", port: UInt16 = 0
   ) throws {
     let log = Monitor<[Request]>([])
+    let isReleased = Monitor(false)
     self.name = name
     self.log = log
+    self.isReleased = isReleased
     scripted = try ScriptedOrigin(host: host, port: port) { connection, number in
       connection.stepSeconds = 120
       do {
         while try connection.hasMore() {
-          let again = try HTTPOrigin.serve(connection, number, name, log)
+          let again = try HTTPOrigin.serve(connection, number, name, log, isReleased)
           if !again { return }
         }
       } catch is WireError {
@@ -56,11 +60,15 @@ public final class HTTPOrigin: Sendable {
     log.wait(until: .after(seconds), for: condition)
   }
 
+  /// Lets the requests for `…/hold/0` go, those to come as well.
+  public func release() { isReleased.update { $0 = true } }
+
   public func stop() { scripted.stop() }
 
   /// Serves one request; false when the connection ends with it.
   private static func serve(
-    _ connection: WireConnection, _ number: Int, _ name: String, _ log: Monitor<[Request]>
+    _ connection: WireConnection, _ number: Int, _ name: String, _ log: Monitor<[Request]>,
+    _ isReleased: Monitor<Bool>
   ) throws -> Bool {
     let head = try connection.readHead()
     var check = PatternCheck()
@@ -72,7 +80,8 @@ public final class HTTPOrigin: Sendable {
     log.update {
       $0.append(Request(head: head, contentCount: check.count, connection: number))
     }
-    let path = head.target.split(separator: "?")[0].split(separator: "/").map(String.init)
+    let path = (head.target.split(separator: "?").first ?? "").split(separator: "/").map(
+      String.init)
     let argument = path.last.flatMap { Int($0) } ?? 0
     let verb = path.count >= 2 && Int(path[path.count - 1]) != nil ? path[path.count - 2] : ""
     var fields = """
@@ -107,6 +116,9 @@ public final class HTTPOrigin: Sendable {
     case "delay":
       var pause = timespec(tv_sec: argument / 1000, tv_nsec: argument % 1000 * 1_000_000)
       nanosleep(&pause, nil)
+      try answer(200, [])
+    case "hold":
+      _ = isReleased.wait(until: .after(60)) { $0 }
       try answer(200, [])
     case "status": try answer(argument, [])
     default:

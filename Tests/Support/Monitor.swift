@@ -47,6 +47,12 @@ public struct Deadline: Sendable {
     Deadline(endNs: Deadline.nowNs() + UInt64(seconds * 1e9))
   }
 
+  /// For what happens at once on a machine that is free: only a failure waits that long. Below the
+  /// 30 s after which the daemon ends a drain and idle connections to backends by itself, which
+  /// would make what it should have done before look done.
+  public static var patient: Deadline { .after(patienceSeconds) }
+  public static let patienceSeconds = 20.0
+
   public var secondsLeft: Double {
     let now = Deadline.nowNs()
     return now >= endNs ? 0 : Double(endNs - now) / 1e9

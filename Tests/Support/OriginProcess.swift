@@ -12,7 +12,7 @@ public final class OriginProcess: Sendable {
       .deletingLastPathComponent().appendingPathComponent("test-origin").path
     process = try ChildProcess(path, ["\(port)", name])
     self.address = "127.0.0.1:\(port)"
-    guard process.waitForOutput(10, { $0.contains("ready") }) else {
+    guard process.waitForOutput(Deadline.patienceSeconds, { $0.contains("ready") }) else {
       throw TestFailure("test-origin did not start: \(process.output)")
     }
   }

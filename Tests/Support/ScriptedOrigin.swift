@@ -91,7 +91,7 @@ public final class ScriptedOrigin: Sendable {
 
   /// Waits until the connections satisfy `condition`.
   public func wait(
-    _ seconds: Double = 10, for condition: ([Record]) -> Bool
+    _ seconds: Double = Deadline.patienceSeconds, for condition: ([Record]) -> Bool
   ) -> Bool {
     state.wait(until: .after(seconds)) { state in condition(state.records) }
   }
@@ -105,50 +105,5 @@ public final class ScriptedOrigin: Sendable {
     }
     // The port listens no more, and the accepting thread wakes.
     if first { shutdown(listener, Int32(SHUT_RDWR)) }
-  }
-}
-
-/// Ports that no connection of this machine is using.
-public enum Ports {
-  private static let next = Monitor(UInt16(10_000 + (getpid() &* 131) % 20_000))
-
-  /// A free port below the range the kernel gives to outgoing connections, so that no client can
-  /// take it before the daemon does.
-  public static func take() -> UInt16 {
-    while true {
-      let port = next.update { value in
-        value = value >= 31_000 ? 10_000 : value + 1
-        return value
-      }
-      if let (descriptor, _) = try? listen(host: "0.0.0.0", port: port) {
-        close(descriptor)
-        return port
-      }
-    }
-  }
-
-  static func listen(host: String, port: UInt16) throws -> (descriptor: Int32, port: UInt16) {
-    // Another process may take a port between the look and the bind.
-    if port == 0 {
-      for _ in 0..<20 {
-        if let bound = try? listen(host: host, port: take()) { return bound }
-      }
-      throw TestFailure("no port to listen on at \(host)")
-    }
-    let descriptor = socket(
-      AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
-    guard descriptor >= 0 else { throw WireError.system("socket", errno) }
-    var one: Int32 = 1
-    setsockopt(
-      descriptor, SOL_SOCKET, SO_REUSEADDR, &one, socklen_t(MemoryLayout<Int32>.size))
-    let result = WireConnection.withAddress(port: port, host: host) {
-      bind(descriptor, $0, $1)
-    }
-    guard result == 0, Glibc.listen(descriptor, 1024) == 0 else {
-      let reason = errno
-      close(descriptor)
-      throw WireError.system("bind \(host):\(port)", reason)
-    }
-    return (descriptor, port)
   }
 }

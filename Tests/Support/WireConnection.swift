@@ -17,7 +17,7 @@ public enum WireError: Error, Equatable {
 /// bounded. Used by one thread.
 public final class WireConnection {
   public let descriptor: Int32
-  /// Bound of each single wait.
+  /// Bound of each single wait; below the 15 s after which the daemon ends idle connections.
   public var stepSeconds = 10.0
   /// Told of everything that is received, in order.
   var tap: ((UnsafeRawBufferPointer) -> Void)?
