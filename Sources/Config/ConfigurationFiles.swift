@@ -18,20 +18,60 @@ public struct FileFault: Error, Sendable, Equatable {
 public struct DiskFiles: ConfigurationFiles {
   public init() {}
 
+  /// Reads regular files only: a pipe or a device may never end, and a reload would not find in it
+  /// again what was there.
   public func read(_ path: String, limitBytes: Int) throws(FileFault) -> [UInt8] {
-    let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY)
-    guard descriptor >= 0 else { throw DiskFiles.fault() }
+    // A pipe that nobody writes to would hold the caller in `open`.
+    let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK)
+    guard descriptor >= 0 else { throw DiskFiles.openFault(path) }
     defer { close(descriptor) }
+    let before = try DiskFiles.status(descriptor)
+    if let fault = DiskFiles.fault(of: before) { throw fault }
     var bytes: [UInt8] = []
     var block = [UInt8](repeating: 0, count: 64 * 1024)
     while true {
       let count = unsafe Glibc.read(descriptor, &block, block.count)
       if count < 0, errno == EINTR { continue }
       guard count >= 0 else { throw DiskFiles.fault() }
-      if count == 0 { return bytes }
+      if count == 0 { break }
       bytes += block[..<count]
       if bytes.count > limitBytes { throw FileFault("larger than \(written(bytes: limitBytes))") }
     }
+    let after = try DiskFiles.status(descriptor)
+    guard before.st_size == after.st_size, before.st_mtim.tv_sec == after.st_mtim.tv_sec,
+      before.st_mtim.tv_nsec == after.st_mtim.tv_nsec
+    else { throw FileFault("it was written to while it was read") }
+    return bytes
+  }
+
+  private static func status(_ descriptor: Int32) throws(FileFault) -> stat {
+    var status = stat()
+    guard unsafe fstat(descriptor, &status) == 0 else { throw fault() }
+    return status
+  }
+
+  /// A socket cannot even be opened, and the kernel's words for that are about devices.
+  private static func openFault(_ path: String) -> FileFault {
+    let code = errno
+    var status = stat()
+    if code == ENXIO, unsafe stat(path, &status) == 0, let fault = fault(of: status) {
+      return fault
+    }
+    errno = code
+    return fault()
+  }
+
+  /// `nil`: of a regular file.
+  private static func fault(of status: stat) -> FileFault? {
+    let kind =
+      switch status.st_mode & S_IFMT {
+      case S_IFREG: ""
+      case S_IFDIR: "a directory"
+      case S_IFIFO: "a pipe"
+      case S_IFSOCK: "a socket"
+      default: "a device"
+      }
+    return kind.isEmpty ? nil : FileFault("it is \(kind), not a regular file")
   }
 
   public func paths(matching pattern: String) -> [String] {

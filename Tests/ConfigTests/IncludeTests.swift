@@ -1,5 +1,6 @@
 import Foundation
 import Primitives
+import Synchronization
 import Testing
 
 @testable import Config
@@ -101,7 +102,59 @@ import Testing
     #expect(throws: FileFault("no such file or directory")) {
       try files.read(root + "/none", limitBytes: 1024)
     }
-    #expect(throws: FileFault("is a directory")) { try files.read(root, limitBytes: 1024) }
+    mkfifo(root + "/pipe", 0o600)
+    let socket = Glibc.socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0)
+    defer { close(socket) }
+    var address = sockaddr_un()
+    address.sun_family = sa_family_t(AF_UNIX)
+    withUnsafeMutableBytes(of: &address.sun_path) {
+      $0.copyBytes(from: (root + "/socket").utf8.prefix(107))
+    }
+    withUnsafePointer(to: &address) {
+      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+        _ = bind(socket, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
+      }
+    }
+    // None of them may hold the caller up, or be read without end.
+    for (path, kind) in [
+      (root, "a directory"), (root + "/pipe", "a pipe"), (root + "/socket", "a socket"),
+      ("/dev/zero", "a device"),
+    ] {
+      #expect(throws: FileFault("it is \(kind), not a regular file")) {
+        try files.read(path, limitBytes: 1024)
+      }
+    }
+    symlink("loop", root + "/loop")
+    #expect(throws: FileFault("too many levels of symbolic links")) {
+      try files.read(root + "/loop", limitBytes: 1024)
+    }
+  }
+
+  /// Half a configuration may be a lawful one, with routes missing.
+  @Test func `a file that is written to while it is read is not taken`() throws {
+    let path = FileManager.default.temporaryDirectory
+      .appendingPathComponent("weir-config-\(UUID().uuidString)").path
+    defer { try? FileManager.default.removeItem(atPath: path) }
+    try String(repeating: "#", count: 4 << 20).write(
+      toFile: path, atomically: true, encoding: .utf8)
+    let handle = try #require(FileHandle(forWritingAtPath: path))
+    let isOver = Mutex(false)
+    let writer = Thread {
+      while !isOver.withLock({ $0 }) {
+        handle.seekToEndOfFile()
+        handle.write(Data([10]))
+      }
+    }
+    writer.start()
+    defer { isOver.withLock { $0 = true } }
+    var fault: FileFault?
+    // The writer may be late, but not for so many times.
+    for _ in 0..<1000 where fault == nil {
+      do throws(FileFault) {
+        _ = try DiskFiles().read(path, limitBytes: 1 << 30)
+      } catch { fault = error }
+    }
+    #expect(fault == FileFault("it was written to while it was read"))
   }
 
   @Test(arguments: [

@@ -263,12 +263,14 @@ extension DaemonProcess {
 
   @Test func `interim answers come before the final one`() throws {
     let origin = try ScriptedOrigin { connection, _ in
-      let head = try connection.readHead()
-      if head.target == "/hints" {
-        try connection.send("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n")
+      while try connection.hasMore() {
+        let head = try connection.readHead()
+        if head.target == "/hints" {
+          try connection.send("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n")
+        }
+        _ = try connection.readRequestBody(head) { _ in }
+        try connection.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
       }
-      _ = try connection.readRequestBody(head) { _ in }
-      try connection.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
     }
     var configuration = DaemonConfiguration([origin.address])
     configuration.route = "early-hints on"

@@ -128,6 +128,10 @@ enum PEM {
     // The end of the file is reported as a missing first line, and is none of a fault.
     let reason = weir_err_reason(ERR_peek_last_error())
     ERR_clear_error()
+    if found.count == limit {
+      for item in found { X509_free(item) }
+      throw TLSFault("'\(path)' holds \(limit) certificates or more")
+    }
     guard found.isEmpty || reason != PEM_R_NO_START_LINE else { return found }
     for item in found { X509_free(item) }
     guard reason != PEM_R_NO_START_LINE else {
