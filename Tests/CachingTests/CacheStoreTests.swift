@@ -128,7 +128,7 @@ import Testing
   {
     let driver = StoreDriver()
     let found = driver.lookup("/x")
-    if let fill = found.fill { _ = driver.store.unstorable(fill, marks: true, now: driver.now) }
+    if let fill = found.fill { _ = driver.store.unstorable(fill, .lasting, now: driver.now) }
     #expect(driver.lookup("/x").kind == .pass)
     #expect(driver.lookup("/y").kind == .fetch)
     driver.now = driver.now + .seconds(120)

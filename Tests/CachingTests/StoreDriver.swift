@@ -69,8 +69,12 @@ final class StoreDriver {
   ) -> Bool {
     parts(tags, lifetime, swr, vary, secondary) { parts in
       parts.contentLength = length
-      return store.headArrived(fill, parts, now: now).isStored
+      return store.headArrived(fill, parts, now: now).refusal == nil
     }
+  }
+
+  func refusal(_ fill: CacheFill, tags: [String] = []) -> CacheStore.Refusal? {
+    parts(tags, 60, 0, "", []) { store.headArrived(fill, $0, now: now).refusal }
   }
 
   private func parts<Result>(
@@ -117,7 +121,7 @@ final class StoreDriver {
         fill, tags: tags, length: length ?? content.utf8.count, lifetime: lifetime, swr: swr,
         vary: vary, secondary: secondary)
     else {
-      _ = store.unstorable(fill, marks: false, now: now)
+      _ = store.unstorable(fill, .once, now: now)
       return
     }
     append(fill, content)
@@ -159,5 +163,25 @@ final class StoreDriver {
     request.soft = soft
     request.dryRun = dryRun
     return store.purge(request, now: now)
+  }
+}
+
+extension PurgeRequest {
+  static var everything: PurgeRequest {
+    var request = PurgeRequest()
+    request.all = true
+    return request
+  }
+
+  static func tagged(_ tag: String) -> PurgeRequest {
+    var request = PurgeRequest()
+    request.tags = [Array(tag.utf8)]
+    return request
+  }
+
+  static func under(_ prefix: String) -> PurgeRequest {
+    var request = PurgeRequest()
+    request.prefix = Array(prefix.utf8)
+    return request
   }
 }

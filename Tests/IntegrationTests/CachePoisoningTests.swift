@@ -60,6 +60,15 @@ import Testing
       let other = try daemon.get("/a", fields: "X-Forwarded-Host: other.example\r\n")
       #expect(other.text.contains("x-forwarded-host=other.example "), "\(other.text)")
       #expect(CacheWord(other).forward == "bypass")
+      // As a proxy passes it on that does not know it.
+      for claim in ["host=other.example", "for=1.2.3.4;proto=https", "host=\"x"] {
+        let forwarded = try daemon.get("/a", fields: "Forwarded: \(claim)\r\n")
+        #expect(forwarded.text.contains(claim), "\(forwarded.text)")
+        #expect(CacheWord(forwarded).forward == "bypass", "\(claim)")
+      }
+      let same = try daemon.get(
+        "/a", fields: "Forwarded: for=1.2.3.4;host=Example.com;proto=http\r\n")
+      #expect(CacheWord(same).isHit && same.text == plain.text, "\(same.head.text)")
       let port = try daemon.get("/a", fields: "X-Forwarded-Port: 8443\r\n")
       #expect(port.text.contains("x-forwarded-port=8443 "), "\(port.text)")
       for (fields, was) in [("", plain), ("X-Forwarded-Proto: https\r\n", sealed)] {

@@ -66,6 +66,27 @@ import Testing
     }
   }
 
+  @Test func `who may not have the copy gets the error that it stands in for, as it is`() throws {
+    let origin = try CacheOrigin { _, before in
+      guard before > 0 else {
+        return .text(
+          CacheOrigin.answer(200, ["Cache-Control: max-age=10, stale-if-error=60"], "old"))
+      }
+      return .text(CacheOrigin.answer(503, ["X-Reason: maintenance"], "busy"))
+    }
+    var configuration = DaemonConfiguration.cached([origin.address], "request-directives=on")
+    configuration.upstream = "circuit-breaker off\nretry off"
+    try withDaemon(configuration) { daemon in
+      _ = try daemon.get("/a")
+      let strict = try daemon.get("/a", fields: "Cache-Control: no-cache\r\n")
+      #expect(strict.status == 503 && strict.text == "busy", "\(strict.head.text)")
+      #expect(strict["x-reason"] == "maintenance" && strict["proxy-status"] == nil)
+      #expect(CacheWord(strict).forward == "stale", "\(strict.head.text)")
+      let lenient = try daemon.get("/a")
+      #expect(lenient.text == "old" && CacheWord(lenient).isHit)
+    }
+  }
+
   @Test func `a dead origin: stale to the end of the window, exactly, then the error`() throws {
     // It came 20 s old, so the window ends 2 s after it was stored.
     let origin = try CacheOrigin([

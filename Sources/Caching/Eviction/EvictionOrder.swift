@@ -128,6 +128,12 @@ public struct EvictionOrder: ~Copyable {
     return nil
   }
 
+  /// What `victim` took out cannot be freed now: as if it had been used.
+  public mutating func spare(_ slot: Int) {
+    precondition(records[UInt32(slot)].queue == .none, "slot is in the order")
+    append(UInt32(slot), to: .main)
+  }
+
   // MARK: Lists
 
   private mutating func append(_ slot: UInt32, to queue: SlotRecords.Queue) {

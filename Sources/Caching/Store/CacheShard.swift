@@ -19,7 +19,12 @@ public struct CacheQuery: ~Copyable {
 struct CacheShard: ~Copyable, @unchecked Sendable {
   /// Keys that lately turned out to be unstorable.
   private static let markCount = 1024
-  private static let markTime = TimeAmount.seconds(120)
+  /// Objects that a purge takes before it lets others have the lock.
+  static let purgeBatch = 128
+  /// Buckets that a purge of everything looks at before it does.
+  private static let purgeBuckets = 4096
+  /// Candidates that `evict` looks at.
+  private static let mostSpared = 32
 
   private struct Mark {
     var hash: UInt64
@@ -138,9 +143,8 @@ struct CacheShard: ~Copyable, @unchecked Sendable {
     return mark.hash == hash && mark.until > now
   }
 
-  func mark(_ hash: UInt64, now: MonotonicTime) {
-    unsafe marks[Int(hash >> 32) & (CacheShard.markCount - 1)] =
-      Mark(hash: hash, until: now + CacheShard.markTime)
+  func mark(_ hash: UInt64, until end: MonotonicTime) {
+    unsafe marks[Int(hash >> 32) & (CacheShard.markCount - 1)] = Mark(hash: hash, until: end)
   }
 
   func unmark(_ hash: UInt64) {
@@ -211,58 +215,94 @@ struct CacheShard: ~Copyable, @unchecked Sendable {
     bytes -= object.chargedBytes
   }
 
-  /// Takes out what is worth least; its pin passes to the caller. `nil` where nothing is stored.
+  /// Takes out what is worth least; its pin passes to the caller. `nil` where nothing is stored, or
+  /// too much of it is being read: what is in use would free no memory now, and counts as used.
   mutating func evict() -> StoredObject? {
-    guard let slot = eviction.victim() else { return nil }
-    let victim = object(slots[slot])
-    remove(victim)
-    return victim
+    for _ in 0..<CacheShard.mostSpared {
+      guard let slot = eviction.victim() else { return nil }
+      let victim = object(slots[slot])
+      guard victim.isInUse else {
+        remove(victim)
+        return victim
+      }
+      eviction.spare(slot)
+    }
+    return nil
   }
 
   // MARK: Purging
 
-  /// Every stored response that the request matches, once each.
-  func matches(_ request: PurgeRequest) -> [StoredObject] {
+  /// How far a purge has come in this shard.
+  struct PurgePlace {
+    /// Of a purge of everything.
+    var bucket = 0
+    var isFirst = true
+    var isDone = false
+  }
+
+  /// The next stored responses that the request matches, once each: a batch where what is found is
+  /// removed before the next call, or where everything is wanted; else all of them. `since`: what
+  /// was fetched after that purge is left out.
+  func matches(
+    _ request: PurgeRequest, since sequence: UInt64, _ place: inout PurgePlace
+  ) -> [StoredObject] {
     var found: [StoredObject] = []
     var seen = Set<UInt32>()
-    func note(_ object: StoredObject) {
-      if seen.insert(unit(object)).inserted { found.append(object) }
-    }
     if request.all {
-      for index in 0...Int(mask) {
-        var next = unsafe buckets[index]
+      let end = min(Int(mask) + 1, place.bucket + CacheShard.purgeBuckets)
+      while place.bucket < end, found.count < CacheShard.purgeBatch {
+        var next = unsafe buckets[place.bucket]
         while next != 0 {
           let candidate = object(next)
           unsafe next = candidate.record.pointee.nextInBucket
-          note(candidate)
+          if candidate.sequence < sequence { found.append(candidate) }
         }
+        place.bucket += 1
       }
+      place.isDone = place.bucket > Int(mask)
       return found
     }
-    for tag in request.tags { tag.withView { tags.visit($0, .given, note) } }
+    let limit = removesAllItVisits(request) ? CacheShard.purgeBatch : Int.max
+    func note(_ object: StoredObject) -> Bool {
+      if object.sequence < sequence, seen.insert(unit(object)).inserted { found.append(object) }
+      return found.count < limit
+    }
+    visit(request, note)
+    place.isDone = found.count < limit
+    return found
+  }
+
+  /// Else each batch would begin with what the ones before it have looked at.
+  private func removesAllItVisits(_ request: PurgeRequest) -> Bool {
+    guard !request.soft, !request.dryRun else { return false }
+    return request.prefix?.last.map { $0 == UInt8(ascii: "/") } ?? true
+  }
+
+  /// Calls with what the request matches until that says no; with some of it more than once.
+  private func visit(_ request: PurgeRequest, _ body: (StoredObject) -> Bool) {
+    for tag in request.tags { tag.withView { tags.visit($0, .given, body) } }
     for url in request.urls {
       url.withView { url in
-        visit(url, note)
-        tags.visit(url, .url, note)
+        visit(url, body)
+        tags.visit(url, .url, body)
       }
     }
     request.prefix?.withView { prefix in
       guard let folder = FolderList.deepest(prefix) else { return }
       tags.visit(prefix.slice(0, folder), .folder) { candidate in
-        if candidate.url.begins(with: prefix) { note(candidate) }
+        candidate.url.begins(with: prefix) ? body(candidate) : true
       }
     }
-    return found
   }
 
   /// Responses whose key is this URL and no more.
-  private func visit(_ url: ByteView, _ body: (StoredObject) -> Void) {
+  private func visit(_ url: ByteView, _ body: (StoredObject) -> Bool) {
     let hash = CacheStore.hash(url)
     var next = unsafe buckets[Int(hash & mask)]
     while next != 0 {
       let candidate = object(next)
       unsafe next = candidate.record.pointee.nextInBucket
-      if candidate.key.equals(url) { body(candidate) }
+      if candidate.key.equals(url), !body(candidate) { return }
     }
   }
 }
@@ -288,11 +328,14 @@ extension CacheShard {
   func checkInvariants() {
     var count = 0
     var total = 0
-    for candidate in matches(everything) {
-      let flags = unsafe candidate.record.pointee.flags
-      precondition(flags.contains(.isLinked), "a record in the index that is not linked")
-      count += 1
-      total += candidate.chargedBytes
+    var place = PurgePlace()
+    while !place.isDone {
+      for candidate in matches(everything, since: .max, &place) {
+        let flags = unsafe candidate.record.pointee.flags
+        precondition(flags.contains(.isLinked), "a record in the index that is not linked")
+        count += 1
+        total += candidate.chargedBytes
+      }
     }
     precondition(count == objectCount && total == bytes, "counts do not add up")
   }

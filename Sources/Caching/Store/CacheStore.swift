@@ -10,8 +10,12 @@ public final class CacheStore: Sendable {
   static let shardCount = 16
   /// A fetch without a head is joined this long; then a second one is begun (semantics.md 16).
   private static let patience = TimeAmount.seconds(5)
+  /// For so long a backend is asked for each request alone where its response could not be stored.
+  private static let markTime = TimeAmount.seconds(120)
+  /// The same where that was for want of memory, which may be there again at once.
+  private static let shortageTime = TimeAmount.seconds(1)
 
-  private final class Shard: Sendable {
+  final class Shard: Sendable {
     let tables: Lock<CacheShard>
     init(_ shard: consuming sending CacheShard) { tables = Lock(shard) }
   }
@@ -19,10 +23,10 @@ public final class CacheStore: Sendable {
   public let name: String
   public let options: CacheOptions
   let arena: BlockArena
-  private let shards: [Shard]
-  private let log = Lock(PurgeLog())
+  let shards: [Shard]
+  let log = Lock(PurgeLog())
   private let evictedCount = Atomic<UInt64>(0)
-  private let purgedCount = Atomic<UInt64>(0)
+  let purgedCount = Atomic<UInt64>(0)
   private let tableBytes: Int
 
   /// `nil` where there is no address space.
@@ -194,12 +198,24 @@ public final class CacheStore: Sendable {
 
   // MARK: Fetches
 
-  /// A head has come that may be stored; a transient one is only for those who wait. False where
-  /// there is no memory for it: the response is then for who asked for it alone.
+  /// Why what came is for who asked for it alone, and for how long that holds for the key.
+  public enum Refusal: Sendable {
+    /// By what it is.
+    case lasting
+    /// There was no memory for it.
+    case shortage
+    /// Says nothing about the next one.
+    case once
+  }
+
+  /// A head has come that may be stored; a transient one is only for those who wait. `refusal`:
+  /// there is no room for it, and `unstorable` has to be called.
   public func headArrived(
     _ fill: CacheFill, _ parts: RecordParts, isTransient: Bool = false, now: MonotonicTime
-  ) -> (isStored: Bool, wakes: [FillWaiter]) {
-    guard let object = place(fill, parts) else { return (false, []) }
+  ) -> (refusal: Refusal?, wakes: [FillWaiter]) {
+    guard let object = place(fill, parts) else {
+      return (withKey(of: fill, parts, StoredObject.fits) ? .shortage : .lasting, [])
+    }
     let wakes = shard(fill.hash).tables.withLock { shard in
       shard.unmark(fill.hash)
       let isPurged = notePurges(of: object, fill)
@@ -225,7 +241,7 @@ public final class CacheStore: Sendable {
       }
       return wakes
     }
-    return (true, wakes)
+    return (nil, wakes)
   }
 
   /// Tells the fetch of purges since it began that were about `object`. True where there was one.
@@ -243,11 +259,18 @@ public final class CacheStore: Sendable {
   ) -> StoredObject? {
     var parts = parts
     parts.sequence = fill.began
+    return withKey(of: fill, parts) { write($0, isInline) }
+  }
+
+  private func withKey<Result>(
+    of fill: CacheFill, _ parts: RecordParts, _ body: (RecordParts) -> Result
+  ) -> Result {
+    var parts = parts
     return unsafe fill.key.withUnsafeBufferPointer { key in
       parts.key = unsafe ByteView(key)
       parts.urlLength = fill.urlLength
       parts.hash = fill.hash
-      return write(parts, isInline)
+      return body(parts)
     }
   }
 
@@ -257,7 +280,7 @@ public final class CacheStore: Sendable {
     let length = parts.contentLength
     let isInline = isInline ?? (length >= 0 && StoredObject.isBestInline(bytes, length))
     let order = BlockArena.order(holding: isInline ? bytes + length : bytes)
-    guard order <= BlockArena.mostOrder, nodes <= Int(UInt8.max) else { return nil }
+    guard order <= BlockArena.mostOrder, nodes <= StoredObject.mostNodes else { return nil }
     let block = allocate(order, near: parts.hash)
     guard block != 0 else { return nil }
     return unsafe StoredObject.write(
@@ -315,7 +338,7 @@ public final class CacheStore: Sendable {
     _ fill: CacheFill, _ parts: RecordParts, now: MonotonicTime
   ) -> [FillWaiter] {
     guard let stale = fill.stale, let object = place(fill, parts, isInline: !stale.hasBlocks)
-    else { return unstorable(fill, marks: false, now: now) }
+    else { return unstorable(fill, .once, now: now) }
     object.takeContent(of: stale, arena)
     return settle(fill, object, .renewed, now: now)
   }
@@ -349,13 +372,17 @@ public final class CacheStore: Sendable {
     return wakes
   }
 
-  /// What came cannot be stored: whoever waits asks for himself. `marks`: so will everybody else
-  /// for a while.
+  /// What came cannot be stored: whoever waits asks for himself, and so does everybody else for as
+  /// long as the reason holds.
   public func unstorable(
-    _ fill: CacheFill, marks: Bool, now: MonotonicTime
+    _ fill: CacheFill, _ refusal: Refusal, now: MonotonicTime
   ) -> [FillWaiter] {
     let wakes = shard(fill.hash).tables.withLock { shard in
-      if marks { shard.mark(fill.hash, now: now) }
+      switch refusal {
+      case .lasting: shard.mark(fill.hash, until: now + CacheStore.markTime)
+      case .shortage: shard.mark(fill.hash, until: now + CacheStore.shortageTime)
+      case .once: break
+      }
       shard.detach(fill)
       return fill.end(.unstorable)
     }
@@ -386,66 +413,6 @@ public final class CacheStore: Sendable {
       if isUnwanted { shard.detach(fill) }
       return isUnwanted
     }
-  }
-
-  // MARK: Purging
-
-  /// Removes what matches, or makes it stale. When this returns, a lookup that begins now does not
-  /// find what was removed, on any worker, whatever is in flight. O(what matches), and for a prefix
-  /// O(what is in its folder).
-  public func purge(_ request: PurgeRequest, now: MonotonicTime) -> PurgeResult {
-    var result = PurgeResult()
-    result.sequence = log.withLock { request.dryRun ? $0.sequence : $0.add(request) }
-    for shard in shards {
-      let gone = shard.tables.withLock { shard in
-        purge(request, &shard, &result, now)
-      }
-      for object in gone { unpin(object) }
-    }
-    if !request.dryRun {
-      purgedCount.add(UInt64(result.matched), ordering: .relaxed)
-    }
-    return result
-  }
-
-  private func purge(
-    _ request: PurgeRequest, _ shard: inout CacheShard, _ result: inout PurgeResult,
-    _ now: MonotonicTime
-  ) -> [StoredObject] {
-    let matches = shard.matches(request)
-    result.matched += matches.count
-    for object in matches { result.bytes += object.chargedBytes }
-    if request.dryRun { return [] }
-    if request.soft {
-      for object in matches { object.expire(now: now) }
-    } else {
-      for object in matches {
-        object.setPurged(at: result.sequence)
-        shard.remove(object)
-      }
-    }
-    for fill in shard.fills.values.joined() where concerns(request, result.sequence, fill, now) {
-      fill.inner.withLock { $0.purged(at: result.sequence, isSoft: request.soft) }
-      shard.detach(fill)
-    }
-    return request.soft ? [] : matches
-  }
-
-  /// Whether a purge is about a fetch in flight: about what it brings, or about the copy it has of
-  /// what it renews, which may be in no index any more.
-  private func concerns(
-    _ request: PurgeRequest, _ sequence: UInt64, _ fill: CacheFill, _ now: MonotonicTime
-  ) -> Bool {
-    guard let stale = fill.stale else { return fill.isMatched(by: request) }
-    if PurgeLog.matches(request, stale.url, stale.tags) {
-      if request.soft {
-        stale.expire(now: now)
-      } else if stale.purgedAt == 0 {
-        stale.setPurged(at: sequence)
-      }
-      return true
-    }
-    return stale.purgedAt > 0 || fill.isMatched(by: request)
   }
 
   // MARK: Looking in

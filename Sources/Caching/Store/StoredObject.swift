@@ -177,6 +177,9 @@ public struct StoredObject: BitwiseCopyable, @unchecked Sendable {
 
   // MARK: Pins
 
+  /// Of one in the index, whose lock is held: somebody reads it, or fetches what is to replace it.
+  var isInUse: Bool { unsafe record.pointee.pins.load(ordering: .relaxed) > 1 }
+
   func pin() { unsafe record.pointee.pins.add(1, ordering: .relaxed) }
 
   /// True where this was the last one.
@@ -186,6 +189,15 @@ public struct StoredObject: BitwiseCopyable, @unchecked Sendable {
 }
 
 extension StoredObject {
+  static let mostNodes = Int(UInt8.max)
+
+  /// Whether the largest block has room for a record of these parts.
+  static func fits(_ parts: RecordParts) -> Bool {
+    let nodes = TagIndex.nodeCount(parts)
+    return nodes <= mostNodes
+      && recordBytes(parts, nodes: nodes) <= BlockArena.bytes(BlockArena.mostOrder)
+  }
+
   /// Octets that a record with these parts needs, without content.
   static func recordBytes(_ parts: RecordParts, nodes: Int) -> Int {
     MemoryLayout<CacheRecord>.stride + nodes * MemoryLayout<TagNode>.stride + parts.key.count

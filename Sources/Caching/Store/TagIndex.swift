@@ -196,19 +196,15 @@ struct TagIndex: ~Copyable {
     return .none
   }
 
-  /// Calls with each response that has the tag; the body may remove the one it is called with.
-  func visit(_ text: ByteView, _ kind: TagKind, _ body: (StoredObject) -> Void) {
+  /// Calls with each response that has the tag until the body returns false.
+  func visit(_ text: ByteView, _ kind: TagKind, _ body: (StoredObject) -> Bool) {
     let first = leader(hash(text, kind), text, kind)
     guard first != .none else { return }
-    // The leader comes last: until then it marks the ring's end.
-    var current = unsafe node(first).pointee.next
-    while current != first {
-      let place = unsafe node(current)
-      let next = unsafe place.pointee.next
-      unsafe body(object(place))
-      current = next
-    }
-    unsafe body(object(node(first)))
+    var current = first
+    repeat {
+      guard unsafe body(object(node(current))) else { return }
+      current = unsafe node(current).pointee.next
+    } while current != first
   }
 }
 

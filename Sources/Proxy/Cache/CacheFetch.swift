@@ -105,25 +105,25 @@ extension Worker {
       preconditionFailure("a fetch without a fill")
     }
     restoreHead(handle, exchange, client)
-    let isStored: Bool
+    let refusal: CacheStore.Refusal?
     if responseHead.status == 304 {
       guard fill._withUnsafeGuaranteedRef({ $0.stale != nil }) else {
         attemptFailed(handle, exchange, .headMalformed)
         return false
       }
-      isStored = renewStored(exchange, client, fill, plan)
+      refusal = renewStored(exchange, client, fill, plan) ? nil : .once
     } else if keepsStale(fill, plan) {
       // The copy is better than what came.
       exchange.pointee.receivedStatus = exchange.pointee.status
       // Before there is a failure: the backend is judged by its answer.
       releaseUpstream(exchange, isReusable: false)
-      fetchFailed(handle, exchange, .headMalformed)
+      fetchFailed(handle, exchange, .headMalformed, hasAnswer: true)
       return false
     } else {
-      isStored = storeHead(exchange, fill, plan)
+      refusal = storeHead(exchange, fill, plan)
     }
-    guard isStored else {
-      handOver(handle, exchange, client, fill, plan)
+    if let refusal {
+      handOver(handle, exchange, client, fill, plan, refusal)
       return false
     }
     exchange.pointee.response = Content(
@@ -163,12 +163,13 @@ extension Worker {
     }
   }
 
-  /// True where the response is in the store now, for all who wait and, unless it is an error, for
-  /// all who will ask.
+  /// `nil`: the response is in the store now, for all who wait and, unless it is an error, for all
+  /// who will ask.
   private func storeHead(
     _ exchange: UnsafeMutablePointer<Exchange>, _ fill: Unmanaged<CacheFill>,
     _ plan: UnsafePointer<CachePlan>
-  ) -> Bool {
+  ) -> CacheStore.Refusal? {
+    let byStatus: CacheStore.Refusal = responseHead.status < 500 ? .lasting : .once
     let verdict = ResponsePolicy.judge(
       fetchFacts, responseHead, rule: plan.pointee.rule, timing: timing(exchange))
     let freshness: Freshness
@@ -179,26 +180,29 @@ extension Worker {
       // Those who wait get the same answer, instead of all asking a backend that fails.
       freshness = Freshness(initialAge: .zero, lifetime: 0)
       isTransient = true
-    case .doNotStore: return false
+    case .doNotStore: return byStatus
     }
     let length = responseLength
-    guard length <= plan.pointee.store.options.objectLimitBytes else { return false }
+    guard length <= plan.pointee.store.options.objectLimitBytes else { return byStatus }
     var head = ByteSink(base: scratch, capacity: Worker.scratchBytes / 2)
     let layout = StoredHead.append(
       responseHead, rule: plan.pointee.rule, wallSeconds: wallSeconds, to: &head)
-    guard let layout else { return false }
+    guard let layout else { return byStatus }
     var parts = RecordParts(head: head.view, layout, freshness, storedAt: now)
     parts.contentLength = length
-    return withSelection(responseHead, &parts) { parts in
+    var refusal: CacheStore.Refusal? = byStatus
+    _ = withSelection(responseHead, &parts) { parts in
       withTags(responseHead, plan, &parts) { parts in
         fill._withUnsafeGuaranteedRef { fill in
-          let (isStored, wakes) = plan.pointee.store.headArrived(
+          let arrival = plan.pointee.store.headArrived(
             fill, parts, isTransient: isTransient, now: now)
-          wake(wakes)
-          return isStored
+          wake(arrival.wakes)
+          refusal = arrival.refusal == .lasting ? byStatus : arrival.refusal
+          return true
         }
       }
     }
+    return refusal
   }
 
   /// Adds what `Vary` names and what this request has for it. False where that is too much.
@@ -272,15 +276,14 @@ extension Worker {
   private func handOver(
     _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>,
     _ client: UnsafeMutablePointer<DownstreamConnection>, _ fill: Unmanaged<CacheFill>,
-    _ plan: UnsafePointer<CachePlan>
+    _ plan: UnsafePointer<CachePlan>, _ refusal: CacheStore.Refusal
   ) {
     let origin = client.pointee.fetch.origin
     let asking = exchanges.resolve(origin)
     let isWanted = asking.map { isWaiting($0, for: fill) } ?? false
     // First of all: a fetch that has ended is not cancelled when its reader leaves.
     fill._withUnsafeGuaranteedRef {
-      let isLasting = responseHead.status < 500 && responseHead.status != 304
-      wake(plan.pointee.store.unstorable($0, marks: isLasting, now: now))
+      wake(plan.pointee.store.unstorable($0, refusal, now: now))
     }
     client.pointee.fetch.isEnded = true
     // A confirmation of something else, or of what may not be kept any more, has no content to
@@ -376,16 +379,21 @@ extension Worker {
     fill.release()
   }
 
-  /// No head came, or the response was cut short: everybody who waits is told.
+  /// No head came, or the response was cut short: everybody who waits is told. `hasAnswer`: the
+  /// backend gave an error that a copy stands in for; who may not have that asks for himself, and
+  /// gets the error as it is.
   func fetchFailed(
-    _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>, _ failure: Termination
+    _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>, _ failure: Termination,
+    hasAnswer: Bool = false
   ) {
     exchange.pointee.failure = failure
     let client = downstreams[exchange.pointee.downstream]
     if let fill = client.pointee.fetch.fill, !client.pointee.fetch.isEnded {
       client.pointee.fetch.isEnded = true
       metrics.add(.cacheFetchFailures)
-      endFill(fill, failure)
+      fill._withUnsafeGuaranteedRef {
+        wake($0.fail(failure.code | (hasAnswer ? Termination.answered : 0)))
+      }
     }
     releaseUpstream(exchange, isReusable: false)
     dropFetch(handle, exchange)
@@ -416,6 +424,9 @@ extension Worker {
 }
 
 extension Termination {
+  /// Beside a code: there was an answer, which was not passed on.
+  static let answered: UInt32 = 1 << 24
+
   /// For what passes between workers.
   var code: UInt32 {
     UInt32(side.rawValue) << 16 | UInt32(phase.rawValue) << 8 | UInt32(reason.rawValue)

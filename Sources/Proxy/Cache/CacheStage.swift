@@ -33,7 +33,8 @@ extension Worker {
     }
   }
 
-  private static let claims = FieldSet(.xForwardedProto, .xForwardedHost, .xForwardedPort)
+  private static let claims = FieldSet(
+    .xForwardedProto, .xForwardedHost, .xForwardedPort, .forwarded)
 
   /// A trusted proxy says something of where the request went that the backend is told as well,
   /// and that the key does not have: what is made of it is not for others.
@@ -53,6 +54,9 @@ extension Worker {
       case .xForwardedProto: isKeyed = value.equals(isSecure ? "https" : "http")
       case .xForwardedHost: isKeyed = value.equalsIgnoringCase(requestHead.authority)
       case .xForwardedPort: isKeyed = value.decimal == keyedPort(isSecure)
+      case .forwarded:
+        isKeyed = ForwardedClaims.agree(
+          value, authority: requestHead.authority, scheme: isSecure ? "https" : "http")
       default: isKeyed = true
       }
       if !isKeyed, !plan.pointee.rule.keys(name) { return true }
@@ -281,12 +285,15 @@ extension Worker {
   }
 
   /// What was fetched cannot be shared: a backend is asked for this request alone.
-  private func passBy(_ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>) {
+  private func passBy(
+    _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>,
+    detail: CacheDetail? = .uncacheable
+  ) {
     let status = readings[exchange.pointee.reading].pointee.status
     releaseReading(exchange)
     note(.pass, exchange)
     if case .forwarded(let reason) = status.kind {
-      exchange.pointee.forwarded = ForwardedMark(reason, detail: .uncacheable)
+      exchange.pointee.forwarded = ForwardedMark(reason, detail: detail)
     }
     let client = downstreams[exchange.pointee.downstream]
     restoreHead(handle, exchange, client)
@@ -326,6 +333,7 @@ extension Worker {
       restoreHead(handle, exchange, client)
       return serve(handle, exchange, plan, freshness)
     }
+    if view.failure & Termination.answered != 0 { return passBy(handle, exchange, detail: nil) }
     let failure = Termination(code: view.failure) ?? .exhausted
     releaseReading(exchange)
     answer(handle, failure)
