@@ -150,6 +150,7 @@ install: release
 	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
 	sed 's#/usr/bin/weir#$(PREFIX)/bin/weir#' systemd/weir.service \
 	  > $(DESTDIR)$(PREFIX)/lib/systemd/system/weir.service
+	install -m 644 systemd/weir.socket $(DESTDIR)$(PREFIX)/lib/systemd/system/weir.socket
 	install -D -m 644 systemd/weir.sysusers $(DESTDIR)/usr/lib/sysusers.d/weir.conf
 	[ -e $(DESTDIR)/etc/weir/proxy.conf ] \
 	  || install -D -m 644 proxy.conf.example $(DESTDIR)/etc/weir/proxy.conf

@@ -127,7 +127,7 @@ let package = Package(
       name: "test-origin", dependencies: ["TestSupport"], path: "Tests/Origin",
       swiftSettings: testing),
     .testTarget(
-      name: "IntegrationTests", dependencies: ["TestSupport"], swiftSettings: testing),
+      name: "IntegrationTests", dependencies: ["CLinux", "TestSupport"], swiftSettings: testing),
     .testTarget(name: "TidyTests", swiftSettings: testing),
     .testTarget(name: "BudgetTests", dependencies: ["TestSupport"], swiftSettings: testing),
     // Tests of the admin endpoint

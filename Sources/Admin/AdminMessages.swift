@@ -33,6 +33,8 @@ public enum AdminAnswer: Sendable {
   case reload
   /// Read the certificates again, then the same.
   case reloadCertificates
+  /// Begin to hand over to a new process, then answer with `AdminRoutes.upgradeBegun(_:)`.
+  case upgrade
   /// Set what people want of a backend, then answer with `AdminRoutes.modeSet(_:)`.
   case setMode(BackendModeChange)
   /// Purge, then answer with `AdminRoutes.purged(_:_:)`.
@@ -44,6 +46,12 @@ public struct BackendModeChange: Sendable, Equatable {
   public var upstream: String
   public var backend: String
   public var mode: BackendMode
+
+  public init(upstream: String, backend: String, mode: BackendMode) {
+    self.upstream = upstream
+    self.backend = backend
+    self.mode = mode
+  }
 }
 
 /// A whole response; the server adds what belongs to the connection.

@@ -6,7 +6,7 @@ import Telemetry
 /// What the admin endpoint answers: one table of paths, pure functions of the state.
 public enum AdminRoutes {
   private enum Resource: CaseIterable {
-    case metrics, status, upstreams, purge, reload, reloadCertificates, live, ready
+    case metrics, status, upstreams, purge, reload, reloadCertificates, upgrade, live, ready
 
     var path: String {
       switch self {
@@ -16,6 +16,7 @@ public enum AdminRoutes {
       case .purge: "/v1/purge"
       case .reload: "/v1/reload"
       case .reloadCertificates: "/v1/reload/certificates"
+      case .upgrade: "/v1/upgrade"
       case .live: "/live"
       case .ready: "/ready"
       }
@@ -29,7 +30,7 @@ public enum AdminRoutes {
     }
 
     private var changes: Bool {
-      self == .reload || self == .reloadCertificates || self == .purge
+      [.reload, .reloadCertificates, .upgrade, .purge].contains(self)
     }
   }
 
@@ -57,6 +58,7 @@ public enum AdminRoutes {
     case .purge: return PurgeBody.answer(request.content)
     case .reload: return .reload
     case .reloadCertificates: return .reloadCertificates
+    case .upgrade: return .upgrade
     case .live: return .response(.text(200, "live"))
     case .ready:
       // Fails first when draining, so that a balancer in front looks elsewhere in time.
@@ -99,6 +101,13 @@ public enum AdminRoutes {
       return .problem(404, "there is no backend '\(change.backend)' in '\(change.upstream)'")
     }
     return .json(200, BackendModeDocument(change))
+  }
+
+  /// The answer to `POST /v1/upgrade`: 202 where it has begun, 409 where it could not. How it ends
+  /// is in the status: of the new process, or of this one.
+  public static func upgradeBegun(refusal: String?) -> AdminResponse {
+    if let refusal { return .problem(409, refusal) }
+    return .text(202, "upgrading")
   }
 
   /// The answer to `POST /v1/reload`, after it was done or refused.

@@ -15,6 +15,9 @@ public struct AdminState: Sendable {
   public var shared: SharedState
   public var lastReload: ReloadRecord
   public var isDraining: Bool
+  /// Why the last upgrade came to nothing; empty where none did.
+  public var upgradeFailure = ""
+  public var isUpgrading = false
   /// Of the start, in seconds since the Unix epoch.
   public var startedAt: Int64
   public var uptime: TimeAmount
@@ -75,6 +78,8 @@ public struct ReloadRecord: Sendable, Equatable {
   public var generation: UInt64 = 0
   /// As `weir check` prints them; warnings of a reload that succeeded, too.
   public var diagnostics: [String] = []
+  /// What is different now, a line each.
+  public var changes: [String] = []
 
   public init() {}
 }

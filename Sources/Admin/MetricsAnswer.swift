@@ -18,7 +18,7 @@ enum MetricsAnswer {
     appendProcess(state, to: &page)
     // One file at one listener is one series, however often it is written.
     var seen: Set<[String]> = []
-    for listener in state.snapshot.options.listeners {
+    for listener in state.snapshot.options.listeners where !listener.isRemoved {
       for credential in listener.tls?.credentials ?? [] {
         let labels = [listener.name, credential.files.certificate]
         guard seen.insert(labels).inserted else { continue }

@@ -74,6 +74,9 @@ public struct StatusDocument: Codable, Sendable {
   public var uptimeSeconds: Int64
   public var generation: UInt64
   public var draining: Bool
+  public var upgrading: Bool
+  /// Why the last upgrade came to nothing.
+  public var upgradeFailure: String?
   public var workers: Int
   /// Absent where nothing was reloaded yet.
   public var lastReload: ReloadDocument?
@@ -94,6 +97,8 @@ public struct StatusDocument: Codable, Sendable {
     uptimeSeconds = state.uptime.nanoseconds / 1_000_000_000
     generation = state.snapshot.generation
     draining = state.isDraining
+    upgrading = state.isUpgrading
+    upgradeFailure = state.upgradeFailure.isEmpty ? nil : state.upgradeFailure
     workers = state.workers.count
     lastReload = state.lastReload.at > 0 ? ReloadDocument(state.lastReload) : nil
     connections = Connections(
@@ -102,11 +107,12 @@ public struct StatusDocument: Codable, Sendable {
       accepted: sums.count(.connectionsAccepted),
       rejected: sums.count(.rejectedAtLimit) + sums.count(.rejectedAtClientLimit)
         + sums.count(.rejectedWithoutDescriptors))
-    listeners = state.snapshot.options.listeners.map {
+    listeners = state.snapshot.options.listeners.filter { !$0.isRemoved }.map {
       Listener(name: $0.name, addresses: $0.bind.map(\.description))
     }
     certificates = state.snapshot.options.listeners.flatMap { listener in
-      (listener.tls?.credentials ?? []).map { Certificate(listener.name, $0) }
+      guard !listener.isRemoved else { return [Certificate]() }
+      return (listener.tls?.credentials ?? []).map { Certificate(listener.name, $0) }
     }
     totals = Totals(sums, droppedLogLines: state.droppedLogLines)
     caches = state.snapshot.stores.map { Cache($0) }
@@ -175,12 +181,14 @@ public struct ReloadDocument: Codable, Sendable, Equatable {
   public var at: String
   public var generation: UInt64
   public var diagnostics: [String]
+  public var changes: [String]
 
   init(_ record: ReloadRecord) {
     succeeded = record.succeeded
     at = Timestamp.text(record.at)
     generation = record.generation
     diagnostics = record.diagnostics
+    changes = record.changes
   }
 }
 

@@ -3,21 +3,20 @@ import Primitives
 /// Readers of addresses, networks and host names.
 enum AddressReader {
   static func bind(_ word: String) throws(ValueFault) -> Value {
-    if word.hasPrefix("unix:") {
-      throw ValueFault(
-        message: "a listener binds TCP addresses only",
-        notes: ["expected ':8080', '127.0.0.1:8080' or '[::1]:8080'"])
-    }
+    try requireSocketPath(word)
     return .address(try address(word, example: ":8080"))
   }
 
   static func admin(_ word: String) throws(ValueFault) -> Value {
-    if word.hasPrefix("unix:"), SocketAddress(word) == nil {
-      throw ValueFault(
-        message: "'\(word)' is not a socket path",
-        notes: ["expected 'unix:' and an absolute path of at most 107 octets"])
-    }
+    try requireSocketPath(word)
     return .address(try address(word, example: "127.0.0.1:9901"))
+  }
+
+  private static func requireSocketPath(_ word: String) throws(ValueFault) {
+    guard word.hasPrefix("unix:"), SocketAddress(word) == nil else { return }
+    throw ValueFault(
+      message: "'\(word)' is not a socket path",
+      notes: ["expected 'unix:' and an absolute path of at most 107 octets"])
   }
 
   static func backend(_ word: String) throws(ValueFault) -> Value {

@@ -13,7 +13,9 @@ public enum CertificateReading {
     var faults: [String] = []
     var changed = options
     for index in changed.listeners.indices {
-      guard var tls = changed.listeners[index].tls else { continue }
+      guard !changed.listeners[index].isRemoved, var tls = changed.listeners[index].tls else {
+        continue
+      }
       tls.credentials = tls.credentials.compactMap { reread($0, files, &faults) }
       tls.clientAuthorities = tls.clientAuthorities.flatMap { reread($0, files, &faults) }
       changed.listeners[index].tls = tls

@@ -224,6 +224,7 @@ extension Draft {
     hasFaultyMember = false
     backends = []
     backlog = nil
+    fileMode = nil
     action = nil
     pathCondition = nil
     methodCondition = nil

@@ -65,6 +65,7 @@ struct Draft: Sendable {
   var backends: [Named<String>] = []
   var checkFields: [(field: HTTPCheck.Field, name: Token)] = []
   var backlog: (value: Int, token: Token)?
+  var fileMode: (value: Int, token: Token)?
   var action: (draft: ActionDraft, location: Location)?
   var pathCondition: Location?
   var methodCondition: Location?

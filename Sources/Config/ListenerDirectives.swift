@@ -17,10 +17,14 @@ extension Directive {
             key: "backlog", kind: .integer(1...65_535),
             fallback: String(ListenerOptions(name: "").backlog),
             summary: "Connections the kernel keeps until they are accepted; one value for each "
-              + "listener.")
+              + "listener."),
+          OptionRow(
+            key: "mode", kind: .word(["0600", "0660", "0666"], noun: "mode"), fallback: "0660",
+            summary: "Who may connect to a unix socket's file; one value for each listener."),
         ],
         isRepeatable: true,
-        summary: "An address to listen on; `:PORT` is every IPv4 and IPv6 address."
+        summary: "An address to listen on; `:PORT` is every IPv4 and IPv6 address, `unix:/PATH` a "
+          + "socket file, whose clients all count as `127.0.0.1`."
       ) { draft, reading in draft.bind(reading) },
       .duration(
         "header-timeout", .listener, \.listener.headerTimeout, tenth...longest,
@@ -126,16 +130,33 @@ extension Draft {
     listener.bind.append(reading.address(0))
     boundAddresses.append(
       Named(key: reading.address(0), location: reading.tokens[0].location))
-    guard let option = reading.options["backlog"], let value = reading.optionInteger("backlog")
-    else { return }
-    if let backlog, backlog.value != value {
-      let place = report.place(of: backlog.token.location, from: option.token.location)
-      report.error(
-        "a listener has one backlog", at: option.token.valueLocation,
-        notes: ["\(backlog.value) on \(place)"])
+    if let option = reading.options["backlog"], let value = reading.optionInteger("backlog") {
+      requireOne("backlog", \.backlog, value, option.token)
+      listener.backlog = value
     }
-    backlog = (value, option.token)
-    listener.backlog = value
+    if let option = reading.options["mode"], let text = reading.optionText("mode"),
+      let mode = Int(text, radix: 8)
+    {
+      if case .unix = reading.address(0) {
+        requireOne("mode", \.fileMode, mode, option.token)
+        listener.fileMode = mode
+      } else {
+        report.error("only a unix socket has a mode", at: option.token.location)
+      }
+    }
+  }
+
+  private mutating func requireOne(
+    _ what: String, _ place: WritableKeyPath<Draft, (value: Int, token: Token)?>, _ value: Int,
+    _ token: Token
+  ) {
+    if let known = self[keyPath: place], known.value != value {
+      let other = report.place(of: known.token.location, from: token.location)
+      report.error(
+        "a listener has one \(what)", at: token.valueLocation,
+        notes: ["\(known.value) on \(other)"])
+    }
+    self[keyPath: place] = (value, token)
   }
 
   fileprivate mutating func setRedirectToHTTPS(_ reading: Reading) {

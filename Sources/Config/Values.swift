@@ -97,7 +97,7 @@ indirect enum ValueKind: Sendable {
       "letters, digits and `. _ -\(more.isEmpty ? "" : " " + more)`, at most 64"
     case .token: "a token"
     case .host(let allowsPort): allowsPort ? "host name, with or without port" : "host name"
-    case .bindAddress: "`address:port`, `[v6]:port` or `:port`"
+    case .bindAddress: "`address:port`, `[v6]:port`, `:port` or `unix:/path`"
     case .adminAddress: "`unix:/path`, `address:port` or `[v6]:port`"
     case .backendAddress: "`address:port` or `[v6]:port`; names are not resolved"
     case .network: "`10.0.0.0/8`, `2001:db8::/32` or one address"

@@ -12,8 +12,7 @@ final class AdminServer {
   private struct Door {
     let listener: Listener
     let token: String?
-    /// The socket file, and what tells it from one that took its place later.
-    let file: (path: String, device: dev_t, inode: ino_t)?
+    let file: SocketFile?
   }
 
   private static let maxConnections = 64
@@ -21,8 +20,6 @@ final class AdminServer {
   private static let acceptsPerTurn = 16
   /// While the process has no descriptor left.
   private static let acceptPause = TimeAmount.milliseconds(100)
-  /// Owner and group may connect to the socket file; who they are is the unit's business.
-  private static let fileMode: mode_t = 0o660
   private static let listenerKind: UInt8 = 1
   private static let connectionKind: UInt8 = 2
 
@@ -37,8 +34,10 @@ final class AdminServer {
   private var head = RequestHead()
   private let log: EventLog
 
-  /// Listens on every address, or on none.
-  init(_ options: [AdminListenerOptions], log: EventLog) throws(ListenError) {
+  /// Listens on every address, or on none; what is in `inherited` is taken from there.
+  init(
+    _ options: [AdminListenerOptions], inherited: inout [Listener], log: EventLog
+  ) throws(ListenError) {
     guard let poller = Poller() else {
       throw ListenError(
         outOfDescriptorsFor: options.first?.address ?? .unix(path: "/dev/null"))
@@ -48,32 +47,37 @@ final class AdminServer {
     seats = Array(repeating: nil, count: AdminServer.maxConnections)
     generations = Array(repeating: 0, count: AdminServer.maxConnections)
     do throws(ListenError) {
-      for listener in options { doors.append(try AdminServer.open(listener)) }
+      for listener in options { doors.append(try AdminServer.open(listener, &inherited)) }
     } catch {
       close()
       throw error
     }
-    for (index, door) in doors.enumerated() {
-      _ = self.poller.add(
-        listener: door.listener.descriptor, AdminServer.listenerHandle(index))
-    }
   }
 
-  private static func open(_ options: AdminListenerOptions) throws(ListenError) -> Door {
-    // Between bind and a later chmod anybody could connect, so the mode comes from the mask.
-    let mask = umask(0o777 & ~fileMode)
-    defer { umask(mask) }
-    let listener = try Listener(
-      Endpoint(options.address), backlog: backlog, sharesPort: false)
-    guard case .unix(let path) = options.address else {
-      return Door(listener: listener, token: options.token, file: nil)
-    }
-    var status = stat()
-    guard lstat(path, &status) == 0 else {
-      return Door(listener: listener, token: options.token, file: nil)
+  /// Begins to accept.
+  func open() { setAccepting(true) }
+
+  var sockets: [Listener] { doors.map(\.listener) }
+
+  /// Accepts no more: another process does, on the same sockets. Who is connected is still served.
+  func handOver() {
+    setAccepting(false)
+    for door in doors { door.listener.close() }
+    doors = []
+  }
+
+  /// Owner and group may connect to a socket file; who they are is the unit's business.
+  private static func open(
+    _ options: AdminListenerOptions, _ inherited: inout [Listener]
+  ) throws(ListenError) -> Door {
+    let listener: Listener
+    if let index = inherited.firstIndex(where: { $0.address == options.address }) {
+      listener = inherited.remove(at: index)
+    } else {
+      listener = try Listener(Endpoint(options.address), backlog: backlog, sharesPort: false)
     }
     return Door(
-      listener: listener, token: options.token, file: (path, status.st_dev, status.st_ino))
+      listener: listener, token: options.token, file: SocketFile(options.address))
   }
 
   private static func listenerHandle(_ index: Int) -> Handle {
@@ -85,12 +89,7 @@ final class AdminServer {
     for seat in seats.indices { leave(seat) }
     for door in doors {
       door.listener.close()
-      var status = stat()
-      if let file = door.file, lstat(file.path, &status) == 0,
-        status.st_dev == file.device, status.st_ino == file.inode
-      {
-        unlink(file.path)
-      }
+      door.file?.remove()
     }
     doors = []
   }
@@ -129,7 +128,7 @@ final class AdminServer {
       guard let connection, connection.deadline <= now else { continue }
       if connection.timedOut(now: now) { serve(seat, daemon, now) } else { leave(seat) }
     }
-    if acceptPauseEnd <= now {
+    if acceptPauseEnd <= now, !doors.isEmpty {
       acceptPauseEnd = .never
       setAccepting(true)
     }
@@ -153,8 +152,9 @@ final class AdminServer {
 
   private func setAccepting(_ isAccepting: Bool) {
     for (index, door) in doors.enumerated() {
-      poller.setListening(
-        isAccepting, door.listener.descriptor, AdminServer.listenerHandle(index))
+      poller.remove(door.listener.descriptor)
+      guard isAccepting else { continue }
+      _ = poller.add(listener: door.listener.descriptor, AdminServer.listenerHandle(index))
     }
   }
 
@@ -210,6 +210,9 @@ final class AdminServer {
     case .reloadCertificates:
       log.info("certificates asked for on the admin endpoint")
       return AdminRoutes.reloaded(daemon.reloadCertificates())
+    case .upgrade:
+      log.info("upgrade asked for on the admin endpoint")
+      return AdminRoutes.upgradeBegun(refusal: daemon.beginUpgrade())
     case .setMode(let change):
       return AdminRoutes.modeSet(change, isKnown: daemon.setMode(change))
     case .purge(let order):

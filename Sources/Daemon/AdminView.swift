@@ -15,6 +15,12 @@ extension Daemon {
     return false
   }
 
+  /// What people had set in the process before this one: upstream, backend, mode.
+  func restore(_ mode: [String]) {
+    guard mode.count == 3, let wanted = BackendMode(rawValue: mode[2]) else { return }
+    _ = setMode(BackendModeChange(upstream: mode[0], backend: mode[1], mode: wanted))
+  }
+
   /// Purges the caches, and says so in the event log.
   func purge(_ order: PurgeOrder) -> Result<PurgeResult, PurgeFault> {
     do throws(PurgeFault) {
@@ -38,12 +44,15 @@ extension Daemon {
   /// What the admin endpoint may know, as of now.
   func adminState() -> AdminState {
     let now = MonotonicTime.now()
-    return AdminState(
+    var state = AdminState(
       version: Version.text, instance: instance, processID: Int(getpid()),
       workers: workers.seats.map(\.metrics), snapshot: snapshot, shared: shared,
       lastReload: lastReload, isDraining: isDraining, startedAt: startedAtWall,
       uptime: now - startedAt, now: now, droppedLogLines: accessLog?.droppedLines ?? 0,
       usage: { [descriptorLimit] in ProcessUsage(descriptorLimit: descriptorLimit) })
+    state.isUpgrading = upgrade.isRunning
+    state.upgradeFailure = upgrade.failure ?? ""
+    return state
   }
 }
 

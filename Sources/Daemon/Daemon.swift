@@ -23,9 +23,6 @@ public final class Daemon {
   /// For the last log lines to reach the disk.
   private static let logFlushTime = TimeAmount.seconds(2)
 
-  /// For all workers to come round to a new configuration; a turn takes microseconds.
-  private static let adoptionTime = TimeAmount.seconds(1)
-
   let path: String
   let environment: [String: String]
   let log: EventLog
@@ -35,21 +32,39 @@ public final class Daemon {
   let instance: String
   let descriptorLimit: Int
   private let signals: Signals
-  private(set) var options: ProxyOptions
-  private(set) var snapshot: Snapshot
-  private(set) var lastReload = ReloadRecord()
+  /// Listeners that were removed by a reload included.
+  var options: ProxyOptions
+  var snapshot: Snapshot
+  var lastReload = ReloadRecord()
+  var sockets: ListeningSockets
   /// `nil` where the access log is off.
   let accessLog: LogWriter?
   let workers: WorkerThreads
-  private let admin: AdminServer
-  private let watch: WatchThread
+  let admin: AdminServer
+  let watch: WatchThread
+  var notifier: ServiceNotifier
+  /// What an upgrade starts; `nil`: there is no upgrade.
+  let program: String?
+  var upgrade = Upgrade()
+  /// Another process has the sockets now, and their files.
+  var isReplaced = false
+  private var predecessor: Predecessor?
+  private var heartbeat: Heartbeat?
+  private var isReady = false
+  private var hasEnded = false
+  private let poller: Poller
   private var drainStarted = MonotonicTime.never
 
-  /// Loads, checks, listens and starts the workers. Every reason not to start is said on standard
-  /// error before `nil` is returned.
-  public init?(path: String, environment: [String: String]) {
+  /// Loads, checks, listens and starts the workers, unless another weir is to be replaced, which
+  /// serves until this one is ready. Every reason not to start is said on standard error before
+  /// `nil` is returned. `program`: what to start for an upgrade.
+  public init?(path: String, environment: [String: String], program: String? = nil) {
     self.path = path
     self.environment = environment
+    self.program = program
+    notifier = ServiceNotifier(environment)
+    guard let poller = Poller() else { return nil }
+    self.poller = poller
     signals = Signals()
     log = EventLog(level: .info)
     guard var options = Daemon.load(path, environment, log) else { return nil }
@@ -60,31 +75,47 @@ public final class Daemon {
     var random = SystemRandomNumberGenerator()
     let seed = random.next()
     shared = SharedState(seed: seed)
+    do throws(HandoverFault) {
+      predecessor = try Predecessor(environment)
+    } catch {
+      log.error("upgrade: the old process did not hand over its sockets")
+      return nil
+    }
     // Not from the seed: the name is sent to everybody.
-    instance = options.name ?? Daemon.randomName(random.next())
+    instance = options.name ?? predecessor?.letter.instance ?? Daemon.randomName(random.next())
     do {
       snapshot = try Snapshot(options, generation: 1, name: instance, shared: shared)
     } catch {
       log.error("configuration: \(error.text)")
       return nil
     }
-    let sockets: [[WorkerListener]]
+    var inherited = predecessor?.sockets ?? InheritedSockets.fromManager(environment, log: log)
     do throws(ListenError) {
-      sockets = try Daemon.listen(options)
-      admin = try AdminServer(options.admin, log: log)
+      sockets = try ListeningSockets(workers: Daemon.workerCount(options))
+        .adjusted(to: options.listeners, inherited: &inherited)
+      admin = try AdminServer(options.admin, inherited: &inherited, log: log)
     } catch {
       log.error(error.message)
       return nil
     }
+    InheritedSockets.closeUnwanted(inherited, log: log)
     accessLog = LogWriter(options.accessLog.target, eventLog: log)
     workers = WorkerThreads(
-      snapshot: snapshot, shared: shared, listeners: sockets, seed: seed, log: accessLog)
+      snapshot: snapshot, shared: shared, listeners: sockets.assignments(options.listeners),
+      seed: seed, log: accessLog)
     watch = WatchThread(snapshot, shared: shared, log: log)
+    warnOfUnverified(options)
+    for mode in predecessor?.letter.modes ?? [] { restore(mode) }
+    if predecessor == nil { serve() }
+  }
+
+  private func serve() {
+    workers.start()
+    admin.open()
     let addresses = options.listeners.flatMap { $0.bind.map(\.description) }
     log.info(
-      "weir \(Version.text) ready: \(sockets.count) workers on "
+      "weir \(Version.text) ready: \(workers.seats.count) workers on "
         + addresses.joined(separator: ", "))
-    warnOfUnverified(options)
   }
 
   private static func load(
@@ -96,57 +127,66 @@ public final class Daemon {
     return result.options
   }
 
+  private static func workerCount(_ options: ProxyOptions) -> Int {
+    options.workers ?? max(1, Int(sysconf(Int32(_SC_NPROCESSORS_ONLN))))
+  }
+
   private static func randomName(_ seed: UInt64) -> String {
     String(seed & 0xFFFF_FFFF, radix: 16)
   }
 
-  /// One socket for each worker and address, so that the kernel spreads connections and no lock
-  /// is shared.
-  private static func listen(
-    _ options: ProxyOptions
-  ) throws(ListenError) -> [[WorkerListener]] {
-    let count = options.workers ?? max(1, Int(sysconf(Int32(_SC_NPROCESSORS_ONLN))))
-    var sockets = [[WorkerListener]](repeating: [], count: count)
-    for (index, listener) in options.listeners.enumerated() {
-      for address in listener.bind {
-        let endpoint = Daemon.endpoint(address)
-        try Listener.requireFree(endpoint)
-        for worker in 0..<count {
-          let socket = try Listener(endpoint, backlog: listener.backlog, sharesPort: count > 1)
-          sockets[worker].append(WorkerListener(socket: socket, options: index))
-        }
-      }
-    }
-    return sockets
-  }
-
-  /// `:port` is every address of both families, or of IPv4 where the machine has no IPv6.
-  private static func endpoint(_ address: SocketAddress) -> Endpoint {
-    guard case .ip(IPAddress(high: 0, low: 0), let port) = address, !Endpoint.hasIPv6 else {
-      return Endpoint(address)
-    }
-    return Endpoint(.ip(IPAddress(v4: 0), port: port))
-  }
-
   // MARK: The control loop
+
+  /// What the control loop polls, beside the admin endpoint's connections.
+  private enum Source: UInt32 {
+    case signals, workers, admin, health, heartbeat, upgrade, predecessor
+  }
+
+  private func poll(_ descriptor: Int32, _ source: Source) {
+    _ = poller.add(
+      listener: descriptor, Handle(kind: 1, generation: 0, index: source.rawValue))
+  }
 
   /// Serves until told to stop. Returns the process's exit status.
   public func run() -> Int32 {
-    guard let poller = Poller() else { return ExitStatus.failure }
-    let sources = [signals.descriptor, workers.endDescriptor, admin.descriptor]
-    for (index, descriptor) in sources.enumerated() {
-      _ = poller.add(listener: descriptor, Handle(kind: 1, generation: 0, index: UInt32(index)))
-    }
-    while true {
-      let count = poller.wait(timeoutMs: admin.timeoutMs)
+    poll(signals.descriptor, .signals)
+    poll(workers.endDescriptor, .workers)
+    poll(admin.descriptor, .admin)
+    poll(shared.firstHealthRound.descriptor, .health)
+    heartbeat = Heartbeat(limit: notifier.watchdog, now: .now())
+    if let heartbeat { poll(heartbeat.answers.descriptor, .heartbeat) }
+    if let predecessor { poll(predecessor.descriptor, .predecessor) }
+    while !hasEnded {
+      let count = poller.wait(timeoutMs: timeoutMs())
       for index in 0..<count {
-        switch poller.event(index).handle.index {
-        case 0: while let signal = signals.next() { obey(signal) }
-        case 1: if workers.collectEnded() { return end() }
-        default: break
-        }
+        guard let source = Source(rawValue: poller.event(index).handle.index) else { continue }
+        obey(source)
       }
+      let now = MonotonicTime.now()
+      if upgrade.deadline <= now { upgradeTimedOut() }
+      beat(now)
       admin.turn(self)
+    }
+    return end()
+  }
+
+  private func timeoutMs() -> Int32 {
+    let due = min(heartbeat?.nextDue ?? .never, upgrade.deadline)
+    guard due != .never else { return admin.timeoutMs }
+    let wait = Int32(
+      clamping: max(0, ((due - MonotonicTime.now()).nanoseconds + 999_999) / 1_000_000))
+    return admin.timeoutMs < 0 ? wait : min(wait, admin.timeoutMs)
+  }
+
+  private func obey(_ source: Source) {
+    switch source {
+    case .signals: while let signal = signals.next() { obey(signal) }
+    case .workers: hasEnded = workers.collectEnded()
+    case .admin: break
+    case .health: if shared.firstHealthRound.collect() > 0 { becomeReady() }
+    case .heartbeat: if heartbeat?.isAnswered() == true { notifier.alive() }
+    case .upgrade: upgradeAdvanced()
+    case .predecessor: takeOver()
     }
   }
 
@@ -155,16 +195,68 @@ public final class Daemon {
     case .stop: drain()
     case .reload: _ = reload()
     case .reopenLogs: accessLog?.reopen()
+    case .upgrade: _ = beginUpgrade()
     }
   }
+
+  func watchUpgrade(_ descriptor: Int32) { poll(descriptor, .upgrade) }
+
+  /// While draining the workers end one after the other, each by its own deadline.
+  private func beat(_ now: MonotonicTime) {
+    let asked = isDraining || !workers.isRunning ? 0 : workers.seats.count
+    heartbeat?.beat(now: now, workers: asked) { answers in
+      if asked == 0 { notifier.alive() } else { workers.post(.answer(answers)) }
+    }
+  }
+
+  // MARK: Readiness
+
+  /// Every backend has been looked at once: requests go where they are answered.
+  private func becomeReady() {
+    guard !isReady else { return }
+    isReady = true
+    if let predecessor {
+      predecessor.announce()
+    } else {
+      tellReady()
+    }
+  }
+
+  /// The old process has given way.
+  private func takeOver() {
+    predecessor?.takeOver()
+    predecessor = nil
+    serve()
+    tellReady()
+  }
+
+  /// To the service manager, which keeps the sockets over a crash from now on.
+  private func tellReady() {
+    notifier.forgetStored()
+    notifier.store(sockets.all.map(\.descriptor))
+    notifier.ready(serving)
+  }
+
+  /// For `systemctl status`.
+  var serving: String {
+    "serving generation \(snapshot.generation) on "
+      + options.listeners.flatMap { $0.bind.map(\.description) }.joined(separator: ", ")
+  }
+
+  // MARK: Ending
 
   /// Whether requests are still welcome: `/ready` fails first when draining.
   var isDraining: Bool { drainStarted != .never }
 
-  private func drain() {
+  func drain() {
     guard !isDraining else { return }
     drainStarted = MonotonicTime.now()
+    // A new process that is told to stop before it serves has nothing to finish.
+    hasEnded = !workers.isRunning
     log.info("draining: at most \(options.drainTimeout.milliseconds) ms")
+    // Nobody shall wait in the queue of a socket that the manager keeps for a service that is gone.
+    notifier.forgetStored()
+    notifier.stopping("draining: at most \(options.drainTimeout.milliseconds) ms")
     workers.post(.drain(until: drainStarted + options.drainTimeout))
   }
 
@@ -173,104 +265,8 @@ public final class Daemon {
     watch.stop()
     _ = accessLog?.close(deadline: MonotonicTime.now() + Daemon.logFlushTime)
     admin.close()
+    if !isReplaced { sockets.removeFiles() }
     log.info("stopped")
     return ExitStatus.success
-  }
-
-  // MARK: Reload
-
-  /// Parses, checks, builds and swaps one snapshot. On any fault nothing changes, and the
-  /// diagnostics say why.
-  func reload() -> ReloadRecord {
-    var record = ReloadRecord()
-    record.at = WallClock.now().seconds
-    let result = ConfigurationLoader.load(
-      path: path, environment: environment, files: DiskFiles())
-    record.diagnostics = result.diagnostics.map { $0.rendered() }
-    if var loaded = result.options {
-      DescriptorLimit.fit(&loaded, limit: descriptorLimit, log: log)
-      if let fault = unchangeable(in: loaded) {
-        record.diagnostics.append(fault)
-      } else {
-        adopt(&loaded, &record)
-      }
-    }
-    finish(&record, what: "configuration")
-    if record.succeeded { warnOfUnverified(options) }
-    return record
-  }
-
-  /// Reads certificates, keys and authorities again, and nothing else: connections stay, and new
-  /// handshakes get what is new. On any fault nothing changes.
-  func reloadCertificates() -> ReloadRecord {
-    var record = ReloadRecord()
-    record.at = WallClock.now().seconds
-    var loaded = options
-    record.diagnostics = CertificateReading.reread(&loaded, files: DiskFiles())
-    if record.diagnostics.isEmpty { adopt(&loaded, &record) }
-    finish(&record, what: "certificates")
-    return record
-  }
-
-  private func finish(_ record: inout ReloadRecord, what: String) {
-    record.generation = snapshot.generation
-    lastReload = record
-    if record.succeeded {
-      log.info("\(what) reloaded: generation \(snapshot.generation)")
-    } else {
-      // A line each: the event log lets no message make lines of its own.
-      for diagnostic in record.diagnostics {
-        for line in diagnostic.split(separator: "\n") { log.error(String(line)) }
-      }
-      log.error("reload refused, generation \(snapshot.generation) keeps running")
-    }
-  }
-
-  /// Loud on purpose: it is meant to be a passing state.
-  private func warnOfUnverified(_ options: ProxyOptions) {
-    for upstream in options.upstreams where upstream.tls?.verifies == false {
-      log.warning(
-        "upstream \(upstream.name): backends are NOT verified ('verify off'): whoever answers at "
-          + "their address gets the requests")
-    }
-  }
-
-  private func adopt(_ loaded: inout ProxyOptions, _ record: inout ReloadRecord) {
-    // The workers know listeners by their place in the first configuration.
-    loaded.listeners = options.listeners.map { known in
-      loaded.listeners.first { $0.name == known.name } ?? known
-    }
-    do {
-      snapshot = try Snapshot(
-        loaded, generation: snapshot.generation + 1, name: instance, shared: shared)
-    } catch {
-      record.diagnostics.append("configuration: \(error.text)")
-      return
-    }
-    options = loaded
-    log.setLevel(loaded.logLevel)
-    if !workers.adopt(snapshot, within: Daemon.adoptionTime) {
-      log.warning("generation \(snapshot.generation): a worker has not taken it over yet")
-    }
-    watch.adopt(snapshot)
-    record.succeeded = true
-  }
-
-  /// What this version sets up once, at the start: a change of it is refused rather than ignored.
-  private func unchangeable(in loaded: ProxyOptions) -> String? {
-    func sockets(_ options: ProxyOptions) -> [String] {
-      options.listeners.map { listener in
-        ([listener.name] + listener.bind.map(\.description)).joined(separator: " ")
-      }.sorted()
-    }
-    func refusal(_ what: String) -> String {
-      "\(path): error: \(what) cannot be changed by a reload; restart weir to change it"
-    }
-    if sockets(loaded) != sockets(options) { return refusal("listener names and addresses") }
-    if loaded.workers != options.workers { return refusal("workers") }
-    if loaded.admin != options.admin { return refusal("admin") }
-    if loaded.accessLog != options.accessLog { return refusal("access-log") }
-    if (loaded.name ?? instance) != instance { return refusal("name") }
-    return nil
   }
 }

@@ -10,6 +10,8 @@ final class Signals {
     case reload
     /// SIGUSR1
     case reopenLogs
+    /// SIGUSR2
+    case upgrade
   }
 
   let descriptor: Int32
@@ -20,7 +22,7 @@ final class Signals {
     signal(SIGPIPE, SIG_IGN)
     var set = sigset_t()
     sigemptyset(&set)
-    for number in [SIGTERM, SIGINT, SIGHUP, SIGUSR1] { sigaddset(&set, number) }
+    for number in [SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2] { sigaddset(&set, number) }
     pthread_sigmask(SIG_BLOCK, &set, nil)
     descriptor = weir_signalfd(&set)
   }
@@ -33,6 +35,7 @@ final class Signals {
     case SIGTERM, SIGINT: .stop
     case SIGHUP: .reload
     case SIGUSR1: .reopenLogs
+    case SIGUSR2: .upgrade
     default: nil
     }
   }

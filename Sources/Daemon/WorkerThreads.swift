@@ -14,30 +14,36 @@ final class WorkerThreads {
   }
 
   let seats: [Seat]
+  private let begin: @Sendable (Int, Seat, Arrivals) -> pthread_t
   private let ended = Arrivals()
   private var threads: [pthread_t] = []
 
-  /// Starts one thread for each set of listeners; each worker is made inside its thread.
+  /// A worker for each set of listeners; each is made inside its thread, by `start`.
   init(
     snapshot: Snapshot, shared: SharedState, listeners: [[WorkerListener]], seed: UInt64,
     log: LogWriter?
   ) {
     seats = listeners.map { _ in Seat(mailbox: Mailbox(), metrics: WorkerMetrics()) }
     shared.setMailboxes(seats.map(\.mailbox))
-    let ended = ended
     let format = snapshot.options.accessLog.format
-    for (index, seat) in seats.enumerated() {
-      let sockets = listeners[index]
-      threads.append(
-        Thread.start(name: "weir-worker-\(index)") {
-          let worker = Worker(
-            number: index, snapshot: snapshot, shared: shared, mailbox: seat.mailbox,
-            listeners: sockets, metrics: seat.metrics, log: AccessLogBuffer(log, format),
-            seed: WorkerThreads.seed(seed, index))
-          worker?.run()
-          ended.signal()
-        })
+    begin = { index, seat, ended in
+      Thread.start(name: "weir-worker-\(index)") {
+        let worker = Worker(
+          number: index, snapshot: snapshot, shared: shared, mailbox: seat.mailbox,
+          listeners: listeners[index], metrics: seat.metrics, log: AccessLogBuffer(log, format),
+          seed: WorkerThreads.seed(seed, index))
+        worker?.run()
+        ended.signal()
+      }
     }
+  }
+
+  /// Whether the threads run; what was posted before waits for them.
+  var isRunning: Bool { !threads.isEmpty }
+
+  /// Has them serve.
+  func start() {
+    threads = seats.enumerated().map { begin($0, $1, ended) }
   }
 
   /// Far apart in the generator's one long sequence: seeds that differ by its own step would give
@@ -53,9 +59,14 @@ final class WorkerThreads {
 
   /// Hands a configuration to every worker and waits until all of them use it: requests whose
   /// heads arrive afterwards are served by it. False where that took longer than `time`.
-  func adopt(_ snapshot: Snapshot, within time: TimeAmount) -> Bool {
+  /// `listeners`: what each worker listens on from then on.
+  func adopt(
+    _ snapshot: Snapshot, _ listeners: [[WorkerListener]], within time: TimeAmount
+  ) -> Bool {
     let arrivals = Arrivals()
-    post(.adopt(snapshot, arrivals))
+    for (seat, sockets) in zip(seats, listeners) {
+      seat.mailbox.post(.adopt(snapshot, sockets, arrivals))
+    }
     return arrivals.wait(for: seats.count, until: MonotonicTime.now() + time)
   }
 

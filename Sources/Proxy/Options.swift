@@ -49,7 +49,11 @@ public struct AdminListenerOptions: Sendable, Equatable {
 public struct ListenerOptions: Sendable, Equatable {
   public var name: String
   public var bind: [SocketAddress] = []
+  /// Once configured, and no longer: its sockets are closed, and its connections end in order.
+  public var isRemoved = false
   public var backlog = 1024
+  /// Who may connect to the files of its unix sockets, as `chmod` takes it.
+  public var fileMode = 0o660
   public var limits = HeadLimits()
   /// Request head complete, counted from accept and from its first octet (rule 37): 408.
   public var headerTimeout = TimeAmount.seconds(10)

@@ -90,6 +90,8 @@ public final class SharedState: Sendable {
   public let tickets = SessionTickets()
   public let seed: UInt64
   let workers = WorkerMailboxes()
+  /// Signalled once: every health check of the first configuration has come to a verdict.
+  public let firstHealthRound = Arrivals()
   /// Purges asked for so far, over all caches.
   public let purges = Atomic<UInt64>(0)
 

@@ -159,6 +159,8 @@ extension Snapshot {
 /// reference, and whoever holds the address holds the snapshot too.
 struct ListenerPlan: ~Copyable, Sendable {
   let options: ListenerOptions
+  /// Its connections end after the request they are at.
+  let isRemoved: Bool
   let limits: HeadLimits
   let headerTimeout: TimeAmount
   let keepAliveTimeout: TimeAmount
@@ -181,6 +183,7 @@ struct ListenerPlan: ~Copyable, Sendable {
   init(_ options: ListenerOptions, _ tls: TLSServerContext?) {
     self.tls = tls
     self.options = options
+    isRemoved = options.isRemoved
     limits = options.limits
     headerTimeout = options.headerTimeout
     keepAliveTimeout = options.keepAliveTimeout

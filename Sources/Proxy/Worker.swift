@@ -22,8 +22,10 @@ enum HandleKind {
 
 /// What the control thread tells a worker.
 public enum WorkerMessage: Sendable {
-  /// Use this configuration from now on, and say so.
-  case adopt(Snapshot, Arrivals)
+  /// Use this configuration and these listening sockets from now on, and say so.
+  case adopt(Snapshot, [WorkerListener], Arrivals)
+  /// Say that the loop still turns.
+  case answer(Arrivals)
   /// Serve what is in flight, accept nothing new, end when nothing is left or the time has come.
   case drain(until: MonotonicTime)
   /// There is news for these connections, from the cache.
@@ -136,10 +138,7 @@ public final class Worker: StreamSource {
     blankExchange.initialize(to: Exchange())
     snapshots.append(AdoptedSnapshot(snapshot: snapshot))
     _ = self.poller.add(listener: mailbox.descriptor, Worker.handle(HandleKind.mailbox, 0))
-    for index in listeners.indices {
-      _ = self.poller.add(
-        listener: listeners[index].socket.descriptor, Worker.handle(HandleKind.listener, index))
-    }
+    for index in listeners.indices { setListening(true, index) }
   }
 
   deinit {
@@ -319,9 +318,11 @@ public final class Worker: StreamSource {
 
   private func obey(_ message: WorkerMessage) {
     switch message {
-    case .adopt(let snapshot, let done):
+    case .adopt(let snapshot, let sockets, let done):
       adopt(snapshot)
+      listen(on: sockets)
       done.signal()
+    case .answer(let arrivals): arrivals.signal()
     case .drain(let deadline): drain(until: deadline)
     case .wake(let handles): for handle in handles { wake(Handle(raw: handle)) }
     case .cancelFetch(let handle): cancelFetch(Handle(raw: handle))
@@ -424,12 +425,16 @@ struct AdoptedSnapshot {
 public struct WorkerListener: Sendable {
   public let socket: Listener
   /// Index into the snapshot's listeners.
-  public let options: Int
+  public private(set) var options: Int
+  /// False: closed, and its place may be used again.
+  var isOpen = true
 
   public init(socket: Listener, options: Int) {
     self.socket = socket
     self.options = options
   }
+
+  mutating func serve(_ options: Int) { self.options = options }
 }
 
 /// A doubly linked list through records of a slab: both ends and a count.

@@ -27,7 +27,10 @@ struct ReloadCommand: ParsableCommand {
     if json { print(answer.text, terminator: "") }
     if answer.status == 200, let done = AdminJSON.decode(ReloadDocument.self, answer.body) {
       for diagnostic in done.diagnostics { StandardError.write(diagnostic) }
-      if !json { print("reloaded: generation \(done.generation) is in force") }
+      if !json {
+        print("reloaded: generation \(done.generation) is in force")
+        for change in done.changes { print("  \(change)") }
+      }
       return
     }
     guard let problem = AdminJSON.decode(ProblemDocument.self, answer.body) else {

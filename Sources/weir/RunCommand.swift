@@ -9,13 +9,17 @@ struct RunCommand: ParsableCommand {
     abstract: "Serve in the foreground until SIGTERM or SIGINT.",
     discussion: """
       SIGTERM and SIGINT finish what is in flight (at most drain-timeout) and exit with 0; SIGHUP
-      reloads the configuration; SIGUSR1 opens the access log again.
+      reloads the configuration; SIGUSR1 opens the access log again; SIGUSR2 hands over to a new
+      process of the same command, as 'weir upgrade' does.
       """)
 
   @OptionGroup var file: ConfigurationOption
 
   func run() throws {
-    guard let daemon = Daemon(path: file.config, environment: ProcessEnvironment.variables) else {
+    let daemon = Daemon(
+      path: file.config, environment: ProcessEnvironment.variables,
+      program: ProcessEnvironment.program)
+    guard let daemon else {
       throw ExitCode(Daemon.ExitStatus.failure)
     }
     throw ExitCode(daemon.run())
@@ -24,6 +28,13 @@ struct RunCommand: ParsableCommand {
 
 /// The process's environment, for `${NAME}` in configurations.
 enum ProcessEnvironment {
+  /// The file this program was started from; what lies there later is another version of it.
+  static var program: String? {
+    var room = [UInt8](repeating: 0, count: Int(PATH_MAX))
+    let length = readlink("/proc/self/exe", &room, room.count)
+    return length > 0 ? String(decoding: room[..<length], as: UTF8.self) : nil
+  }
+
   static var variables: [String: String] {
     var found: [String: String] = [:]
     var entry = environ

@@ -10,7 +10,8 @@ struct Weir: ParsableCommand {
     version: "weir \(Version.text)",
     subcommands: [
       RunCommand.self, CheckCommand.self, ReloadCommand.self, StatusCommand.self,
-      PurgeCommand.self, ReadyCommand.self, DrainCommand.self, MaintCommand.self, DemoCommand.self,
+      PurgeCommand.self, UpgradeCommand.self, ReadyCommand.self, DrainCommand.self,
+      MaintCommand.self, DemoCommand.self,
     ])
 }
 

@@ -69,11 +69,13 @@ import Testing
         """)
     record.succeeded = true
     record.diagnostics = []
+    record.changes = ["listener web added"]
     let done = AdminRoutes.reloaded(record)
     #expect(done.status == 200)
     #expect(
       String(decoding: done.body, as: UTF8.self) == """
-        {"at":"2023-11-14T22:13:20Z","diagnostics":[],"generation":4,"succeeded":true}
+        {"at":"2023-11-14T22:13:20Z","changes":["listener web added"],"diagnostics":[],\
+        "generation":4,"succeeded":true}
 
         """)
   }

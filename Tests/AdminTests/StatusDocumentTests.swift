@@ -37,7 +37,7 @@ import Testing
         "client_aborts":0,"client_timeouts":0,"log_lines_dropped":3,\
         "no_backend_available":0,"replays":0,"request_bytes":0,"requests":10,"response_bytes":0,\
         "tunnels":0,"unrouted_requests":0,"unsent_retries":0},\
-        "uptime_seconds":90,"version":"1.2.3","workers":2}
+        "upgrading":false,"uptime_seconds":90,"version":"1.2.3","workers":2}
 
         """)
   }

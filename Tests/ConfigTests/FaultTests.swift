@@ -55,6 +55,8 @@ import Testing
     Case(fileWith(top: "workers 1 x=1"), "1:11: 'workers' has no options"),
     Case(fileWith(listener: "bind :81 backlogg=1"), "4:10: 'bind' has no option 'backlogg'"),
     Case(fileWith(listener: "bind :81 backlog=1 backlog=1"), "4:20: 'backlog=' is given twice"),
+    Case(
+      fileWith(listener: "bind :81 mode=0666"), "4:10: only a unix socket has a mode"),
     Case(fileWith(listener: "bind :81 backlog=0"), "4:18: 0 is out of range"),
     Case(
       fileWith(listener: "bind :81 backlog=9\nbind :82 backlog=10"),
@@ -62,7 +64,7 @@ import Testing
     Case(fileWith(listener: "bind 81"), "4:6: '81' is not an address"),
     Case(fileWith(listener: "bind 10.0.0.1"), "4:6: '10.0.0.1' has no port"),
     Case(fileWith(listener: "bind :0"), "4:6: ':0' is not an address with a port of 1 to 65535"),
-    Case(fileWith(listener: "bind unix:/a"), "4:6: a listener binds TCP addresses only"),
+    Case(fileWith(listener: "bind unix:a"), "4:6: 'unix:a' is not a socket path"),
     Case(fileWith(listener: "default-host a:80"), "4:14: 'a:80' is not a host name"),
     Case(fileWith(top: "access-log log"), "1:12: 'log' is not an absolute path"),
     Case(

@@ -42,6 +42,7 @@ import Testing
       "User=weir", "AmbientCapabilities=CAP_NET_BIND_SERVICE",
       "CapabilityBoundingSet=CAP_NET_BIND_SERVICE", "NoNewPrivileges=yes", "ProtectSystem=strict",
       "MemoryDenyWriteExecute=yes", "Restart=on-failure", "RuntimeDirectory=weir",
+      "Type=notify", "WatchdogSec=10s", "FileDescriptorStoreMax=1024",
       "LogsDirectory=weir", "ExecStart=/usr/bin/weir run -c /etc/weir/proxy.conf",
     ] {
       #expect(unit.split(separator: "\n").contains(Substring(line)), "\(line)")

@@ -33,6 +33,7 @@ extern ssize_t splice(int in, off_t *in_offset, int out, off_t *out_offset, size
 #define WEIR_EPOLLERR 0x008u
 #define WEIR_EPOLLHUP 0x010u
 #define WEIR_EPOLLRDHUP 0x2000u
+#define WEIR_EPOLLEXCLUSIVE (1u << 28)
 #define WEIR_EPOLLET (1u << 31)
 
 /* errno is read here, before any Swift runtime code can run and change it. */
@@ -84,6 +85,20 @@ static inline int weir_fcntl(int fd, int command, int argument) {
 /* A nonblocking signalfd for the set, and the next signal's number from it (0: none). */
 int weir_signalfd(const void *set);
 int weir_signalfd_read(int fd);
+
+/* One message on a unix socket with descriptors beside it; `to` may be NULL where the socket is
+   connected. -1 and errno on failure. */
+#define WEIR_DESCRIPTORS_PER_MESSAGE 128
+ssize_t weir_send_descriptors(int fd, const void *bytes, size_t length, const int *descriptors,
+                              size_t count, const struct sockaddr_un *to, socklen_t to_length);
+/* The same, received; close-on-exec. In: `*count` is the room; out: how many came. */
+ssize_t weir_receive_descriptors(int fd, void *bytes, size_t length, int *descriptors,
+                                 size_t *count);
+
+/* Starts a program with no signal blocked and `inherited` as its descriptor `at`. Returns its
+   process id, or a negative errno. */
+int weir_spawn(const char *path, char *const arguments[], char *const environment[], int inherited,
+               int at);
 
 /* Names the calling thread, at most 15 bytes, for `top -H` and core dumps. */
 int weir_name_thread(const char *name);

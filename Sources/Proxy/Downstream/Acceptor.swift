@@ -79,10 +79,7 @@ extension Worker {
   private func pauseAccepting() {
     guard !isAcceptPaused else { return }
     isAcceptPaused = true
-    for index in listeners.indices {
-      poller.setListening(
-        false, listeners[index].socket.descriptor, Worker.handle(HandleKind.listener, index))
-    }
+    for index in listeners.indices { setListening(false, index) }
     wheel.arm(
       &acceptPauseTimer, Worker.handle(HandleKind.acceptPause, 0),
       at: now + Worker.exhaustionPause)
@@ -91,10 +88,55 @@ extension Worker {
   func resumeAccepting() {
     guard isAcceptPaused else { return }
     isAcceptPaused = false
-    for index in listeners.indices {
-      poller.setListening(
-        true, listeners[index].socket.descriptor, Worker.handle(HandleKind.listener, index))
+    for index in listeners.indices { setListening(true, index) }
+  }
+
+  // MARK: Listening sockets
+
+  func setListening(_ isListening: Bool, _ index: Int) {
+    let listener = listeners[index]
+    guard listener.isOpen else { return }
+    poller.remove(listener.socket.descriptor)
+    guard isListening else { return }
+    _ = poller.add(
+      listener: listener.socket.descriptor, Worker.handle(HandleKind.listener, index),
+      isShared: listener.socket.isShared)
+  }
+
+  /// Takes on what is new in `wanted` and leaves what is not in it. Those that stay may belong to
+  /// another listener now.
+  func listen(on wanted: [WorkerListener]) {
+    guard !isDraining else { return }
+    for index in listeners.indices where listeners[index].isOpen {
+      let descriptor = listeners[index].socket.descriptor
+      if let same = wanted.first(where: { $0.socket.descriptor == descriptor }) {
+        listeners[index].serve(same.options)
+      } else {
+        leave(index)
+      }
     }
+    for listener in wanted {
+      let descriptor = listener.socket.descriptor
+      if listeners.contains(where: { $0.isOpen && $0.socket.descriptor == descriptor }) { continue }
+      let free = listeners.firstIndex { !$0.isOpen } ?? listeners.count
+      if free == listeners.count { listeners.append(listener) } else { listeners[free] = listener }
+      if !isAcceptPaused { setListening(true, free) }
+    }
+    for handle in downstreams.handles() {
+      let connection = downstreams[handle]
+      if listenerOptions(connection).pointee.isRemoved { end(handle, connection) }
+    }
+  }
+
+  /// Serves what waits in the accept queue, and closes the socket. It is never shut down: another
+  /// process may hold it too.
+  private func leave(_ index: Int) {
+    poller.remove(listeners[index].socket.descriptor)
+    while case .connection(let accepted) = listeners[index].socket.accept() {
+      admit(accepted, listeners[index].options)
+    }
+    listeners[index].socket.close()
+    listeners[index].isOpen = false
   }
 
   // MARK: Idle clients
@@ -149,29 +191,25 @@ extension Worker {
     guard !isDraining else { return }
     isDraining = true
     drainDeadline = deadline
-    for index in listeners.indices {
-      poller.remove(listeners[index].socket.descriptor)
-      acceptAll(index)
-      listeners[index].socket.close()
-    }
-    // A request may be under way on a connection that looks idle: each gets a moment to arrive
-    // and is then answered with `Connection: close` (rule 50).
-    for handle in downstreams.handles() {
-      let connection = downstreams[handle]
-      if connection.pointee.state == .multiplexing { queue(handle, connection) }
-      if connection.pointee.isIdle {
-        let grace = min(connection.pointee.deadline, now + Worker.drainGrace)
-        setDeadline(handle, connection, grace)
-      }
-    }
+    for index in listeners.indices where listeners[index].isOpen { leave(index) }
+    for handle in downstreams.handles() { end(handle, downstreams[handle]) }
   }
 
   private static let drainGrace = TimeAmount.seconds(1)
 
-  private func acceptAll(_ index: Int) {
-    while case .connection(let accepted) = listeners[index].socket.accept() {
-      admit(accepted, listeners[index].options)
-    }
+  /// How long a client may be without a request.
+  @inline(__always)
+  func idleTime(_ options: UnsafePointer<ListenerPlan>) -> TimeAmount {
+    isDraining || options.pointee.isRemoved
+      ? Worker.drainGrace : options.pointee.keepAliveTimeout
+  }
+
+  /// Lets the connection end in order. A request may be under way on one that looks idle: it gets
+  /// a moment to arrive and is then answered with `Connection: close` (rule 50).
+  private func end(_ handle: Handle, _ connection: UnsafeMutablePointer<DownstreamConnection>) {
+    if connection.pointee.state == .multiplexing { queue(handle, connection) }
+    guard connection.pointee.isIdle else { return }
+    setDeadline(handle, connection, min(connection.pointee.deadline, now + Worker.drainGrace))
   }
 
   /// What is left when the drain's time is over is cut.

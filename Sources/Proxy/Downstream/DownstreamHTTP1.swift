@@ -59,9 +59,7 @@ extension Worker {
     connection.pointee.wire.input.detach(&pool)
     if !connection.pointee.isIdle {
       becameIdle(handle, connection)
-      let options = listenerOptions(connection)
-      let wait = isDraining ? TimeAmount.seconds(1) : options.pointee.keepAliveTimeout
-      setDeadline(handle, connection, now + wait)
+      setDeadline(handle, connection, now + idleTime(listenerOptions(connection)))
     }
   }
 

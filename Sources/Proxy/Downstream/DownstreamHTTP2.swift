@@ -330,12 +330,11 @@ extension Worker {
       connection.pointee.deadline = .never
     } else if !connection.pointee.isIdle {
       becameIdle(handle, connection)
-      let wait = isDraining ? TimeAmount.seconds(1) : options.pointee.keepAliveTimeout
-      setDeadline(handle, connection, now + wait)
+      setDeadline(handle, connection, now + idleTime(options))
     }
     let age = now - connection.pointee.acceptedAt
     let isUsedUp = connection.pointee.requests >= options.pointee.keepAliveRequests
-    if isDraining || isUsedUp || age >= options.pointee.keepAliveTime {
+    if isDraining || options.pointee.isRemoved || isUsedUp || age >= options.pointee.keepAliveTime {
       retire(handle, connection, isFlushed: isFlushed)
     }
   }

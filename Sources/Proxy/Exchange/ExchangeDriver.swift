@@ -53,6 +53,7 @@ extension Worker {
     let keeps =
       requestHead.wantsKeepAlive && connection.pointee.requests < options.pointee.keepAliveRequests
       && now - connection.pointee.acceptedAt < options.pointee.keepAliveTime && !isDraining
+      && !options.pointee.isRemoved
     exchange.pointee.downstream = client
     exchange.pointee.snapshot = Int32(truncatingIfNeeded: current)
     exchange.pointee.method = requestHead.method

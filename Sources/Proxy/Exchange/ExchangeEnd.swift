@@ -200,9 +200,7 @@ extension Worker {
     }
     connection.pointee.wire.input.detach(&pool)
     becameIdle(client, connection)
-    let timeout = listenerOptions(connection).pointee.keepAliveTimeout
-    let wait = isDraining ? TimeAmount.seconds(1) : timeout
-    setDeadline(client, connection, now + wait)
+    setDeadline(client, connection, now + idleTime(listenerOptions(connection)))
   }
 
   @inline(__always)

@@ -38,6 +38,10 @@ public final class BackendWatch {
   private var seats: [HealthProbe.Key: Int] = [:]
   private var seatsOfBackends: [Int: Int] = [:]
   private var isStopping = false
+  /// Seats of the first configuration's checks that have said nothing yet; `nil` once all have, or
+  /// before there is a configuration.
+  private var unheard: Set<Int>?
+  private var isFirst = true
 
   /// Made on the thread that will call `run`. `nil` where the process has no descriptor left.
   public init?(shared: SharedState, log: EventLog) {
@@ -116,6 +120,7 @@ public final class BackendWatch {
 
   private func begin(_ seat: Int, _ probe: HealthProbe) {
     guard probe.subscribers.contains(where: { $0.state.isWatched($0.backend) }) else {
+      heard(seat)
       return arm(seat, probe, at: now + probe.key.options.interval)
     }
     generations[seat] &+= 1
@@ -134,6 +139,7 @@ public final class BackendWatch {
   private func conclude(_ seat: Int, _ probe: HealthProbe, _ result: HealthProbe.Result) {
     guard result != .pending else { return }
     probe.finish(&pool)
+    heard(seat)
     if result != .unknown { learn(probe, result) }
     arm(seat, probe, at: now + probe.tracker.delay(isUrgent: isUrgent(probe), random: &random))
   }
@@ -163,6 +169,14 @@ public final class BackendWatch {
     if time < probe.due { arm(seat, probe, at: time) }
   }
 
+  private func heard(_ seat: Int) {
+    guard unheard != nil else { return }
+    unheard?.remove(seat)
+    guard unheard?.isEmpty == true else { return }
+    unheard = nil
+    shared.firstHealthRound.signal()
+  }
+
   // MARK: Configuration
 
   /// Checks that stay go on undisturbed; new ones begin at once.
@@ -184,6 +198,10 @@ public final class BackendWatch {
           subscriber.backend, isUp: probe.tracker.isUp, probe.lastFailure, now: now)
       }
     }
+    guard isFirst else { return }
+    isFirst = false
+    unheard = Set(seats.values)
+    heard(-1)
   }
 
   private func add(_ key: HealthProbe.Key, _ subscribers: [HealthProbe.Subscriber]) -> Int {
@@ -208,6 +226,7 @@ public final class BackendWatch {
     generations[seat] &+= 1
     probes[seat] = nil
     seats[key] = nil
+    heard(seat)
   }
 
   // MARK: Telling

@@ -31,6 +31,16 @@ extension UpstreamState {
     }
   }
 
+  /// What people have set, of backends that they have not left as they are: name and mode.
+  func modes() -> [(backend: String, mode: BackendMode)] {
+    live.withLock { live in
+      live.conditions.indices.compactMap { slot in
+        let mode = live.conditions[slot].mode
+        return mode == .ready || live.names[slot].isEmpty ? nil : (live.names[slot], mode)
+      }
+    }
+  }
+
   /// A check that was asked for by `WatchMessage.checkSoon` begins; the next failure may ask again.
   func checkBegins(_ backend: Int) {
     live.withLock { live in
@@ -94,6 +104,13 @@ extension UpstreamState.Live {
 }
 
 extension Snapshot {
+  /// Upstream, backend and mode of each backend that people have taken out.
+  public var modesOfPeople: [[String]] {
+    zip(options.upstreams, upstreamStates).flatMap { upstream, state in
+      state.modes().map { [upstream.name, $0.backend, $0.mode.rawValue] }
+    }
+  }
+
   /// Every check that this configuration asks for, with who asks.
   func healthChecks(
     _ shared: SharedState

@@ -52,14 +52,12 @@ public struct Poller: ~Copyable {
       WEIR_EPOLLIN | WEIR_EPOLLOUT | WEIR_EPOLLRDHUP | WEIR_EPOLLET, handle)
   }
 
-  /// Registers a listener, level-triggered.
-  public func add(listener: Int32, _ handle: Handle) -> Bool {
-    control(EPOLL_CTL_ADD, listener, WEIR_EPOLLIN, handle)
-  }
-
-  /// Stops or resumes a listener's events without forgetting it.
-  public func setListening(_ listening: Bool, _ listener: Int32, _ handle: Handle) {
-    _ = control(EPOLL_CTL_MOD, listener, listening ? WEIR_EPOLLIN : 0, handle)
+  /// Registers a listener, level-triggered. Where several loops wait for the same socket
+  /// (`isShared`), a connection wakes one of them, not all.
+  public func add(listener: Int32, _ handle: Handle, isShared: Bool = false) -> Bool {
+    control(
+      EPOLL_CTL_ADD, listener, isShared ? WEIR_EPOLLIN | WEIR_EPOLLEXCLUSIVE : WEIR_EPOLLIN,
+      handle)
   }
 
   public func remove(_ descriptor: Int32) {

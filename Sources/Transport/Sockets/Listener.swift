@@ -45,13 +45,19 @@ public struct ListenError: Error, Sendable {
 public struct Listener: Sendable {
   public let descriptor: Int32
   public let address: SocketAddress
+  /// Other event loops of this process wait for the same socket, by descriptors of their own.
+  public let isShared: Bool
+
+  /// Who may connect to the file of a unix socket, unless said otherwise: owner and group.
+  public static let fileMode: mode_t = 0o660
 
   /// Binds and listens. With `sharesPort` several sockets, one for each worker, can be bound to
   /// the address, and the kernel spreads connections over them (SO_REUSEPORT).
   public init(
-    _ endpoint: Endpoint, backlog: Int, sharesPort: Bool
+    _ endpoint: Endpoint, backlog: Int, sharesPort: Bool, fileMode: mode_t = Listener.fileMode
   ) throws(ListenError) {
     address = endpoint.address
+    isShared = false
     descriptor = endpoint.makeSocket()
     guard descriptor >= 0 else {
       throw ListenError(address: address, call: "socket", code: -descriptor)
@@ -63,15 +69,81 @@ public struct Listener: Sendable {
       throw fault
     }
     if endpoint.family == AF_INET6 { Listener.set(descriptor, Int32(IPPROTO_IPV6), IPV6_V6ONLY, 0) }
+    // The file must never be open to more than it should, not between two calls either: the mode
+    // limits what bind makes of the process's mask, and is set in full afterwards.
+    if endpoint.family == AF_UNIX { fchmod(descriptor, fileMode) }
     let bound = endpoint.octets.withUnsafeBytes { bytes in
       bind(
         descriptor, bytes.baseAddress?.assumingMemoryBound(to: sockaddr.self),
         socklen_t(bytes.count))
     }
     guard bound == 0 else { throw fail("bind") }
+    if case .unix(let path) = address { chmod(path, fileMode) }
     // Options of the listener are inherited by what it accepts: one call fewer for each.
     if endpoint.family != AF_UNIX { Endpoint.setNoDelay(descriptor) }
     guard listen(descriptor, Int32(backlog)) == 0 else { throw fail("listen") }
+  }
+
+  /// One that is listening already, from systemd or from the weir before this one; `nil` where
+  /// `descriptor` is no listening stream socket. It is not closed then.
+  public init?(inherited descriptor: Int32) {
+    guard Listener.option(descriptor, SO_ACCEPTCONN) == 1,
+      Listener.option(descriptor, SO_TYPE) == Int32(SOCK_STREAM.rawValue),
+      let address = Listener.name(of: descriptor)
+    else { return nil }
+    self.descriptor = descriptor
+    self.address = address
+    isShared = false
+    _ = weir_fcntl(descriptor, F_SETFD, FD_CLOEXEC)
+    _ = weir_fcntl(descriptor, F_SETFL, weir_fcntl(descriptor, F_GETFL, 0) | O_NONBLOCK)
+    if case .ip = address { Endpoint.setNoDelay(descriptor) }
+  }
+
+  private init(_ descriptor: Int32, sharing other: Listener) {
+    self.descriptor = descriptor
+    address = other.address
+    isShared = true
+  }
+
+  /// The same socket for another event loop, by a descriptor of its own. Once a socket is shared,
+  /// every loop must know: `shared()` is what the first of them uses.
+  public func duplicate() throws(ListenError) -> Listener {
+    let copy = weir_fcntl(descriptor, F_DUPFD_CLOEXEC, 0)
+    guard copy >= 0 else { throw ListenError(address: address, call: "dup", code: weir_errno()) }
+    return Listener(copy, sharing: self)
+  }
+
+  public func shared() -> Listener { Listener(descriptor, sharing: self) }
+
+  /// Whether others may be bound to the same address (SO_REUSEPORT).
+  public var sharesPort: Bool { Listener.option(descriptor, SO_REUSEPORT) == 1 }
+
+  /// Takes effect for connections to come.
+  public func setBacklog(_ backlog: Int) { listen(descriptor, Int32(backlog)) }
+
+  private static func option(_ descriptor: Int32, _ option: Int32) -> Int32? {
+    var value: Int32 = 0
+    var length = socklen_t(MemoryLayout<Int32>.size)
+    return getsockopt(descriptor, SOL_SOCKET, option, &value, &length) == 0 ? value : nil
+  }
+
+  private static func name(of descriptor: Int32) -> SocketAddress? {
+    var storage = sockaddr_storage()
+    var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
+    let known = withUnsafeMutablePointer(to: &storage) { pointer in
+      pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+        getsockname(descriptor, $0, &length)
+      }
+    }
+    guard known == 0 else { return nil }
+    guard Int32(storage.ss_family) == AF_UNIX else {
+      let (address, port) = Listener.peer(storage)
+      return .ip(address, port: port)
+    }
+    let path = withUnsafeBytes(of: storage) { bytes in
+      bytes[2..<min(bytes.count, Int(length))].prefix { $0 != 0 }
+    }
+    return SocketAddress("unix:" + String(decoding: path, as: UTF8.self))
   }
 
   /// Removes the socket that a process which is gone left behind. One that somebody listens on is
