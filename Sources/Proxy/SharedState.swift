@@ -101,7 +101,9 @@ public final class SharedState: Sendable {
   }
 
   /// The upstream's live state, made on first mention and brought to these options.
-  func upstream(_ options: UpstreamOptions) -> UpstreamState {
+  func upstream(
+    _ options: UpstreamOptions, now: MonotonicTime = .now()
+  ) -> UpstreamState {
     let state = registry.withLock { registry in
       if let known = registry.upstreams[options.name] { return known }
       let made = UpstreamState(
@@ -110,7 +112,7 @@ public final class SharedState: Sendable {
       registry.upstreams[options.name] = made
       return made
     }
-    state.update(options, ids: options.backends.map { backend($0, of: options.name) })
+    state.update(options, ids: options.backends.map { backend($0, of: options.name) }, now: now)
     return state
   }
 

@@ -59,7 +59,7 @@ public final class Snapshot: Sendable {
     self.stores = stores
     let rules = Snapshot.distinctRules(options)
     cacheRules = FixedStorage(count: rules.count) { CacheRuleOfStore(rules[$0]) }
-    let states = options.upstreams.map(shared.upstream)
+    let states = options.upstreams.map { shared.upstream($0) }
     upstreamStates = states
     let upstreams = FixedStorage(count: states.count) {
       UpstreamPlan(options.upstreams[$0], states[$0], clients[$0])

@@ -147,6 +147,29 @@ import Testing
     }
   }
 
+  @Test func `waits no longer than until another backend is ready again`() throws {
+    let gate = Gate()
+    let full = try ScriptedOrigin { connection, _ in try gate.serve(connection) }
+    let other = try HTTPOrigin("other")
+    var configuration = DaemonConfiguration([
+      "\(full.address) name=full", "\(other.address) name=other",
+    ])
+    configuration.workers = 2
+    configuration.upstream = "max-requests 1\n  queue 3 timeout=60s"
+    try withDaemon(configuration) { daemon in
+      let admin = "unix:\(daemon.adminPath)"
+      #expect(try daemon.command("maint", "app/other", "--admin", admin).ending == .exit(0))
+      let first = try send("/0", daemon)
+      #expect(gate.waitForOrder(1))
+      let waiting = try send("/1", daemon)
+      try waitForQueue(1, daemon)
+      #expect(try daemon.command("ready", "app/other", "--admin", admin).ending == .exit(0))
+      #expect(try waiting.readResponse()["x-origin"] == "other")
+      gate.letGo(1)
+      #expect(try first.readResponse().status == 200)
+    }
+  }
+
   @Test func `is kept to its limit under load, and every request is answered`() throws {
     let present = Monitor((now: 0, most: 0))
     let origin = try ScriptedOrigin { connection, _ in

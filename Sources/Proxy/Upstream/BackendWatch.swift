@@ -10,6 +10,8 @@ public enum WatchMessage: Sendable {
   case adopt(Snapshot)
   /// A connect to this backend failed: check it now. At most one waits for each backend.
   case checkSoon(backend: Int)
+  /// Requests of this upstream wait, and time alone may bring a backend back.
+  case wake(UpstreamState, at: MonotonicTime)
   /// A worker, a check or an operator changed a backend's condition: say so.
   case changed(BackendChange)
   case stop
@@ -37,6 +39,8 @@ public final class BackendWatch {
   private var generations: [UInt32] = []
   private var seats: [HealthProbe.Key: Int] = [:]
   private var seatsOfBackends: [Int: Int] = [:]
+  /// Upstreams with waiting requests; a few at most, and of each the next time or two.
+  private var alarms: [(at: MonotonicTime, upstream: UpstreamState)] = []
   private var isStopping = false
   /// Seats of the first configuration's checks that have said nothing yet; `nil` once all have, or
   /// before there is a configuration.
@@ -78,10 +82,17 @@ public final class BackendWatch {
       probe.timer = .none
       timeIsUp(Int(handle.index), probe)
     }
+    if !alarms.isEmpty { ringAlarms() }
+  }
+
+  private func ringAlarms() {
+    let due = alarms.filter { $0.at <= now }
+    alarms.removeAll { $0.at <= now }
+    for alarm in due { alarm.upstream.alarmRang(now: now) }
   }
 
   private func timeoutMs() -> Int32 {
-    let due = wheel.nextDue
+    let due = alarms.reduce(wheel.nextDue) { min($0, $1.at) }
     guard due != .never else { return -1 }
     return Int32(clamping: max(0, ((due - MonotonicTime.now()).nanoseconds + 999_999) / 1_000_000))
   }
@@ -96,6 +107,7 @@ public final class BackendWatch {
     switch message {
     case .adopt(let snapshot): adopt(snapshot)
     case .checkSoon(let backend): checkSoon(backend)
+    case .wake(let upstream, let time): alarms.append((time, upstream))
     case .changed(let change): tell(change)
     case .stop: isStopping = true
     }

@@ -12,6 +12,7 @@ struct QueuedRequest: BitwiseCopyable {
 }
 
 /// The requests of one upstream that wait because every backend is full: first come, first served.
+/// A place is one that a request gives back, or one at a backend that may serve again.
 ///
 /// Behind the upstream's lock, so that a place that becomes free and a request that gives up
 /// waiting for one cannot miss each other.
@@ -89,7 +90,9 @@ extension UpstreamState {
         return .reserved(live.placed(found, request, now))
       }
       guard live.balancer.isBusy else { return .useless }
-      return live.queue.append(request) ? .queued : .full
+      guard live.queue.append(request) else { return .full }
+      setAlarm(&live)
+      return .queued
     }
   }
 
@@ -100,6 +103,34 @@ extension UpstreamState {
 
   /// Requests that wait now.
   public var queuedCount: Int { live.withLock { $0.queue.count } }
+
+  /// After a change of backends' conditions: those who wait get the places that it made available.
+  func offerPlaces(_ now: MonotonicTime) {
+    let grants = live.withLock { $0.queue.isEmpty ? [] : grantPlaces(&$0, now) }
+    if !grants.isEmpty { post(grants) }
+  }
+
+  /// Gives what places there are, also those that time has brought back.
+  func grantPlaces(_ live: inout Live, _ now: MonotonicTime) -> [Live.Grant] {
+    if live.wakeAt <= now { wake(&live, now) }
+    let grants = live.grantPlaces(now: now)
+    setAlarm(&live)
+    return grants
+  }
+
+  /// A new request finds what time has changed by itself; those that wait have to be told of it,
+  /// and no request may come.
+  func setAlarm(_ live: inout Live) {
+    guard !live.queue.isEmpty, live.wakeAt < live.alarmAt else { return }
+    live.alarmAt = live.wakeAt
+    watch.post(.wake(self, at: live.wakeAt))
+  }
+
+  /// The time has come that `WatchMessage.wake` named.
+  func alarmRang(now: MonotonicTime) {
+    live.withLock { $0.alarmAt = .never }
+    offerPlaces(now)
+  }
 
   func post(_ grants: [Live.Grant]) {
     for grant in grants {
@@ -121,7 +152,7 @@ extension UpstreamState.Live {
   }
 
   /// Gives what places there are to those who have waited longest.
-  mutating func grantPlaces(now: MonotonicTime) -> [Grant] {
+  fileprivate mutating func grantPlaces(now: MonotonicTime) -> [Grant] {
     var grants: [Grant] = []
     while let request = queue.first {
       guard let found = balancer.reserve(hash: request.hash, tried: TriedBackends()) else { break }

@@ -21,7 +21,8 @@ extension UpstreamState {
 
   /// Takes the backend out for people, or back in. False where it is not configured.
   public func setMode(_ name: String, _ mode: BackendMode, now: MonotonicTime) -> Bool {
-    live.withLock { live in
+    defer { offerPlaces(now) }
+    return live.withLock { live in
       guard let slot = live.names.firstIndex(of: name), !name.isEmpty else { return false }
       guard live.conditions[slot].mode != mode else { return true }
       live.conditions[slot].mode = mode
@@ -50,11 +51,12 @@ extension UpstreamState {
 
   /// Checks have come to a new verdict. `failure`: of the last check, if that failed.
   func healthChanged(
-    _ backend: Int, _ change: HealthTracker.Change, _ failure: CheckFailure, now: MonotonicTime
+    _ backend: Int, _ verdict: HealthTracker.Change, _ failure: CheckFailure, now: MonotonicTime
   ) {
+    defer { offerPlaces(now) }
     live.withLock { live in
       guard let slot = live.slot(of: backend) else { return }
-      switch change {
+      switch verdict {
       case .wentDown: setDown(&live, slot, failure, now)
       case .cameUp: setUp(&live, slot, now)
       case .recovered: tellRecovered(&live, slot, now)
@@ -67,6 +69,7 @@ extension UpstreamState {
   func adoptHealth(
     _ backend: Int, isUp: Bool, _ failure: CheckFailure, now: MonotonicTime
   ) {
+    defer { offerPlaces(now) }
     live.withLock { live in
       guard let slot = live.slot(of: backend), live.conditions[slot].isDown == isUp else { return }
       if isUp { setUp(&live, slot, now) } else { setDown(&live, slot, failure, now) }

@@ -52,6 +52,8 @@ public final class UpstreamState: Sendable {
     var isRunning = false
     /// The earliest time at which some condition changes by itself.
     var wakeAt = MonotonicTime.never
+    /// When the watch thread will look whether that has happened, for the requests that wait.
+    var alarmAt = MonotonicTime.never
     /// Breakers that a rate keeps from being closed, and backends configured.
     var outByRate = 0
     var configured = 0
@@ -68,7 +70,7 @@ public final class UpstreamState: Sendable {
 
   public let name: String
   let live: Lock<Live>
-  private let watch: Mailbox<WatchMessage>
+  let watch: Mailbox<WatchMessage>
   let workers: WorkerMailboxes
 
   init(
@@ -86,7 +88,7 @@ public final class UpstreamState: Sendable {
   /// Takes over a configuration. The plan (sorting a ring) is made before the lock is taken, and
   /// the rings it replaces, which may be of a million points, are freed after it is given back.
   /// `ids` are `BackendState.id`, in the order of the options.
-  func update(_ options: UpstreamOptions, ids: [Int]) {
+  func update(_ options: UpstreamOptions, ids: [Int], now: MonotonicTime) {
     let plan = BalancerPlan(
       policy: options.balance,
       backends: options.backends.map { $0.spec(limit: options.maxRequests) })
@@ -107,7 +109,7 @@ public final class UpstreamState: Sendable {
       live.recountOutByRate(slots)
       live.settle()
       live.queue.limit = options.queueSize
-      return (replaced, live.grantPlaces(now: MonotonicTime.now()))
+      return (replaced, grantPlaces(&live, now))
     }
     withExtendedLifetime(replaced) {}
     post(grants)
@@ -153,7 +155,7 @@ public final class UpstreamState: Sendable {
       if !live.conditions[slot].breaker.recordHealthy(ticket, outcome, now: now) {
         record(&live, slot, ticket, outcome, now)
       }
-      return live.queue.isEmpty ? [] : live.grantPlaces(now: now)
+      return live.queue.isEmpty ? [] : grantPlaces(&live, now)
     }
     if !grants.isEmpty { post(grants) }
   }
@@ -165,6 +167,7 @@ public final class UpstreamState: Sendable {
     now: MonotonicTime
   ) {
     live.withLock { record(&$0, Int(slot), ticket, outcome, now) }
+    offerPlaces(now)
   }
 
   /// A connect to this backend failed: others are preferred for a moment.
@@ -174,6 +177,7 @@ public final class UpstreamState: Sendable {
       guard !live.conditions[slot].isHeld else { return }
       live.conditions[slot].heldUntil = now + UpstreamState.connectFailureHold
       live.settle(slot)
+      setAlarm(&live)
       guard live.healthCheck != nil, !live.conditions[slot].isCheckAsked else { return }
       live.conditions[slot].isCheckAsked = true
       watch.post(.checkSoon(backend: Int(live.conditions[slot].backend)))
@@ -202,7 +206,7 @@ public final class UpstreamState: Sendable {
   }
 
   /// Ends what was to end by now.
-  private func wake(_ live: inout Live, _ now: MonotonicTime) {
+  func wake(_ live: inout Live, _ now: MonotonicTime) {
     for slot in live.conditions.indices {
       guard live.conditions[slot].wakeAt <= now else { continue }
       if live.conditions[slot].heldUntil <= now { live.conditions[slot].heldUntil = .zero }
