@@ -19,7 +19,6 @@ enum DirectiveTable {
 
   /// Directives that later versions may have: worth a better answer than "unknown".
   static let planned: Set<String> = [
-    "http2",
     "rate-limit", "sticky", "mirror", "compress", "slow-start", "proxy-protocol",
     "resolver", "panic",
   ]

@@ -68,6 +68,14 @@ extension Directive {
         default: draft.upstream.host = .literal(reading.text(0))
         }
       },
+      .toggle(
+        "http2", .upstream, \.upstream.http2,
+        "Backends speak HTTP/2, agreed on in TLS (ALPN), or without TLS known beforehand: many "
+          + "requests at once over few connections. A backend that does not is no backend: 502."),
+      .count(
+        "http2-streams", .upstream, \.upstream.http2Streams, 1...10_000,
+        "Requests at once on one connection of HTTP/2, where the backend takes as many; beyond "
+          + "them another connection is opened."),
       Directive(
         name: "tls", context: .upstream, arguments: [], opens: .upstreamTLS,
         fallback: "plain HTTP",

@@ -12,14 +12,15 @@ public struct FloodGuard: BitwiseCopyable, Sendable {
   /// Tokens of a new connection, and the most it can have.
   public static let capacity = 100
   public static let refillPerSecond = 2
-  /// WINDOW_UPDATE frames that are free at first, and for each stream opened and DATA frame sent.
-  static let windowUpdatesFree = 16
-  static let windowUpdatesPerFrame = 2
+  /// WINDOW_UPDATE and PING frames that are free at first, and for each stream opened and DATA
+  /// frame sent.
+  static let answersFree = 16
+  static let answersPerFrame = 2
 
   /// Nanoseconds of refill: a token is worth `1 s / refillPerSecond`.
   private var credit: Int64
   private var refilledAt: MonotonicTime
-  private var freeWindowUpdates = FloodGuard.windowUpdatesFree
+  private var freeAnswers = FloodGuard.answersFree
   /// The account was overdrawn; it stays so.
   public private(set) var isExhausted = false
 
@@ -52,15 +53,15 @@ public struct FloodGuard: BitwiseCopyable, Sendable {
     credit = min(FloodGuard.fullNanoseconds, credit + FloodGuard.tokenNanoseconds)
   }
 
-  /// A stream was opened or a DATA frame sent: window updates may answer it.
-  public mutating func expectWindowUpdates() {
-    freeWindowUpdates = min(freeWindowUpdates + FloodGuard.windowUpdatesPerFrame, 1 << 20)
+  /// A stream was opened or a DATA frame sent: window updates and pings may answer it.
+  public mutating func expectAnswers() {
+    freeAnswers = min(freeAnswers + FloodGuard.answersPerFrame, 1 << 20)
   }
 
-  /// False once the account is exhausted.
-  public mutating func windowUpdate(now: MonotonicTime) -> Bool {
-    if freeWindowUpdates > 0 {
-      freeWindowUpdates -= 1
+  /// A window update or a ping. False once the account is exhausted.
+  public mutating func answer(now: MonotonicTime) -> Bool {
+    if freeAnswers > 0 {
+      freeAnswers -= 1
       return !isExhausted
     }
     return charge(now: now)

@@ -13,12 +13,12 @@ struct FrameHeader: BitwiseCopyable {
   var start: Int
 }
 
-/// Walks over the frame headers of what a client sends, beside the parser: nghttp2 says nothing of
+/// Walks over the frame headers of what a peer sends, beside the parser: nghttp2 says nothing of
 /// frames that it ignores, and those have to be counted and judged, too (safety rules 30 and 35).
 struct FrameScan: BitwiseCopyable {
   private static let headerBytes = 9
   /// Octets of the preface and of payloads that are passed over.
-  private var skip = 24
+  private var skip: Int
   private var lengthTypeFlags: UInt64 = 0
   private var stream: UInt32 = 0
   private var count = 0
@@ -27,6 +27,8 @@ struct FrameScan: BitwiseCopyable {
   private var nameAhead = 0
   private var name: UInt32 = 0
   private var named: UInt32 = 0
+
+  init(ofClient: Bool) { skip = ofClient ? 24 : 0 }
 
   /// Calls `found` for each frame whose header ends within `octets`, until it returns false.
   mutating func walk(_ octets: ByteView, _ found: (FrameHeader) -> Bool) {

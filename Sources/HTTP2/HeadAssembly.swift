@@ -17,11 +17,20 @@ struct HeadAssembly: BitwiseCopyable {
     case malformed
   }
 
+  /// RFC 9113 §8.2.2.
+  private static let forbidden = FieldSet(
+    .transferEncoding, .connection, .upgrade, .keepAlive, .proxyConnection)
+
   /// Octets of fields that are decoded for nothing before the connection is cut.
   static let patienceBytes = 64 * 1024
 
-  /// What is assembled is the trailer section of a request, not its head.
-  let ofTrailers: Bool
+  enum Kind: UInt8, BitwiseCopyable {
+    case request, response, trailers
+    /// A further block of a response: its final head, or its trailers, as the first field tells.
+    case responseOrTrailers
+  }
+
+  private(set) var kind: Kind
   var fault = Fault.none
   /// Decoded octets of names and values, kept or not.
   private(set) var decoded = 0
@@ -35,7 +44,7 @@ struct HeadAssembly: BitwiseCopyable {
   private var hasLength = false
   private var hasHost = false
 
-  init(ofTrailers: Bool = false) { self.ofTrailers = ofTrailers }
+  init(_ kind: Kind = .request) { self.kind = kind }
 
   /// Takes one field. `sink` holds everything since the block began.
   mutating func append(
@@ -49,15 +58,34 @@ struct HeadAssembly: BitwiseCopyable {
       if fault == .none { fault = .overLimit }
     }
     guard fault == .none else { return }
-    if ofTrailers {
-      HeadAssembly.appendLine(name, value, to: &sink)
-    } else if name.count > 0, name[0] == UInt8(ascii: ":") {
-      appendPseudo(name, value, to: &sink)
-    } else {
+    let isPseudo = name.count > 0 && name[0] == UInt8(ascii: ":")
+    if kind == .responseOrTrailers { kind = isPseudo ? .response : .trailers }
+    switch kind {
+    case .request where isPseudo: appendPseudo(name, value, to: &sink)
+    case .request:
       if start == 0 { writeRequestLine(to: &sink) }
       appendField(name, value, to: &sink)
+    case .response where isPseudo: appendStatusLine(name, value, to: &sink)
+    case .response where HeadAssembly.forbidden.contains(FieldName(name)): fault = .malformed
+    default: HeadAssembly.appendLine(name, value, to: &sink)
     }
     if sink.overflowed, fault == .none { fault = .overLimit }
+  }
+
+  /// `:status` is the only one that a response has (RFC 9113 §8.3.2), and it comes first.
+  private mutating func appendStatusLine(
+    _ name: ByteView, _ value: ByteView, to sink: inout ByteSink
+  ) {
+    guard name.equals(":status"), sink.count == 0, value.count == 3, let status = value.decimal
+    else {
+      fault = .malformed
+      return
+    }
+    sink.append("HTTP/1.1 ")
+    sink.append(value)
+    sink.append(" ")
+    sink.append(StatusText.reason(status))
+    sink.append("\r\n")
   }
 
   private mutating func appendPseudo(_ name: ByteView, _ value: ByteView, to sink: inout ByteSink) {
@@ -103,8 +131,7 @@ struct HeadAssembly: BitwiseCopyable {
       }
     case .cookie: crumbs += 1
     case .contentLength: hasLength = true
-    case .transferEncoding, .connection, .upgrade, .keepAlive, .proxyConnection:
-      fault = .malformed
+    case let name where HeadAssembly.forbidden.contains(name): fault = .malformed
     default: break
     }
     HeadAssembly.appendLine(name, value, to: &sink)
@@ -120,7 +147,7 @@ struct HeadAssembly: BitwiseCopyable {
   /// The block is complete. Content of unknown length is marked as HTTP/1 would mark it.
   mutating func finish(endsStream: Bool, to sink: inout ByteSink) {
     guard fault == .none else { return }
-    if !ofTrailers {
+    if kind == .request {
       if start == 0 { writeRequestLine(to: &sink) }
       if crumbs > 1 { joinCrumbs(&sink) }
       if !endsStream, !hasLength { sink.append("transfer-encoding: chunked\r\n") }

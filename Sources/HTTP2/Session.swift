@@ -2,7 +2,7 @@ import CNghttp2
 import HTTP
 import Primitives
 
-/// Who has the content of responses; asked while frames are being made.
+/// Who has the content of messages; asked while frames are being made.
 public protocol StreamSource: AnyObject {
   /// Writes up to `room` octets of the stream's content, which is known by the number that
   /// `Session.setOwner` gave it.
@@ -14,7 +14,7 @@ public protocol StreamSource: AnyObject {
   func readTrailers(of owner: UInt64, into sink: inout ByteSink)
 }
 
-/// A piece of a response's content.
+/// A piece of a message's content.
 public struct ContentPiece: BitwiseCopyable, Sendable {
   public var count: Int
   /// There is no more behind it. Without this and with a `count` of 0 the stream waits until
@@ -30,12 +30,17 @@ public struct ContentPiece: BitwiseCopyable, Sendable {
   }
 }
 
-/// The server's side of one HTTP/2 connection (RFC 9113), without IO: octets in, events and octets
-/// out. Framing, header compression, stream states and flow control are nghttp2's.
+/// One side of one HTTP/2 connection (RFC 9113), without IO: octets in, events and octets out.
+/// Framing, header compression, stream states and flow control are nghttp2's. What only the
+/// client's side does, towards backends, is in ClientSession.swift.
 ///
 /// Owned by its connection, used by one thread. Nothing is sent at once: `nextOctets` has what is
 /// due.
 public final class Session {
+  /// What weir is on this connection.
+  public enum Role: UInt8, Sendable { case server, client }
+
+  public let role: Role
   /// Safety rule 28.
   public static let maxStreams: UInt32 = 100
   static let streamWindow: Int32 = 32 * 1024
@@ -68,7 +73,7 @@ public final class Session {
   var hasSettings = false
   /// The client has set the windows of all streams anew in the last reception.
   var changesWindows = false
-  private var scan = FrameScan()
+  private var scan: FrameScan
   private var verdict: Verdict?
   /// Window that streams may still grow by, over all of them (safety rule 28).
   private var growthLeft = Session.maxStreamWindow
@@ -82,6 +87,11 @@ public final class Session {
   /// Why the connection was cut, where it was.
   public internal(set) var cut: Cut?
 
+  /// Of a client's side: the last stream whose request was made into frames.
+  var lastSent: Int32 = 0
+  /// Of a client's side: the backend takes no new streams.
+  var isGoingAway = false
+
   /// Why weir ends a connection by itself.
   public enum Cut: UInt8, Sendable {
     /// The abuse account is empty.
@@ -94,26 +104,41 @@ public final class Session {
   }
 
   /// `nil` where there is no memory. `source` must outlive the session.
-  public init?(intake: Intake, source: StreamSource, limits: HeadLimits, now: MonotonicTime) {
+  public init?(
+    role: Role = .server, intake: Intake, source: StreamSource, limits: HeadLimits,
+    now: MonotonicTime
+  ) {
+    self.role = role
+    scan = FrameScan(ofClient: role == .server)
     self.intake = intake
     self.source = source
     self.limits = limits
     self.now = now
     abuse = FloodGuard(now: now)
     let context = Unmanaged.passUnretained(self).toOpaque()
-    guard
-      nghttp2_session_server_new2(&raw, intake.setup.callbacks, context, intake.setup.options) == 0
-    else { return nil }
+    let (callbacks, options) = (intake.setup.callbacks, intake.setup.options)
+    switch role {
+    case .server:
+      guard nghttp2_session_server_new2(&raw, callbacks, context, options) == 0 else { return nil }
+    case .client:
+      guard nghttp2_session_client_new2(&raw, callbacks, context, options) == 0 else { return nil }
+    }
     submitSettings()
   }
 
   deinit { nghttp2_session_del(raw) }
 
   private func submitSettings() {
-    var settings = [
-      nghttp2_settings_entry(
+    // Nothing may be pushed (RFC 9113 §8.4).
+    let first =
+      role == .server
+      ? nghttp2_settings_entry(
         settings_id: Int32(NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS.rawValue),
-        value: Session.maxStreams),
+        value: Session.maxStreams)
+      : nghttp2_settings_entry(
+        settings_id: Int32(NGHTTP2_SETTINGS_ENABLE_PUSH.rawValue), value: 0)
+    var settings = [
+      first,
       nghttp2_settings_entry(
         settings_id: Int32(NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE.rawValue),
         value: UInt32(Session.streamWindow)),
@@ -131,7 +156,7 @@ public final class Session {
 
   // MARK: Receiving
 
-  /// Takes octets from the client, all of them; what they came to stands in the intake. False
+  /// Takes octets from the peer, all of them; what they came to stands in the intake. False
   /// where the connection is to be cut: what is due is sent, then it is closed.
   public func receive(_ octets: ByteView, now: MonotonicTime) -> Bool {
     self.now = now
@@ -141,9 +166,9 @@ public final class Session {
     restoreAssembly()
     parse(octets)
     saveAssembly()
-    if verdict == nil { makeEarly() }
+    if role == .server, verdict == nil { makeEarly() }
     received = .empty
-    intake.cancelResetStreams()
+    if role == .server { intake.cancelResetStreams() }
     enforce()
     return cut == nil
   }
@@ -159,7 +184,7 @@ public final class Session {
       parsed = end
     }
     scan.walk(octets) { header in
-      account(header)
+      if role == .server { account(header) } else { accountForBackend(header) }
       // nghttp2, told that priorities do not matter, looks at no PRIORITY (RFC 9113 §6.3).
       if UInt32(header.type) == NGHTTP2_PRIORITY.rawValue, header.stream == 0 {
         parse(until: header.start)
@@ -167,7 +192,7 @@ public final class Session {
       }
       if isForgotten(header) {
         parse(until: header.start)
-        if verdict == nil, isForgotten(header) { verdict = judgement(of: header) }
+        if verdict == nil, isForgotten(header) { strayFrame(header) }
       }
       return verdict == nil && !abuse.isExhausted
     }
@@ -178,6 +203,7 @@ public final class Session {
   private func isForgotten(_ header: FrameHeader) -> Bool {
     let type = UInt32(header.type)
     guard type == NGHTTP2_DATA.rawValue || type == NGHTTP2_HEADERS.rawValue else { return false }
+    if role == .client { return isStray(header) }
     if header.stream > highestStream {
       if type == NGHTTP2_HEADERS.rawValue { highestStream = header.stream }
       return false
@@ -188,7 +214,12 @@ public final class Session {
       && !resetByUs.contains(header.stream)
   }
 
-  /// RFC 9113 §5.1 and §5.1.1: a stream that has ended, or one that was passed over.
+  /// RFC 9113 §5.1 and §5.1.1: a stream that has ended, or one that was passed over. Of a backend
+  /// it costs what other frames cost that mean nothing: it may not know yet that weir reset it.
+  private func strayFrame(_ header: FrameHeader) {
+    if role == .client { charge() } else { verdict = judgement(of: header) }
+  }
+
   private func judgement(of header: FrameHeader) -> Verdict {
     let isNew = UInt32(header.type) == NGHTTP2_HEADERS.rawValue && !ended.contains(header.stream)
     return isNew
@@ -247,10 +278,10 @@ public final class Session {
 
   private func enforce() {
     if cut != nil { return cancelAll() }
-    if let verdict {
-      terminate(verdict.cut, verdict.code)
-    } else if abuse.isExhausted {
+    if abuse.isExhausted {
       terminate(.flood, NGHTTP2_ENHANCE_YOUR_CALM)
+    } else if let verdict {
+      terminate(verdict.cut, verdict.code)
     }
   }
 
@@ -304,7 +335,7 @@ public final class Session {
   public func submit(
     head: ByteView, stream: Int32, isFinal: Bool, endsStream: Bool
   ) -> Bool {
-    guard intake.fields.read(head) else { return false }
+    guard intake.fields.readResponse(head) else { return false }
     let fields = intake.fields
     if !isFinal {
       return nghttp2_submit_headers(
@@ -357,7 +388,7 @@ public final class Session {
     growthLeft = min(Session.maxStreamWindow, growthLeft + grown)
   }
 
-  /// A response went out whole.
+  /// A response went out whole, or came in.
   public func responseCompleted() { abuse.refund() }
 
   // MARK: Ending

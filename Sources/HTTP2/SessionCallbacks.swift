@@ -101,7 +101,7 @@ private func readContent(
 extension Session {
   private static let continueOn: Int32 = 0
 
-  /// What a frame costs, whatever becomes of it.
+  /// What a frame of a client costs, whatever becomes of it.
   func account(_ header: FrameHeader) {
     let isAcknowledgement = header.flags & UInt8(NGHTTP2_FLAG_ACK.rawValue) != 0
     switch UInt32(header.type) {
@@ -113,18 +113,34 @@ extension Session {
       // The first one is part of the preface.
       if hasSettings { charge() }
       hasSettings = true
-    case NGHTTP2_WINDOW_UPDATE.rawValue: _ = abuse.windowUpdate(now: now)
+    // Peers ping to measure how much may be under way, as often as content comes (gRPC does).
+    case NGHTTP2_WINDOW_UPDATE.rawValue, NGHTTP2_PING.rawValue: _ = abuse.answer(now: now)
     case NGHTTP2_CONTINUATION.rawValue where header.length > 0: break
     default: charge()
     }
   }
 
-  private func charge() { _ = abuse.charge(now: now) }
+  /// In order. Of a backend the owner is noted: its stream may end before this is dispatched.
+  func append(_ event: SessionEvent) {
+    var event = event
+    if role == .client, event.owner == 0 { event.owner = owner(of: event.stream) }
+    intake.events.append(event)
+  }
+
+  func charge() { _ = abuse.charge(now: now) }
 
   func headersBegin(_ frame: nghttp2_frame) -> Int32 {
     assembling = 0
+    guard UInt32(frame.hd.type) == NGHTTP2_HEADERS.rawValue else {
+      // Pushed before the backend has read that nothing may be.
+      return Int32(NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE.rawValue)
+    }
+    if role == .client {
+      responseBegins(frame)
+      return Session.continueOn
+    }
     guard frame.headers.cat == NGHTTP2_HCAT_REQUEST else {
-      beginAssembly(frame.hd.stream_id, ofTrailers: true)
+      beginAssembly(frame.hd.stream_id, .trailers)
       return Session.continueOn
     }
     openStreams += 1
@@ -134,14 +150,14 @@ extension Session {
       reset(frame.hd.stream_id, .refusedStream)
       return Session.continueOn
     }
-    abuse.expectWindowUpdates()
-    beginAssembly(frame.hd.stream_id, ofTrailers: false)
+    abuse.expectAnswers()
+    beginAssembly(frame.hd.stream_id, .request)
     return Session.continueOn
   }
 
-  private func beginAssembly(_ stream: Int32, ofTrailers: Bool) {
+  func beginAssembly(_ stream: Int32, _ kind: HeadAssembly.Kind) {
     assembling = stream
-    assembly = HeadAssembly(ofTrailers: ofTrailers)
+    assembly = HeadAssembly(kind)
     if intake.used + Session.headRoom > Intake.headBytes { assembly.fault = .overLimit }
     assemblySink = ByteSink(
       base: intake.heads + min(intake.used, Intake.headBytes - Session.headRoom),
@@ -162,7 +178,11 @@ extension Session {
     case NGHTTP2_HEADERS.rawValue:
       if assembling == stream { blockComplete(stream, endsStream: ends) }
     case NGHTTP2_DATA.rawValue:
-      if ends { intake.events.append(SessionEvent(kind: .ended, stream: stream)) }
+      if ends { append(SessionEvent(kind: .ended, stream: stream)) }
+    case NGHTTP2_GOAWAY.rawValue where role == .client:
+      isGoingAway = true
+      intake.events.append(
+        SessionEvent(kind: .goingAway, stream: frame.goaway.last_stream_id))
     case NGHTTP2_SETTINGS.rawValue:
       for index in 0..<frame.settings.niv
       where frame.settings.iv[index].settings_id
@@ -176,13 +196,15 @@ extension Session {
   private func blockComplete(_ stream: Int32, endsStream: Bool) {
     assembling = 0
     assembly.finish(endsStream: endsStream, to: &assemblySink)
-    if assembly.ofTrailers { return trailersComplete(stream) }
+    switch assembly.kind {
+    case .trailers, .responseOrTrailers: return trailersComplete(stream)
+    case .response: return responseComplete(stream, endsStream: endsStream)
+    case .request: break
+    }
     var event = SessionEvent(kind: .opened, stream: stream)
     event.endsStream = endsStream
     switch assembly.fault {
-    case .none:
-      event.range = ByteRange(intake.used + assembly.start, intake.used + assemblySink.count)
-      intake.used += assemblySink.count
+    case .none: event.range = keepAssembled(from: assembly.start)
     case .overLimit: event.kind = .openedOverLimit
     case .malformed:
       reset(stream, .protocolError)
@@ -191,14 +213,22 @@ extension Session {
     intake.events.append(event)
   }
 
+  /// Where the block that is complete lies, without its first octets.
+  func keepAssembled(from start: Int) -> ByteRange {
+    defer { intake.used += assemblySink.count }
+    return ByteRange(intake.used + start, intake.used + assemblySink.count)
+  }
+
   /// nghttp2 lets them pass only where they end the stream.
   private func trailersComplete(_ stream: Int32) {
-    guard assembly.fault == .none else { return reset(stream, .protocolError) }
+    guard assembly.fault == .none else {
+      if role == .client { append(SessionEvent(kind: .malformed, stream: stream)) }
+      return reset(stream, .protocolError)
+    }
     var event = SessionEvent(kind: .trailers, stream: stream)
-    event.range = ByteRange(intake.used, intake.used + assemblySink.count)
-    intake.used += assemblySink.count
-    intake.events.append(event)
-    intake.events.append(SessionEvent(kind: .ended, stream: stream))
+    event.range = keepAssembled(from: 0)
+    append(event)
+    append(SessionEvent(kind: .ended, stream: stream))
   }
 
   func dataReceived(_ stream: Int32, _ octets: ByteView) -> Int32 {
@@ -208,7 +238,7 @@ extension Session {
     let start = octets.pointer - received.pointer
     var event = SessionEvent(kind: .data, stream: stream)
     event.range = ByteRange(start, start + octets.count)
-    intake.events.append(event)
+    append(event)
     return Session.continueOn
   }
 
@@ -218,9 +248,11 @@ extension Session {
     ended.insert(stream)
     var event = SessionEvent(kind: .reset, stream: stream)
     event.owner = owner(of: stream)
+    event.code = code
+    event.isOurs = resetByUs.contains(stream)
     // While sending, a stream closes because weir is done with it, and nobody serves it any more;
     // or because nghttp2 found an error, and then whoever serves it has to know.
-    let isError = code != NGHTTP2_NO_ERROR.rawValue && event.owner != 0
+    let isError = (code != NGHTTP2_NO_ERROR.rawValue || role == .client) && event.owner != 0
     if !received.isEmpty || isError { intake.events.append(event) }
     return Session.continueOn
   }
@@ -242,7 +274,8 @@ extension Session {
     switch UInt32(frame.hd.type) {
     case NGHTTP2_DATA.rawValue:
       hasMadeContent = true
-      abuse.expectWindowUpdates()
+      abuse.expectAnswers()
+    case NGHTTP2_HEADERS.rawValue where role == .client: lastSent = max(lastSent, stream)
     case NGHTTP2_GOAWAY.rawValue:
       if cut == nil, frame.goaway.error_code != NGHTTP2_NO_ERROR.rawValue { cut = .broken }
       return Session.continueOn
@@ -263,6 +296,7 @@ extension Session {
     case NGHTTP2_HEADERS.rawValue: break
     default: return Session.continueOn
     }
+    guard role == .server else { return Session.continueOn }
     // RFC 9113 §8.1: the answer is complete, the rest of the request is not needed. Only now: a
     // reset that is submitted while the answer waits takes its place.
     let ends = frame.hd.flags & UInt8(NGHTTP2_FLAG_END_STREAM.rawValue) != 0

@@ -10,12 +10,18 @@ public struct SessionEvent: BitwiseCopyable, Sendable {
     case openedOverLimit
     /// Content: `range` of the octets that were received.
     case data
-    /// The trailers of a request, which end it: `range` of `Intake.heads`, in the form of HTTP/1.1.
+    /// A response's head, interim or final: `range` of `Intake.heads`, in the form of HTTP/1.1.
+    case responded
+    /// The trailers of a message, which end it: `range` of `Intake.heads`, in the form of HTTP/1.1.
     case trailers
-    /// The client has sent all of the request.
+    /// The peer has sent all of its message.
     case ended
-    /// The stream is gone: reset by the client, or by an error of its own, or ended on both sides.
+    /// The stream is gone: reset by the peer, or by an error of its own, or ended on both sides.
     case reset
+    /// A response breaks a rule or a limit; its stream has been reset.
+    case malformed
+    /// A backend takes no new streams: those above `stream` were not looked at (RFC 9113 §6.8).
+    case goingAway
     /// Cancelled within the same read: nothing to do.
     case void
   }
@@ -23,10 +29,17 @@ public struct SessionEvent: BitwiseCopyable, Sendable {
   public var kind: Kind
   public var stream: Int32
   public var range = ByteRange.empty
-  /// Of `.opened`: the head is all there is.
+  /// Of `.opened` and `.responded`: the head is all there is.
   public var endsStream = false
-  /// Of `.reset`: who served the stream, which itself is forgotten by now; 0 for nobody.
+  /// Of `.reset`, and of all that backends send: whose stream it is, which itself may be forgotten
+  /// by now; 0 for nobody's.
   public var owner: UInt64 = 0
+  /// Of `.reset`: the error code, RFC 9113 §7, and whether it was weir that found the error.
+  public var code: UInt32 = 0
+  public var isOurs = false
+
+  /// Of `.reset`: the backend has done nothing with the request (RFC 9113 §8.7).
+  public var isRefused: Bool { !isOurs && code == ResetCode.refusedStream.rawValue }
 }
 
 /// What a worker's sessions write their events and heads into: one for all of them, because each
@@ -40,19 +53,19 @@ public final class Intake {
   let heads: UnsafeMutablePointer<UInt8>
   var used = 0
   let setup: SessionSetup
-  let fields: ResponseFields
+  let fields: FieldList
 
   public init() {
     // Untouched pages cost nothing.
     heads = .allocate(capacity: Intake.headBytes + Session.headRoom)
     events.reserveCapacity(256)
     setup = SessionSetup()
-    fields = ResponseFields()
+    fields = FieldList()
   }
 
   deinit { heads.deallocate() }
 
-  /// What an `.opened` or `.trailers` event brought, valid until the next reception.
+  /// What an `.opened`, `.responded` or `.trailers` event brought, valid until the next reception.
   public func head(_ event: SessionEvent) -> ByteView {
     ByteView(base: heads, count: used).slice(event.range)
   }

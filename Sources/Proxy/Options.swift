@@ -105,6 +105,10 @@ public struct UpstreamOptions: Sendable, Equatable {
   public var poolIdleTimeout = TimeAmount.seconds(30)
   /// Unused connections kept for each backend and worker.
   public var poolSize = 256
+  /// HTTP/2, agreed on in TLS or, without, known beforehand.
+  public var http2 = false
+  /// Requests at once on one connection, where the backend takes as many.
+  public var http2Streams = 100
   public var retry = RetryOptions()
   /// Requests in flight at once at each backend; `nil`: no limit.
   public var maxRequests: Int?

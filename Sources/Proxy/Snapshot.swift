@@ -116,7 +116,9 @@ extension Snapshot {
         made.append(nil)
         continue
       }
-      made.append(try shared.clientContext(tls))
+      var offered = tls
+      if upstream.http2 { offered.parameters.protocols = [.http2] }
+      made.append(try shared.clientContext(offered))
     }
     return made
   }
@@ -221,6 +223,8 @@ struct UpstreamPlan: ~Copyable, Sendable {
   let idleTimeout: TimeAmount
   let poolIdleTimeout: TimeAmount
   let poolSize: Int
+  /// Requests at once on one connection of HTTP/2; 0: HTTP/1.
+  let http2Streams: Int
   /// Some backend may have so many requests and no more.
   let hasLimits: Bool
   let queueTimeout: TimeAmount
@@ -247,6 +251,7 @@ struct UpstreamPlan: ~Copyable, Sendable {
     idleTimeout = options.idleTimeout
     poolIdleTimeout = options.poolIdleTimeout
     poolSize = options.poolSize
+    http2Streams = options.http2 ? options.http2Streams : 0
     hasLimits =
       options.maxRequests != nil || options.backends.contains { $0.maxRequests != nil }
     queueTimeout = options.queueTimeout

@@ -13,6 +13,17 @@ extension Wire {
     return inbox.append(octets, &pool)
   }
 
+  /// The peer has said that it sends no more; some of what it sent may wait in the inbox.
+  public var hasDeliveredEnd: Bool { inboxEnded }
+
+  /// The peer takes no more of what is sent; what it has sent itself can still be received.
+  public mutating func stopSending(_ pool: inout BufferPool) {
+    output.removeAll(&pool)
+    outputTrailers = 0
+    outputEnds = true
+    outputEnded = true
+  }
+
   /// The peer has sent all that it will.
   public mutating func deliverEnd() {
     inboxEnded = true
@@ -62,9 +73,11 @@ extension Wire {
     mayRead = true
   }
 
-  /// Puts `octets` (a request's head) in front of everything. False where no buffer is left.
+  /// Puts `octets` (a head) in front of all content. False where no buffer is left.
   public mutating func preload(_ octets: ByteView, _ pool: inout BufferPool) -> Bool {
-    guard input.attach(&pool), octets.count <= input.room else { return false }
+    guard input.attach(&pool) else { return false }
+    input.moveToFront()
+    guard octets.count <= input.room else { return false }
     memcpy(input.writePointer, octets.pointer, octets.count)
     input.didReceive(octets.count)
     return true

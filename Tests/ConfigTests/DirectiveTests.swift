@@ -208,6 +208,8 @@ import Transport
     Case(.upstream, "first-byte-timeout 7s") { $0.upstreams[0].firstByteTimeout == .seconds(7) },
     Case(.upstream, "idle-timeout 7s") { $0.upstreams[0].idleTimeout == .seconds(7) },
     Case(.upstream, "pool-idle-timeout 7s") { $0.upstreams[0].poolIdleTimeout == .seconds(7) },
+    Case(.upstream, "http2 on") { $0.upstreams[0].http2 },
+    Case(.upstream, "http2-streams 7") { $0.upstreams[0].http2Streams == 7 },
     Case(.upstream, "pool-size 0") { $0.upstreams[0].poolSize == 0 },
     Case(.upstream, "attempt-timeout 7s") { $0.upstreams[0].attemptTimeout == .seconds(7) },
     Case(.upstream, "retry off") { $0.upstreams[0].retry.attempts == 1 },

@@ -16,7 +16,7 @@ import Testing
     let count = charges(&account, at: start)
     #expect(count == 100 && account.isExhausted)
     let later = account.charge(now: start + .seconds(3600))
-    let update = account.windowUpdate(now: start)
+    let update = account.answer(now: start)
     #expect(!later && !update)
   }
 
@@ -40,15 +40,15 @@ import Testing
     #expect(left == 100)
   }
 
-  @Test func `lets window updates pass that answer streams and frames`() {
+  @Test func `lets window updates and pings pass that answer streams and frames`() {
     var account = FloodGuard(now: start)
     for _ in 0..<10_000 {
-      account.expectWindowUpdates()
-      let isFree = account.windowUpdate(now: start) && account.windowUpdate(now: start)
+      account.expectAnswers()
+      let isFree = account.answer(now: start) && account.answer(now: start)
       #expect(isFree)
     }
     var free = 0
-    while free < 1000, account.windowUpdate(now: start) { free += 1 }
+    while free < 1000, account.answer(now: start) { free += 1 }
     #expect(free == 116)
   }
 

@@ -79,6 +79,17 @@ public final class HTTP2Connection {
     try send(FrameType.settings, payload: HTTP2Connection.settings(settings))
   }
 
+  /// As the backend on a connection: takes the preface and sends these settings.
+  public init(serving wire: WireConnection, settings: [(UInt16, UInt32)] = []) throws {
+    self.wire = wire
+    nghttp2_hd_inflate_new(&inflater)
+    let preface = try wire.read(HTTP2Connection.preface.count)
+    guard preface == HTTP2Connection.preface else {
+      throw TestFailure("no preface: \(String(decoding: preface, as: UTF8.self))")
+    }
+    try send(FrameType.settings, payload: HTTP2Connection.settings(settings))
+  }
+
   /// On a connection whose preface has been sent by other means.
   public init(speaking wire: WireConnection) {
     self.wire = wire
@@ -241,6 +252,11 @@ public final class HTTP2Connection {
     guard answer.status == 0 else { throw TestFailure("two answers: \(answer), then \(status)") }
     answer.status = status
     answer.fields += fields.filter { !$0.0.hasPrefix(":") }.map { (name: $0.0, value: $0.1) }
+  }
+
+  /// The field list of a HEADERS frame that `next` returned; each may be asked for once, in order.
+  public func fields(of frame: Frame) -> [(name: String, value: String)] {
+    HTTP2Connection.fields(decoded(frame).payload).map { (name: $0.0, value: $0.1) }
   }
 
   /// A HEADERS frame with its block replaced by `name NUL value NUL …`: decoded once, in order.

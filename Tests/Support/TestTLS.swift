@@ -10,14 +10,20 @@ import Foundation
 public final class TestTLS: @unchecked Sendable {
   fileprivate let context: OpaquePointer
   fileprivate let isServer: Bool
+  /// The one protocol that a server agrees to, behind its length.
+  private let agreed: UnsafeMutableBufferPointer<UInt8>
 
-  /// A server that shows this certificate, and wants one of the authority's where it is given.
+  /// A server that shows this certificate, and wants one of the authority's where it is given. It
+  /// agrees to one protocol (RFC 7301), where the client offers that.
   public init(
-    serving pair: TestCertificates.Pair, clientAuthority: String? = nil
+    serving pair: TestCertificates.Pair, clientAuthority: String? = nil, agreeing: String = ""
   ) throws {
     context = SSL_CTX_new(TLS_server_method())
     isServer = true
+    agreed = .allocate(capacity: agreeing.utf8.count + 1)
+    _ = agreed.initialize(from: [UInt8(agreeing.utf8.count)] + Array(agreeing.utf8))
     try use(pair)
+    if !agreeing.isEmpty { SSL_CTX_set_alpn_select_cb(context, agree, agreed.baseAddress) }
     if let clientAuthority {
       SSL_CTX_load_verify_file(context, clientAuthority)
       SSL_CTX_set_verify(context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nil)
@@ -31,6 +37,7 @@ public final class TestTLS: @unchecked Sendable {
   ) throws {
     context = SSL_CTX_new(TLS_client_method())
     isServer = false
+    agreed = .allocate(capacity: 1)
     guard SSL_CTX_load_verify_file(context, authority) == 1 else {
       throw TestFailure("no authority in \(authority)")
     }
@@ -40,7 +47,10 @@ public final class TestTLS: @unchecked Sendable {
     if let pair { try use(pair) }
   }
 
-  deinit { SSL_CTX_free(context) }
+  deinit {
+    SSL_CTX_free(context)
+    agreed.deallocate()
+  }
 
   private func use(_ pair: TestCertificates.Pair) throws {
     guard SSL_CTX_use_certificate_chain_file(context, pair.certificate) == 1,
@@ -132,4 +142,26 @@ extension WireConnection {
   public func sayGoodbye() {
     if let session { SSL_shutdown(session.ssl) }
   }
+}
+
+/// Takes the server's protocol where it is among those offered, and else says nothing.
+private func agree(
+  _: OpaquePointer?, _ chosen: UnsafeMutablePointer<UnsafePointer<UInt8>?>?,
+  _ length: UnsafeMutablePointer<UInt8>?, _ offered: UnsafePointer<UInt8>?, _ count: UInt32,
+  _ agreed: UnsafeMutableRawPointer?
+) -> Int32 {
+  guard let agreed = agreed?.assumingMemoryBound(to: UInt8.self), let offered else {
+    return SSL_TLSEXT_ERR_NOACK
+  }
+  let name = Array(UnsafeBufferPointer(start: agreed, count: Int(agreed[0]) + 1))
+  var rest = Array(UnsafeBufferPointer(start: offered, count: Int(count)))[...]
+  while let size = rest.first, rest.count > Int(size) {
+    if Array(rest.prefix(Int(size) + 1)) == name {
+      chosen?.pointee = UnsafePointer(agreed + 1)
+      length?.pointee = agreed[0]
+      return SSL_TLSEXT_ERR_OK
+    }
+    rest = rest.dropFirst(Int(size) + 1)
+  }
+  return SSL_TLSEXT_ERR_NOACK
 }

@@ -113,6 +113,7 @@ extension Worker {
         record.pointee.wire.deliverEnd()
         queue(stream, record)
       case .reset: streamClosed(event)
+      case .responded, .malformed, .goingAway: preconditionFailure("no event of a server")
       }
     }
   }
@@ -235,51 +236,15 @@ extension Worker {
     queue(stream.pointee.parent, connection)
   }
 
-  public func readContent(
-    of owner: UInt64, into target: UnsafeMutablePointer<UInt8>, room: Int
-  ) -> ContentPiece {
-    let handle = Handle(raw: owner)
-    guard let stream = downstreams.resolve(handle) else {
-      return ContentPiece(count: 0, isLast: true)
-    }
-    let count = stream.pointee.wire.takeOutput(target, room, &pool)
-    // It can take more now, or has come to its end.
-    if !stream.pointee.wire.hasContent { queue(handle, stream) }
-    let isLast = stream.pointee.wire.outputEnded
-    return ContentPiece(
-      count: count, isLast: isLast, hasTrailers: isLast && !stream.pointee.wire.output.isEmpty)
-  }
-
-  public func readTrailers(of owner: UInt64, into sink: inout ByteSink) {
-    guard let stream = downstreams.resolve(Handle(raw: owner)) else { return }
-    stream.pointee.wire.takeTrailers(into: &sink, &pool)
-  }
-
   // MARK: Sending
 
-  /// Makes frames of what is due, as long as the client takes them, gathered into few calls.
+  /// Makes frames of what is due, as long as the client takes them.
   private func sendFrames(
     _ handle: Handle, _ connection: UnsafeMutablePointer<DownstreamConnection>
   ) {
-    var gathered = ByteSink(base: scratch, capacity: Worker.scratchBytes)
     let wasFlushed = connection.pointee.wire.output.isEmpty
     let sentBefore = connection.pointee.wire.sentOctets
-    intake.reset()
-    var isOpen = connection.pointee.wire.flush(&pool)
-    if isOpen { session(connection).takeEarly(into: &gathered) }
-    while isOpen {
-      let octets = session(connection).nextOctets()
-      if octets.isEmpty { break }
-      if octets.count > gathered.capacity - gathered.count {
-        isOpen = sendGathered(connection, &gathered)
-      }
-      if octets.count <= gathered.capacity - gathered.count {
-        gathered.append(octets)
-      } else {
-        isOpen = sendNow(connection, octets) && isOpen
-      }
-    }
-    _ = sendGathered(connection, &gathered)
+    sendFrames(of: session(connection), to: connection.pointer(to: \.wire)!)
     for index in intake.events.indices { streamClosed(intake.events[index]) }
     if connection.pointee.wire.hasFailed { return closeDownstream(handle) }
     let isFlushed = connection.pointee.wire.output.isEmpty
@@ -288,27 +253,6 @@ extension Worker {
     // What the client sends is no sign that it reads: only octets that left count (rule 40).
     let hasMoved = wasFlushed || connection.pointee.wire.sentOctets > sentBefore
     awaitFrames(handle, connection, isFlushed: isFlushed, hasMoved: hasMoved)
-  }
-
-  /// True where all of it was taken.
-  private func sendGathered(
-    _ connection: UnsafeMutablePointer<DownstreamConnection>, _ gathered: inout ByteSink
-  ) -> Bool {
-    guard gathered.count > 0 else { return connection.pointee.wire.output.isEmpty }
-    defer { gathered.removeAll() }
-    return sendNow(connection, gathered.view)
-  }
-
-  /// True where all of it was taken.
-  private func sendNow(
-    _ connection: UnsafeMutablePointer<DownstreamConnection>, _ octets: ByteView
-  ) -> Bool {
-    guard connection.pointee.wire.send(octets, .empty, &pool) else {
-      // No buffer is left: without these octets the rest means nothing.
-      connection.pointee.wire.hasFailed = true
-      return false
-    }
-    return connection.pointee.wire.output.isEmpty
   }
 
   private func awaitFrames(

@@ -247,6 +247,9 @@ extension Worker {
     if reserved.isSpill { cells.add(.spills) }
     let isRepeatable = exchange.pointee.method.isSafe && exchange.pointee.request.isComplete
     exchange.pointee.isPooled = false
+    if plan.pointee.http2Streams > 0 {
+      return beginStream(handle, exchange, client, plan)
+    }
     if !exchange.pointee.wantsNewConnection,
       let (idle, upstream) = takeIdle(
         backend, isRepeatable: isRepeatable, security: plan.pointee.security)
@@ -320,6 +323,9 @@ extension Worker {
     exchange.pointee.sentBefore = upstream.pointee.wire.sentOctets
     upstream.pointee.knownOctets = 0
     if exchange.pointee.mustContinue { invite(exchange, client) }
+    if upstream.pointee.wire.isStream, !submit(exchange, upstream, &sink) {
+      return attemptFailed(handle, exchange, .exhausted)
+    }
     pumpRequest(handle, exchange, client, upstream, head: &sink)
   }
 

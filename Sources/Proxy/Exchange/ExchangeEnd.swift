@@ -165,6 +165,9 @@ extension Worker {
     guard handle != .none else { return }
     exchange.pointee.upstream = .none
     let connection = upstreams[handle]
+    if connection.pointee.wire.isStream {
+      return endStream(handle, connection, isComplete: isReusable)
+    }
     guard isReusable, !exchange.pointee.spoilsUpstream, exchange.pointee.request.isComplete,
       let plan = route(exchange).pointee.upstream
     else { return closeUpstream(handle) }

@@ -290,8 +290,10 @@ enum HeaderRewrite {
     let source: Content.Source
     let length: Int
     let sendsChunks: Bool
-    /// Of a response without content whose head tells a length (HEAD, 304).
+    /// Of a response whose head tells a length that does not frame it (HEAD, 304, between streams).
     let keepsLength: Bool
+    /// Nothing tells the client, which needs to hear it, that there is no content.
+    var isEmpty = false
     let closes: Bool
     let clientIsHTTP10: Bool
     /// A finished line for clients that came over TLS (RFC 6797), or nothing.
@@ -328,7 +330,7 @@ enum HeaderRewrite {
       sink.append(context.transportSecurity)
     }
     if !context.cacheStatus.isEmpty { sink.append(context.cacheStatus) }
-    if context.source == .none, context.keepsLength { appendReceivedLength(head, to: &sink) }
+    if context.source != .length, context.keepsLength { appendReceivedLength(head, to: &sink) }
     sink.write(within: fixedBytes) { writer in
       if context.source == .length {
         writer.append("Content-Length: ")
@@ -336,6 +338,8 @@ enum HeaderRewrite {
         writer.append("\r\n")
       } else if context.sendsChunks {
         writer.append("Transfer-Encoding: chunked\r\n")
+      } else if context.isEmpty {
+        writer.append("Content-Length: 0\r\n")
       }
       if context.closes {
         writer.append("Connection: close\r\n")

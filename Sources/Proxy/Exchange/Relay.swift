@@ -81,7 +81,9 @@ struct Relay: ~Copyable {
     let octetsBefore = content.octets
     for _ in 0..<Relay.roundsPerTurn {
       // A stream's last frame says that it is the last: it must not leave before that is known.
-      if sink.pointee.isStream, content.isComplete, head.count == 0 { return .complete }
+      if sink.pointee.isStream, content.isComplete, head.count == 0, !content.replay.isDue {
+        return .complete
+      }
       if !sink.pointee.output.isEmpty, !sink.pointee.flush(&pool) {
         return sink.pointee.hasFailed ? .sinkFailed : .needsSink
       }
@@ -298,13 +300,15 @@ struct Relay: ~Copyable {
     _ content: inout Content, _ pool: inout BufferPool
   ) -> RelayOutcome {
     var end = ByteSink(base: frame, capacity: Relay.frameBytes)
-    if content.sendsChunks, source.pointee.isStream, source.pointee.receiveTrailers(&pool) {
+    if content.sendsChunks || sink.pointee.isStream, source.pointee.receiveTrailers(&pool) {
       guard appendEnd(from: source, content, &end) == .complete else { return .malformed }
     } else if content.sendsChunks {
       end.append("0\r\n\r\n")
     }
     content.isComplete = true
-    guard end.count == 0 || sink.pointee.send(end.view, .empty, &pool) else { return .sinkFailed }
+    guard end.count > 0 else { return .complete }
+    guard sink.pointee.send(end.view, .empty, &pool) else { return .sinkFailed }
+    if !content.sendsChunks { sink.pointee.markTrailers(end.count) }
     return .complete
   }
 

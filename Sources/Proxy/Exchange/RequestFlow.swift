@@ -58,6 +58,10 @@ extension Worker {
       content: &exchange.pointee.request, head: &head, pool: &pool)
     if exchange.pointee.phase == .tunnel { return tunnelMoved(handle, exchange, outcome) }
     if client.pointee.wire.isStream { streamMoved(client) }
+    if upstream.pointee.wire.isStream {
+      if outcome == .complete { upstream.pointee.wire.outputEnds = true }
+      streamMoved(upstream)
+    }
     switch outcome {
     case .complete: requestSent(exchange, upstream)
     case .needsSource: awaitBody(handle, exchange, client)
@@ -146,6 +150,7 @@ extension Worker {
     case .idle: break
     case .connecting: connectEnded(handle, connection)
     case .handshaking: upstreamHandshake(handle, connection)
+    case .multiplexing: multiplex(handle, connection)
     case .busy:
       let exchangeHandle = connection.pointee.exchange
       let exchange = exchanges[exchangeHandle]
@@ -160,21 +165,39 @@ extension Worker {
   private func connectEnded(
     _ handle: Handle, _ connection: UnsafeMutablePointer<UpstreamConnection>
   ) {
-    let exchangeHandle = connection.pointee.exchange
-    let exchange = exchanges[exchangeHandle]
     let error = SocketCalls.pendingError(connection.pointee.wire.descriptor)
     if error != 0 || connection.pointee.wire.hasFailed {
       let refused = error == SocketCalls.refused
-      return attemptFailed(
-        exchangeHandle, exchange, refused ? .connectRefused : .connectFailed)
+      return connectionFailed(handle, connection, refused ? .connectRefused : .connectFailed)
     }
     guard connection.pointee.wire.mayWrite else { return }
     if connection.pointee.security > 0 { return beginUpstreamTLS(handle, connection) }
+    connectionMade(handle, connection)
+  }
+
+  /// There is a connection, and TLS where it is wanted: requests can be sent.
+  func connectionMade(
+    _ handle: Handle, _ connection: UnsafeMutablePointer<UpstreamConnection>
+  ) {
+    if connection.pointee.isCarrier { return beginSession(handle, connection) }
+    let exchangeHandle = connection.pointee.exchange
+    let exchange = exchanges[exchangeHandle]
     connection.pointee.state = .busy
+    connection.pointee.deadline = .never
     exchange.pointee.connectedAt = now
     // One that speaks first has spoken already: no other edge would tell.
     if connection.pointee.wire.mayRead { queue(handle, connection) }
     sendRequest(exchangeHandle, exchange, downstreams[exchange.pointee.downstream], connection)
+  }
+
+  /// There will be none; everybody who waits for it learns why.
+  func connectionFailed(
+    _ handle: Handle, _ connection: UnsafeMutablePointer<UpstreamConnection>,
+    _ failure: Termination
+  ) {
+    if connection.pointee.isCarrier { return carrierFailed(handle, connection, failure) }
+    let exchange = connection.pointee.exchange
+    attemptFailed(exchange, exchanges[exchange], failure)
   }
 
   func upstreamTimedOut(
@@ -189,10 +212,12 @@ extension Worker {
     let exchangeHandle = connection.pointee.exchange
     switch connection.pointee.state {
     case .idle: closeUpstream(handle)
-    case .connecting, .handshaking:
-      attemptFailed(exchangeHandle, exchanges[exchangeHandle], .connectTimedOut)
+    case .connecting, .handshaking: connectionFailed(handle, connection, .connectTimedOut)
+    case .multiplexing:
+      if connection.pointee.firstStream == .none { closeUpstream(handle) }
     case .busy:
       metrics.add(.idleTimeouts)
+      distrustSilent(connection)
       let exchange = exchanges[exchangeHandle]
       if exchange.pointee.phase == .awaitingHead {
         attemptFailed(exchangeHandle, exchange, .backendTimedOut)
@@ -240,6 +265,9 @@ extension Worker {
     guard exchange.pointee.phase != .connecting,
       let upstream = upstreams.resolve(exchange.pointee.upstream)
     else { return false }
+    if upstream.pointee.wire.isStream {
+      return hasSent(upstream, since: exchange.pointee.sentBefore)
+    }
     return upstream.pointee.wire.sentOctets > exchange.pointee.sentBefore
   }
 

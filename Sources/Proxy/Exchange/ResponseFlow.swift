@@ -29,6 +29,11 @@ extension Worker {
       content: &exchange.pointee.response, head: &sink, pool: &pool)
     if exchange.pointee.phase == .tunnel { return tunnelMoved(handle, exchange, outcome) }
     if client.pointee.wire.isStream, outcome != .complete { streamMoved(client) }
+    // What the client has not taken keeps the backend's window closed: a stream that stalls holds
+    // one window's worth in all (rule 36).
+    if upstream.pointee.wire.isStream, outcome != .complete, client.pointee.wire.output.isEmpty {
+      streamMoved(upstream)
+    }
     switch outcome {
     case .complete: responseComplete(handle, exchange, client)
     case .needsSource:
@@ -50,7 +55,8 @@ extension Worker {
     case .yields: queue(exchange.pointee.upstream, upstream)
     case .sourceEnded, .malformed:
       metrics.backend(Int(exchange.pointee.backend)).add(.incompleteResponses)
-      abandon(handle, outcome == .malformed ? .responseMalformed : .responseCutShort)
+      let isMalformed = outcome == .malformed || upstream.pointee.fault == .malformed
+      abandon(handle, isMalformed ? .responseMalformed : .responseCutShort)
     case .sinkFailed:
       metrics.add(.clientAborts)
       abandon(handle, .clientLeft)
@@ -75,7 +81,9 @@ extension Worker {
         do throws(HeadFault) {
           guard let plan = route(exchange).pointee.upstream else { return false }
           length = try HeadParser.parseResponse(
-            octets, into: &responseHead, limits: plan.pointee.limits,
+            octets, into: &responseHead,
+            // What HTTP/2 brought has passed them, and has more octets in this form.
+            limits: upstream.pointee.wire.isStream ? Worker.acceptedLimits : plan.pointee.limits,
             isHead: exchange.pointee.isHead)
         } catch {
           attemptFailed(handle, exchange, .headMalformed)
@@ -103,7 +111,10 @@ extension Worker {
         if upstream.pointee.wire.input.isEmpty { upstream.pointee.wire.input.detach(&pool) }
         return false
       case .ended, .failed:
-        attemptFailed(handle, exchange, octets.isEmpty ? .backendClosed : .headCutShort)
+        let isMalformed = upstream.pointee.fault == .malformed
+        attemptFailed(
+          handle, exchange,
+          isMalformed ? .headMalformed : octets.isEmpty ? .backendClosed : .headCutShort)
         return false
       }
     }
@@ -128,13 +139,15 @@ extension Worker {
     // Neither has chunks; HTTP/2 says the end in its own way.
     let isStream = client.pointee.wire.isStream
     let toHTTP10 = exchange.pointee.clientIsHTTP10
-    let hasUnknownLength =
-      responseHead.framing == .chunked || responseHead.framing == .untilClose
+    let framing = contentFraming(
+      upstreams[exchange.pointee.upstream].pointee, isStream: isStream)
+    let hasUnknownLength = framing == .chunked || framing == .untilClose
+    let hasLength = responseHead.framing != .chunked && responseHead.framing != .untilClose
     if toHTTP10, hasUnknownLength { exchange.pointee.keepsClient = false }
     // Rule 27: content that the client still owes would be taken for its next request.
     if !exchange.pointee.request.isComplete || isDraining { exchange.pointee.keepsClient = false }
     exchange.pointee.response.frame(
-      responseHead.framing, sendsChunks: hasUnknownLength && !toHTTP10 && !isStream,
+      framing, sendsChunks: hasUnknownLength && !toHTTP10 && !isStream,
       passesTrailers: exchange.pointee.acceptsTrailers && route.pointee.trailers && !toHTTP10)
     HeaderRewrite.appendResponse(
       responseHead, to: &sink, edits: route.pointee.responseEdits,
@@ -142,7 +155,8 @@ extension Worker {
         source: exchange.pointee.response.source, length: exchange.pointee.response.remaining,
         sendsChunks: exchange.pointee.response.sendsChunks,
         keepsLength: exchange.pointee.isHead || responseHead.status == 304
-          || (responseHead.framing == .none && responseHead.status != 204),
+          || (hasLength && responseHead.status != 204),
+        isEmpty: !hasLength && framing == .none && !isStream,
         closes: !exchange.pointee.keepsClient && !isStream, clientIsHTTP10: toHTTP10,
         transportSecurity: transportSecurity(client), date: dateText.view,
         cacheStatus: exchange.pointee.forwarded.isSet
@@ -158,6 +172,20 @@ extension Worker {
     exchange.pointee.hasAnswered = true
     if exchange.pointee.ticket.isProbe { judgeProbe(exchange) }
     return true
+  }
+
+  /// How the content comes. A backend's stream says by itself where it ends: with its head, or
+  /// behind trailers, which the client's stream is to get too, whatever length was told.
+  @inline(__always)
+  private func contentFraming(
+    _ upstream: borrowing UpstreamConnection, isStream: Bool
+  ) -> BodyFraming {
+    guard upstream.wire.isStream else { return responseHead.framing }
+    switch responseHead.framing {
+    case .untilClose where upstream.endsWithHead: return .none
+    case .length where isStream: return .untilClose
+    default: return responseHead.framing
+    }
   }
 
   /// A 1xx head. True where the final one may follow; false where the attempt has failed.

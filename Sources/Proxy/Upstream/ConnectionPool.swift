@@ -12,6 +12,8 @@ struct WorkerBackend {
   /// Of this worker, from the first attempt on.
   var cells: BackendCells?
   var idle = HandleList()
+  /// Connections that take streams, oldest first (UpstreamHTTP2.swift).
+  var carriers = HandleList()
   /// No snapshot in use names it any more: its idle connections are closed.
   var isConfigured = true
   /// It closes connections soon after they become idle: until then a request that must not be sent
@@ -154,6 +156,8 @@ extension Worker {
 
   func closeUpstream(_ handle: Handle) {
     let connection = upstreams[handle]
+    if connection.pointee.wire.isStream { return endStream(handle, connection, isComplete: false) }
+    if connection.pointee.isCarrier { return closeCarrier(handle, connection) }
     if connection.pointee.state == .idle { unlinkIdle(connection) }
     wheel.cancel(&connection.pointee.timer)
     takeSession(connection)
@@ -175,6 +179,9 @@ extension Worker {
       backends[index].isConfigured = configured.contains(key)
       while !backends[index].isConfigured, backends[index].idle.first != .none {
         closeUpstream(backends[index].idle.first)
+      }
+      while !backends[index].isConfigured, backends[index].carriers.first != .none {
+        retire(backends[index].carriers.first)
       }
     }
   }

@@ -1,4 +1,5 @@
 import HTTP
+import HTTP2
 import Primitives
 import Resilience
 import Transport
@@ -10,8 +11,9 @@ import Transport
 ///                             └──► handshaking (TLS) ──┘
 ///
 /// A connection for each check: what is asked is whether a new one can be served, under the same
-/// rules of TLS as traffic (without a session, so that the certificate is looked at each time).
-final class HealthProbe {
+/// rules of TLS as traffic (without a session, so that the certificate is looked at each time), and
+/// in the same protocol.
+final class HealthProbe: StreamSource {
   /// Equal keys share a probe.
   struct Key: Hashable {
     var address: SocketAddress
@@ -19,6 +21,7 @@ final class HealthProbe {
     /// For `Host`, where the check names none.
     var authority: String
     var tls: TLSClientContext?
+    var http2 = false
   }
 
   struct Subscriber {
@@ -52,6 +55,10 @@ final class HealthProbe {
   private let request: [UInt8]
   private var hasSent = false
   private var octets: [UInt8] = []
+  /// Of a check in HTTP/2, and whether its stream has ended.
+  private var session: Session?
+  private var intake: Intake?
+  private var hasEnded = false
 
   private static var noWire: Wire { Wire(descriptor: -1) }
 
@@ -105,7 +112,11 @@ final class HealthProbe {
     }
     if phase == .handshaking {
       switch wire.handshake(&pool) {
-      case .complete: phase = .exchanging
+      case .complete:
+        if key.http2, wire.tls?.negotiatedProtocol != .http2 {
+          return .failed(.handshake(HandshakeFailure.noHTTP2.text))
+        }
+        phase = .exchanging
       case .waits: return .pending
       case .failed(.exhausted): return .unknown
       case .failed(.closed): return .failed(.closed)
@@ -113,6 +124,7 @@ final class HealthProbe {
       }
     }
     guard case .http(let check) = key.options.kind else { return .passed }
+    if key.http2 { return exchangeFrames(check, &head, &pool) }
     guard send(&pool) else { return .failed(.closed) }
     return receive(check, &head, &pool)
   }
@@ -143,11 +155,86 @@ final class HealthProbe {
     }
   }
 
+  // MARK: HTTP/2
+
+  private func exchangeFrames(
+    _ check: HTTPCheck, _ head: inout ResponseHead, _ pool: inout BufferPool
+  ) -> Result {
+    guard let session = session ?? beginSession() else { return .unknown }
+    while true {
+      guard sendFrames(session, &pool) else { return .failed(.closed) }
+      let result = wire.receive(&pool)
+      switch result {
+      case .octets: break
+      case .wouldBlock: return .pending
+      case .ended, .failed: return .failed(.closed)
+      }
+      let isSound = session.receive(wire.input.view, now: startedAt)
+      guard take(wire.input.view), isSound else { return .failed(.malformed) }
+      wire.input.detach(&pool)
+      let isOver = hasEnded || octets.count >= CheckAnswer.maxBytes
+      switch CheckAnswer.judge(octets, hasEnded: isOver, check, &head) {
+      case .needsMore: continue
+      case .passed: return .passed
+      case .failed(let failure): return .failed(failure)
+      }
+    }
+  }
+
+  private func beginSession() -> Session? {
+    let intake = Intake()
+    guard
+      let made = Session(
+        role: .client, intake: intake, source: self, limits: HeadLimits(), now: startedAt)
+    else { return nil }
+    (self.intake, session) = (intake, made)
+    var copy = request
+    let stream = copy.withUnsafeMutableBufferPointer {
+      made.submitRequest(
+        head: ByteView(UnsafeBufferPointer($0)), isSecure: key.tls != nil, owner: 1,
+        endsStream: true)
+    }
+    return stream == nil ? nil : made
+  }
+
+  /// False where the connection has failed.
+  private func sendFrames(_ session: Session, _ pool: inout BufferPool) -> Bool {
+    while true {
+      let frames = session.nextOctets()
+      if frames.isEmpty { return wire.flush(&pool) || !wire.hasFailed }
+      guard wire.send(frames, .empty, &pool) else { return false }
+    }
+  }
+
+  /// What the backend sent, as HTTP/1 would have it. False where its stream was cut.
+  private func take(_ received: ByteView) -> Bool {
+    guard let intake else { return false }
+    for event in intake.events where event.owner == 1 {
+      switch event.kind {
+      case .responded: octets += intake.head(event).array
+      case .data: octets += received.slice(event.range).array
+      default: break
+      }
+      if event.kind == .ended || event.endsStream { hasEnded = true }
+      if event.kind == .malformed || event.kind == .reset && !hasEnded { return false }
+      if event.kind == .data { session?.consumed(event.stream, event.range.count) }
+    }
+    return true
+  }
+
+  func readContent(
+    of owner: UInt64, into target: UnsafeMutablePointer<UInt8>, room: Int
+  ) -> ContentPiece { ContentPiece(count: 0, isLast: true) }
+
+  func readTrailers(of owner: UInt64, into sink: inout ByteSink) {}
+
   /// The check is over, however it ended.
   func finish(_ pool: inout BufferPool) {
     if descriptor >= 0 { wire.close(&pool) }
     wire = HealthProbe.noWire
     phase = .waiting
     octets = []
+    (session, intake) = (nil, nil)
+    hasEnded = false
   }
 }

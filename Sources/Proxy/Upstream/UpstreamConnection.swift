@@ -1,3 +1,4 @@
+import HTTP2
 import Primitives
 import Transport
 
@@ -5,6 +6,10 @@ import Transport
 ///
 ///     connecting ──writable──► busy ◄──► idle ──any event, timeout──► closed
 ///          └──► handshaking ────┘
+///
+/// With HTTP/2 the connection (its carrier) goes to `multiplexing`, and each stream is a record
+/// like this one, whose wire is a stream (Transport/StreamWire.swift), and which is `connecting`
+/// until the carrier multiplexes, and then `busy`.
 ///
 /// Owned by its worker's slab; only that worker uses it. While idle it stays armed in epoll, and
 /// anything that arrives on it closes it (rule 26).
@@ -14,6 +19,17 @@ struct UpstreamConnection: BitwiseCopyable {
     /// TLS is being agreed on; nothing of a request has gone out.
     case handshaking
     case busy, idle
+    /// Speaks HTTP/2: its streams have records of their own.
+    case multiplexing
+  }
+
+  /// How a stream ended before its response was complete.
+  enum Fault: UInt8, BitwiseCopyable {
+    case none
+    /// Nothing of the request has been looked at: it may be sent again, whatever it is.
+    case refused
+    /// The backend broke a rule of the protocol.
+    case malformed
   }
 
   var wire: Wire
@@ -33,6 +49,38 @@ struct UpstreamConnection: BitwiseCopyable {
   var idleNext = Handle.none
   /// Queued in `Worker.ready`.
   var isQueued = false
+
+  // HTTP/2
+  /// Of a carrier; released when it closes.
+  var session: Unmanaged<Session>?
+  /// Of a carrier, also before it has a session.
+  var isCarrier = false
+  /// Of a carrier: it takes no new streams and is out of its backend's list.
+  var isRetired = false
+  /// Its streams, newest first, and how many.
+  var firstStream = Handle.none
+  var streams: Int32 = 0
+  /// How long a carrier is kept without streams; zero: not at all.
+  var idleTime = TimeAmount.zero
+  /// When a carrier has brought octets for the last time.
+  var receivedAt = MonotonicTime.zero
+  /// Of a stream: its carrier, its number there (0 before its request was submitted). Neighbours
+  /// are `idlePrevious` and `idleNext`.
+  var parent = Handle.none
+  var streamID: Int32 = 0
+  var fault = Fault.none
+  /// The response's head was all of it.
+  var endsWithHead = false
+
+  /// A stream of `carrier`.
+  init(streamOf parent: Handle, _ carrier: UpstreamConnection, exchange: Handle) {
+    wire = .stream
+    backend = carrier.backend
+    security = carrier.security
+    state = carrier.state == .multiplexing ? .busy : .connecting
+    self.parent = parent
+    self.exchange = exchange
+  }
 
   init(descriptor: Int32, backend: Int32, security: Int32) {
     wire = Wire(descriptor: descriptor)

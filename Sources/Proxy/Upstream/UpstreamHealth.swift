@@ -130,7 +130,7 @@ extension Snapshot {
         return (
           HealthProbe.Key(
             address: backend.address, options: check, authority: authority,
-            tls: upstreams[index].pointee.tls),
+            tls: upstreams[index].pointee.tls, http2: upstream.http2),
           [HealthProbe.Subscriber(state: state, backend: known.id, tally: known.tally)]
         )
       }

@@ -11,8 +11,7 @@ extension Worker {
   func beginUpstreamTLS(
     _ handle: Handle, _ connection: UnsafeMutablePointer<UpstreamConnection>
   ) {
-    let exchangeHandle = connection.pointee.exchange
-    let exchange = exchanges[exchangeHandle]
+    let exchange = exchanges[asking(connection)]
     guard let tls = route(exchange).pointee.upstream?.pointee.tls else {
       preconditionFailure("a secured connection of a plain upstream")
     }
@@ -21,9 +20,12 @@ extension Worker {
     if case .ip(let ip, _) = backends[backend].state.endpoint.address { address = ip }
     let session = usableSession(backend, connection.pointee.security)
     guard connection.pointee.wire.beginTLS(tls, address: address, session: session) else {
-      return attemptFailed(exchangeHandle, exchange, .exhausted)
+      return connectionFailed(handle, connection, .exhausted)
     }
     connection.pointee.state = .handshaking
+    if connection.pointee.isCarrier {
+      postponeStreams(connection, until: now + tls.options.handshakeTimeout)
+    }
     setDeadline(handle, connection, now + tls.options.handshakeTimeout)
     upstreamHandshake(handle, connection)
   }
@@ -32,31 +34,32 @@ extension Worker {
   func upstreamHandshake(
     _ handle: Handle, _ connection: UnsafeMutablePointer<UpstreamConnection>
   ) {
-    let exchangeHandle = connection.pointee.exchange
-    let exchange = exchanges[exchangeHandle]
     if connection.pointee.wire.hasFailed {
-      return upstreamHandshakeFailed(exchangeHandle, exchange, .closed)
+      return upstreamHandshakeFailed(handle, connection, .closed)
     }
     switch connection.pointee.wire.handshake(&pool) {
     case .waits: break
-    case .failed(let failure): upstreamHandshakeFailed(exchangeHandle, exchange, failure)
+    case .failed(let failure): upstreamHandshakeFailed(handle, connection, failure)
     case .complete:
-      connection.pointee.state = .busy
-      connection.pointee.deadline = .never
-      exchange.pointee.connectedAt = now
-      sendRequest(
-        exchangeHandle, exchange, downstreams[exchange.pointee.downstream], connection)
+      if connection.pointee.isCarrier,
+        connection.pointee.wire.tls?.negotiatedProtocol != .http2
+      {
+        return upstreamHandshakeFailed(handle, connection, .noHTTP2)
+      }
+      connectionMade(handle, connection)
     }
   }
 
   private func upstreamHandshakeFailed(
-    _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>, _ failure: HandshakeFailure
+    _ handle: Handle, _ connection: UnsafeMutablePointer<UpstreamConnection>,
+    _ failure: HandshakeFailure
   ) {
-    reportHandshake(Int(exchange.pointee.backend), failure)
+    reportHandshake(Int(connection.pointee.backend), failure)
     switch failure {
-    case .certificate: attemptFailed(handle, exchange, .certificateRefused)
-    case .exhausted: attemptFailed(handle, exchange, .exhausted)
-    case .protocolError, .plainHTTP, .closed: attemptFailed(handle, exchange, .handshakeFailed)
+    case .certificate: connectionFailed(handle, connection, .certificateRefused)
+    case .exhausted: connectionFailed(handle, connection, .exhausted)
+    case .protocolError, .plainHTTP, .closed, .noHTTP2:
+      connectionFailed(handle, connection, .handshakeFailed)
     }
   }
 

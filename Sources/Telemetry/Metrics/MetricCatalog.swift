@@ -125,7 +125,7 @@ public enum ProxyCounter: Int, CaseIterable, Sendable, BitwiseCopyable, CatalogC
     case .http2Floods:
       .init(
         "weir_http2_floods_total", .counter,
-        "HTTP/2 connections cut because of abusive frames.")
+        "HTTP/2 connections, of clients and backends, cut because of abusive frames.")
     case .cacheHits: ProxyCounter.cache("hit")
     case .cacheStaleHits: ProxyCounter.cache("stale")
     case .cacheMisses: ProxyCounter.cache("miss")

@@ -19,6 +19,8 @@ public enum HandshakeFailure: BitwiseCopyable, Equatable, Sendable {
   case protocolError(UInt)
   /// A client sent an HTTP request without TLS.
   case plainHTTP
+  /// A backend that is to speak HTTP/2 did not agree to it.
+  case noHTTP2
   /// The connection ended, or failed, before the handshake did.
   case closed
   /// Out of memory or buffers.
@@ -32,6 +34,7 @@ public enum HandshakeFailure: BitwiseCopyable, Equatable, Sendable {
     case .protocolError(let code):
       ERR_reason_error_string(UInt(code)).map { String(cString: $0) } ?? "protocol error"
     case .plainHTTP: "plain HTTP"
+    case .noHTTP2: "HTTP/2 was not agreed on"
     case .closed: "connection closed"
     case .exhausted: "out of memory"
     }

@@ -2,27 +2,44 @@ import CNghttp2
 import HTTP
 import Primitives
 
-/// A rendered HTTP/1 response head as the field list that nghttp2 takes.
+/// A rendered HTTP/1 head as the field list that nghttp2 takes.
 ///
 /// Room for it is allocated once for a worker. The list points into the rendered head, which
-/// nghttp2 copies from when the response is submitted.
-final class ResponseFields {
+/// nghttp2 copies from when the head is submitted.
+final class FieldList {
   private let list: UnsafeMutablePointer<nghttp2_nv>
   private static let capacity = Fields.hardLimit + 64
   private(set) var count = 0
 
-  init() { list = .allocate(capacity: ResponseFields.capacity) }
+  init() { list = .allocate(capacity: FieldList.capacity) }
 
   deinit { list.deallocate() }
 
   var pointer: UnsafePointer<nghttp2_nv> { UnsafePointer(list) }
 
-  /// Reads the head, whose names become lower case where they stand (RFC 9113 §8.2). False where
-  /// it has too many lines. The head is weir's own: that it is well-formed is not a question.
-  func read(_ head: ByteView) -> Bool {
+  /// Reads a response's head, whose names become lower case where they stand (RFC 9113 §8.2). False
+  /// where it has too many lines. The head is weir's own: that it is well-formed is not a question.
+  func readResponse(_ head: ByteView) -> Bool {
     count = 0
     append(ByteView(":status"), head.slice(9, 12))
     return readLines(head, from: (head.firstIndex(of: UInt8(ascii: "\n")) ?? head.count - 1) + 1)
+  }
+
+  /// Reads a request's head in the same way; its first field line is `Host`.
+  func readRequest(_ head: ByteView, isSecure: Bool) -> Bool {
+    count = 0
+    let space = UInt8(ascii: " ")
+    let lineEnd = head.firstIndex(of: UInt8(ascii: "\n")) ?? 0
+    guard let methodEnd = head.firstIndex(of: space),
+      let targetEnd = head.firstIndex(of: space, from: methodEnd + 1), targetEnd < lineEnd,
+      let hostEnd = head.firstIndex(of: UInt8(ascii: "\n"), from: lineEnd + 1),
+      let colon = head.firstIndex(of: UInt8(ascii: ":"), from: lineEnd), colon < hostEnd
+    else { return false }
+    append(ByteView(":method"), head.slice(0, methodEnd))
+    append(ByteView(":scheme"), isSecure ? ByteView("https") : ByteView("http"))
+    append(ByteView(":authority"), head.slice(colon + 1, hostEnd - 1).trimmed())
+    append(ByteView(":path"), head.slice(methodEnd + 1, targetEnd))
+    return readLines(head, from: hostEnd + 1)
   }
 
   /// Reads trailer lines in the same way. False where there are none, too.
@@ -40,9 +57,11 @@ final class ResponseFields {
       let name = head.slice(start, colon)
       name.lowercaseInPlace()
       start = end + 1
+      let value = head.slice(colon + 1, end - 1).trimmed()
       // Not even where a route's edits ask for them (RFC 9113 §8.2.2).
-      if FieldSet.hopByHop.contains(FieldName(name)) { continue }
-      append(name, head.slice(colon + 1, end - 1).trimmed())
+      let field = FieldName(name)
+      if FieldSet.hopByHop.contains(field), field != .te || !value.equals("trailers") { continue }
+      append(name, value)
     }
     return true
   }
