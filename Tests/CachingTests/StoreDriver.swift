@@ -65,11 +65,11 @@ final class StoreDriver {
   @discardableResult
   func head(
     _ fill: CacheFill, tags: [String] = [], length: Int = -1, lifetime: UInt32 = 60,
-    swr: UInt32 = 0, vary: String = "", secondary: [UInt8] = []
+    swr: UInt32 = 0, vary: String = "", secondary: [UInt8] = [], isTransient: Bool = false
   ) -> Bool {
     parts(tags, lifetime, swr, vary, secondary) { parts in
       parts.contentLength = length
-      return store.headArrived(fill, parts, now: now).refusal == nil
+      return store.headArrived(fill, parts, isTransient: isTransient, now: now).refusal == nil
     }
   }
 

@@ -247,6 +247,30 @@ import Testing
     }
   }
 
+  @Test func `who waits gets what Vary selects for him, by a fetch of his own`() throws {
+    let gate = Gate()
+    let origin = try CacheOrigin { head, before in
+      if before == 0 { try gate.pass() }
+      let language = head["accept-language"] ?? "none"
+      return .text(CacheOrigin.answer(200, [Self.fresh, "Vary: Accept-Language"], language))
+    }
+    try withDaemon(configuration(origin)) { daemon in
+      let languages = ["en", "de", "en", "fr", "de"]
+      let clients = try languages.map { language in
+        let client = try daemon.connect()
+        try client.send(
+          "GET /a HTTP/1.1\r\nHost: a\r\nAccept-Language: \(language)\r\n\r\n")
+        return client
+      }
+      try waitForCollapsed(daemon, 4)
+      gate.open()
+      for (client, language) in zip(clients, languages) {
+        #expect(try client.readResponse().text == language)
+      }
+      #expect(origin.requests.count <= 4)
+    }
+  }
+
   /// A connection's other end has closed.
   private func sawEnd(_ origin: CacheOrigin, _ connection: Int = 0) -> Bool {
     origin.waitForRecords { $0.count > connection && $0[connection].hasEnded }

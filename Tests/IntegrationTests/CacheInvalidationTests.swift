@@ -151,6 +151,33 @@ import Testing
     }
   }
 
+  @Test func `reaches who asked after it and waits for a fetch that began before it`() throws {
+    let gate = Gate()
+    let origin = try CacheOrigin { _, before in
+      if before == 0 { try gate.pass() }
+      return .text(CacheOrigin.answer(200, [Self.fresh, "Cache-Tag: t"], "\(before)"))
+    }
+    try withDaemon(.cached([origin.address], workers: 2)) { daemon in
+      let early = try daemon.connect()
+      try early.send("GET /a HTTP/1.1\r\nHost: a\r\n\r\n")
+      #expect(origin.wait { $0.count == 1 })
+      // Nobody can know yet that it has the tag.
+      let done = try daemon.command(
+        "purge", "--admin", "unix:\(daemon.adminPath)", "--tag", "t")
+      #expect(done.output.hasPrefix("0 responses"), "\(done.output)")
+      let late = try daemon.connect()
+      try late.send("GET /a HTTP/1.1\r\nHost: a\r\n\r\n")
+      let hasJoined = try Poll.until(.patient) {
+        try daemon.admin("/metrics").text.contains("result=\"collapsed\"} 1\n")
+      }
+      #expect(hasJoined)
+      gate.open()
+      #expect(try late.readResponse().text == "1")
+      #expect(try early.readResponse().text == "0")
+      #expect(try daemon.get("/a", host: "a").text == "1")
+    }
+  }
+
   @Test func `made soft is served once more where stale responses are, and fetched anew`() throws {
     let gate = Gate()
     let origin = try CacheOrigin { head, before in
