@@ -4,7 +4,7 @@
 #   make test     install what the tests need, build, run all of them
 #   make bench    weir beside nginx and HAProxy on the same load (QUICK=1: one scenario, 20 s)
 #   make scenarios  what clients see when backends fail (ONLY=kill,hole; WRITE=1: into the docs)
-#   make soak     the slow variants: 10 GiB bodies, a minute of purges
+#   make soak     the slow variants: 10 GiB bodies, a minute of purges, 100,000 streams
 #   make tsan     the integration tests against a build with the thread sanitizer
 #   make asan     the same with the address and leak sanitizer
 #   make lint     formatting
@@ -22,7 +22,8 @@ BENCH_BUILD := .build/bench
 # tests and the benchmarks start.
 SWIFT_PACKAGES := git ca-certificates g++ libc6-dev libcurl4 libxml2 libsqlite3-0 libncurses6
 BUILD_PACKAGES := $(SWIFT_PACKAGES) pkg-config libssl-dev libnghttp2-dev libpcre2-dev libxxhash-dev
-TEST_PACKAGES := curl openssl strace valgrind libc6-dbg binutils
+TEST_PACKAGES := curl openssl strace valgrind libc6-dbg binutils nghttp2-client nghttp2-server \
+	python3 python3-grpcio python3-httpx python3-h2
 BENCH_PACKAGES := gcc libc6-dev python3 util-linux nginx-light haproxy varnish $(TEST_PACKAGES)
 
 RELEASE := $(SWIFT) build -c release --static-swift-stdlib --product weir
@@ -95,7 +96,7 @@ soak: test-packages
 	$(SWIFT) build --build-tests
 	WEIR_SOAK=1 WEIR_BINARY=$$($(RELEASE) --show-bin-path)/weir \
 	  $(SWIFT) test --disable-xctest --skip-build --no-parallel \
-	  --filter 'BudgetTests.BigBodyTests|The race with purges'
+	  --filter 'BudgetTests.BigBodyTests|The race with purges|OtherClientsTests'
 
 # A report makes the daemon's exit code 66, and so fails the test that brought it about.
 tsan: test-packages

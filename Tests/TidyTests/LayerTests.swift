@@ -84,8 +84,9 @@ import Testing
         return parts.count > 2 && ["Sources", "Tests"].contains(parts[0])
           ? "\(parts[0])/\(parts[1])" : nil
       })
-    // Programs that the Makefile starts.
-    for folder in folders where !["Tests/Benchmarks", "Tests/Scenarios"].contains(folder) {
+    // Programs that the Makefile or a test starts.
+    let programs = ["Tests/Benchmarks", "Tests/Clients", "Tests/Scenarios"]
+    for folder in folders where !programs.contains(folder) {
       let name = folder.split(separator: "/")[1]
       let isKnown = package.contains("name: \"\(name)\"") || package.contains("path: \"\(folder)\"")
       #expect(isKnown, "\(folder) belongs to no target")
