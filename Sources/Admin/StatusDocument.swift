@@ -106,7 +106,7 @@ public struct StatusDocument: Codable, Sendable {
       limit: state.snapshot.options.maxConnections,
       accepted: sums.count(.connectionsAccepted),
       rejected: sums.count(.rejectedAtLimit) + sums.count(.rejectedAtClientLimit)
-        + sums.count(.rejectedWithoutDescriptors))
+        + sums.count(.rejectedWithoutDescriptors) + sums.count(.rejectedWithoutProxyHeader))
     listeners = state.snapshot.options.listeners.filter { !$0.isRemoved }.map {
       Listener(name: $0.name, addresses: $0.bind.map(\.description))
     }

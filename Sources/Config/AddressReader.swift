@@ -20,11 +20,8 @@ enum AddressReader {
   }
 
   static func backend(_ word: String) throws(ValueFault) -> Value {
-    if word.hasPrefix("unix:") {
-      throw ValueFault(
-        message: "a backend is a TCP address", notes: ["expected one such as '10.0.0.11:8080'"])
-    }
-    if isHostNameWithPort(word) {
+    try requireSocketPath(word)
+    if !word.hasPrefix("unix:"), isHostNameWithPort(word) {
       throw ValueFault(
         message: "'\(word)' is a host name, and names are not resolved",
         notes: ["expected an IP address with a port, such as '10.0.0.11:8080'"])

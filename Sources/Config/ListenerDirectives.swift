@@ -80,6 +80,17 @@ extension Directive {
           + "`/.well-known/acme-challenge/`, by which certificates are renewed, and those that a "
           + "trusted proxy got over TLS."
       ) { draft, reading in draft.setRedirectToHTTPS(reading) },
+      Directive(
+        name: "proxy-protocol", context: .listener,
+        arguments: [Argument(label: "NETWORK", kind: .network, presence: .oneOrMore)],
+        isRepeatable: true, fallback: "clients connect themselves",
+        summary: "Connections begin with a PROXY header, version 1 or 2, which names the client, "
+          + "and come from these networks; others are closed. Through a unix socket: `127.0.0.1`."
+      ) { draft, reading in
+        for case .network(let network) in reading.values {
+          draft.listener.proxies.append(network)
+        }
+      },
       .toggle(
         "strict-path", .listener, \.listener.strictPath,
         "Refuse paths with `%2F`, `%5C` or `//`: 400."),

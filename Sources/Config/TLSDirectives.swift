@@ -208,6 +208,13 @@ extension Draft {
       tls.serverName = host.split(separator: ":").first.map(String.init)
     }
     upstream.tls = tls
+    guard tls.verifies, tls.serverName == nil else { return }
+    for (backend, named) in zip(upstream.backends, backends) {
+      guard case .unix = backend.address else { continue }
+      report.error(
+        "a certificate cannot be checked for a unix socket", at: named.location,
+        notes: ["expected 'server-name' in the upstream's 'tls'"])
+    }
   }
 
   // MARK: Certificates

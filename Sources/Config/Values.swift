@@ -99,7 +99,7 @@ indirect enum ValueKind: Sendable {
     case .host(let allowsPort): allowsPort ? "host name, with or without port" : "host name"
     case .bindAddress: "`address:port`, `[v6]:port`, `:port` or `unix:/path`"
     case .adminAddress: "`unix:/path`, `address:port` or `[v6]:port`"
-    case .backendAddress: "`address:port` or `[v6]:port`; names are not resolved"
+    case .backendAddress: "`address:port`, `[v6]:port` or `unix:/path`; names are not resolved"
     case .network: "`10.0.0.0/8`, `2001:db8::/32` or one address"
     case .pattern: "see [Routes](#routes)"
     case .absolutePath: "path that begins with `/`"

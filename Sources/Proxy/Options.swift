@@ -77,6 +77,8 @@ public struct ListenerOptions: Sendable, Equatable {
   /// Value of `Strict-Transport-Security`; `nil`: none is sent.
   public var transportSecurity: String?
   public var redirectToHTTPS: RedirectToHTTPS?
+  /// Proxies that say by the PROXY protocol who the client is; empty: clients connect themselves.
+  public var proxies: [IPNetwork] = []
   /// Say in `Proxy-Status` which backend failed.
   public var namesBackends = true
 

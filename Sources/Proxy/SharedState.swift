@@ -28,7 +28,7 @@ public final class BackendState: Sendable {
     self.upstreamName = upstreamName
     self.name = name
     endpoint = Endpoint(address)
-    authority = FixedOctets(address.description)
+    authority = FixedOctets(address.authority)
     nameOctets = FixedOctets(name)
     logNames = FixedOctets(AccessRecord.preparedDestination(upstream: upstreamName, backend: name))
   }

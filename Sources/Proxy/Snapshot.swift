@@ -181,6 +181,10 @@ struct ListenerPlan: ~Copyable, Sendable {
   /// Looked at for every request.
   let redirectsToHTTPS: Bool
   let namesBackends: Bool
+  /// Not empty: connections come from these only, and begin with a PROXY header.
+  let proxies: [IPNetwork]
+
+  func isProxy(_ address: IPAddress) -> Bool { proxies.contains { $0.contains(address) } }
 
   init(_ options: ListenerOptions, _ tls: TLSServerContext?) {
     self.tls = tls
@@ -206,6 +210,7 @@ struct ListenerPlan: ~Copyable, Sendable {
         location: "https://$host\(redirect.port == 443 ? "" : ":\(redirect.port)")$request-uri")
     }
     namesBackends = options.namesBackends
+    proxies = options.proxies
   }
 }
 

@@ -108,6 +108,9 @@ import Transport
     Case(.listener, "max-header-fields 50") { $0.listeners[0].limits.maxFields == 50 },
     Case(.listener, "max-target 2KiB") { $0.listeners[0].limits.maxTargetBytes == 2048 },
     Case(.listener, "default-host Example.COM") { $0.listeners[0].defaultHost == "example.com" },
+    Case(.listener, "proxy-protocol 10.0.0.0/8 127.0.0.1") {
+      $0.listeners[0].proxies.count == 2
+    },
     Case(.listener, "strict-path on") { $0.listeners[0].strictPath },
     Case(.listener, "http2 off") { !$0.listeners[0].http2 },
     Case(.listener, "name-backends off") { !$0.listeners[0].namesBackends },

@@ -64,6 +64,9 @@ import Testing
     Case(fileWith(listener: "bind 81"), "4:6: '81' is not an address"),
     Case(fileWith(listener: "bind 10.0.0.1"), "4:6: '10.0.0.1' has no port"),
     Case(fileWith(listener: "bind :0"), "4:6: ':0' is not an address with a port of 1 to 65535"),
+    Case(
+      fileWith(upstream: "backend unix:/run/app.sock\ntls {\n}"),
+      "8:9: a certificate cannot be checked for a unix socket"),
     Case(fileWith(listener: "bind unix:a"), "4:6: 'unix:a' is not a socket path"),
     Case(fileWith(listener: "default-host a:80"), "4:14: 'a:80' is not a host name"),
     Case(fileWith(top: "access-log log"), "1:12: 'log' is not an absolute path"),

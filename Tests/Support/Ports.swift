@@ -62,6 +62,22 @@ public enum Ports {
     fatalError("every block of ports is reserved by a test process of this machine")
   }
 
+  static func listen(path: String) throws -> Int32 {
+    let descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
+    var address = sockaddr_un()
+    address.sun_family = sa_family_t(AF_UNIX)
+    withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8.prefix(107)) }
+    let bound = withUnsafePointer(to: &address) {
+      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+        bind(descriptor, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
+      }
+    }
+    guard bound == 0, Glibc.listen(descriptor, 64) == 0 else {
+      throw WireError.system("listen \(path)", errno)
+    }
+    return descriptor
+  }
+
   static func listen(host: String, port: UInt16) throws -> (descriptor: Int32, port: UInt16) {
     // Another process may take a port between the look and the bind.
     if port == 0 {

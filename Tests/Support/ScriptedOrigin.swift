@@ -30,7 +30,8 @@ public final class ScriptedOrigin: Sendable {
   private let keepLimit: Int
 
   /// - Parameters:
-  ///   - host: a loopback address; origins on 127.0.0.2, 127.0.0.3 … may share one port.
+  ///   - host: a loopback address; origins on 127.0.0.2, 127.0.0.3 … may share one port. Or
+  ///     `unix:/path`.
   ///   - script: runs once for each connection with its number, from 0.
   public init(
     host: String = "127.0.0.1", port: UInt16 = 0, keepLimit: Int = 1 << 20,
@@ -38,7 +39,10 @@ public final class ScriptedOrigin: Sendable {
   ) throws {
     self.host = host
     self.keepLimit = keepLimit
-    (listener, self.port) = try Ports.listen(host: host, port: port)
+    (listener, self.port) =
+      host.hasPrefix("unix:")
+      ? (try Ports.listen(path: String(host.dropFirst(5))), 0)
+      : try Ports.listen(host: host, port: port)
     Thread.detachNewThread { [listener, state, keepLimit] in
       while true {
         let descriptor = accept4(listener, nil, nil, Int32(SOCK_CLOEXEC.rawValue))
@@ -88,7 +92,7 @@ public final class ScriptedOrigin: Sendable {
   deinit { stop() }
 
   /// `HOST:PORT`, as a `backend` line wants it.
-  public var address: String { "\(host):\(port)" }
+  public var address: String { host.hasPrefix("unix:") ? host : "\(host):\(port)" }
 
   public var records: [Record] { state.current.records }
   public var failures: [String] { state.current.failures }

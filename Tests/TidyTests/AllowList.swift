@@ -47,6 +47,7 @@ enum AllowList {
     "Sources/Proxy/Downstream/DownstreamHTTP1.swift",
     "Sources/Proxy/Downstream/DownstreamHTTP2.swift",
     "Sources/Proxy/Downstream/DownstreamTLS.swift",
+    "Sources/Proxy/Downstream/DownstreamProxyHeader.swift",
     "Sources/Proxy/Exchange/Attempts.swift",
     "Sources/Proxy/Exchange/Exchange.swift",
     "Sources/Proxy/Exchange/ExchangeDriver.swift",

@@ -33,6 +33,14 @@ public enum SocketAddress: Sendable, Hashable {
   }
 }
 
+extension SocketAddress {
+  /// As a Host field names it (RFC 9110 §7.2); a socket file has no name of its own.
+  public var authority: String {
+    if case .unix = self { return "localhost" }
+    return description
+  }
+}
+
 extension SocketAddress: CustomStringConvertible {
   public var description: String {
     switch self {

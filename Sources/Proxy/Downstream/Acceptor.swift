@@ -27,16 +27,12 @@ extension Worker {
   private func admit(_ accepted: AcceptedConnection, _ listener: Int) {
     let options = currentSnapshot
     metrics.add(.connectionsAccepted)
-    let limit = options.maxConnectionsPerClient
-    var isCounted = false
-    if limit > 0 {
-      let admission = shared.clients.admit(accepted.address, limit: limit)
-      if admission == .clientLimit {
-        metrics.add(.rejectedAtClientLimit)
-        SocketCalls.close(accepted.descriptor)
-        return
-      }
-      isCounted = admission == .admitted
+    let plan = snapshots[current].listener(listener)
+    // Of a proxy's connection the client is not known yet.
+    let isClient = plan.pointee.proxies.isEmpty
+    guard let isCounted = isClient ? countClient(accepted.address) : false else {
+      SocketCalls.close(accepted.descriptor)
+      return
     }
     let open = shared.connections.add(1, ordering: .relaxed).newValue
     if open > options.maxConnections {
@@ -59,16 +55,41 @@ extension Worker {
     }
     let record = downstreams[handle]
     becameIdle(handle, record)
-    let plan = listenerOptions(record)
-    if let tls = plan.pointee.tls {
-      record.pointee.state = .handshaking
-      setDeadline(handle, record, now + tls.handshakeTimeout)
-    } else {
-      setDeadline(handle, record, now + plan.pointee.headerTimeout)
-    }
     // Its first octets are usually here already; the registration's first edge reports them.
     record.pointee.wire.mayRead = false
+    if isClient {
+      expectHello(handle, record)
+    } else if plan.pointee.isProxy(accepted.address) {
+      record.pointee.state = .awaitingProxyHeader
+      setDeadline(handle, record, now + plan.pointee.headerTimeout)
+    } else {
+      return refuseProxy(handle)
+    }
     if isDraining { queue(handle, record) }
+  }
+
+  /// What comes next is the client's: a TLS handshake, or the head of a request.
+  func expectHello(_ handle: Handle, _ connection: UnsafeMutablePointer<DownstreamConnection>) {
+    let plan = listenerOptions(connection)
+    if let tls = plan.pointee.tls {
+      connection.pointee.state = .handshaking
+      setDeadline(handle, connection, now + tls.handshakeTimeout)
+    } else {
+      connection.pointee.state = .readingHead
+      setDeadline(handle, connection, now + plan.pointee.headerTimeout)
+    }
+  }
+
+  /// Whether the client now counts in `ClientCounter`; `nil`: it has too many connections.
+  func countClient(_ address: IPAddress) -> Bool? {
+    let limit = currentSnapshot.maxConnectionsPerClient
+    guard limit > 0 else { return false }
+    let admission = shared.clients.admit(address, limit: limit)
+    if admission == .clientLimit {
+      metrics.add(.rejectedAtClientLimit)
+      return nil
+    }
+    return admission == .admitted
   }
 
   func forget(_ address: IPAddress, isCounted: Bool) {

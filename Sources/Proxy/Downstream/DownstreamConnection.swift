@@ -6,6 +6,7 @@ import Transport
 
 /// One client connection.
 ///
+///     (awaitingProxyHeader, where the listener wants one, comes first)
 ///     handshaking (TLS) ──► readingHead ──head──► exchanging ──finished──► readingHead
 ///          │                     │ idle, timeout      │ close asked or forced
 ///          ▼                     ▼                    ▼
@@ -20,14 +21,17 @@ struct DownstreamConnection: BitwiseCopyable {
     case readingHead, exchanging, lingering, handshaking
     /// Speaks HTTP/2: its streams have records of their own.
     case multiplexing
+    /// Of the proxy in front, which says who the client is.
+    case awaitingProxyHeader
   }
 
   var wire: Wire
   var state = State.readingHead
   /// Index of the listener in the worker.
   var listener: Int32
-  let address: IPAddress
-  let port: UInt16
+  /// The client's, as far as is known: of a proxy in front until its header has come.
+  var address: IPAddress
+  var port: UInt16
   /// The address counts in `ClientCounter`.
   var isCounted = false
   /// Octets of the head being read that parsing has seen.

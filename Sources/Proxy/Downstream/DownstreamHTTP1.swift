@@ -24,6 +24,7 @@ extension Worker {
     case .lingering where connection.pointee.wire.isStream: finishRefusal(handle, connection)
     case .lingering: lingerOn(handle, connection)
     case .handshaking: downstreamHandshake(handle, connection)
+    case .awaitingProxyHeader: readProxyHeader(handle, connection)
     }
   }
 
@@ -244,6 +245,7 @@ extension Worker {
     case .lingering: closeDownstream(handle)
     case .multiplexing: sessionTimedOut(handle, connection)
     case .exchanging: clientTimedOut(connection.pointee.exchange)
+    case .awaitingProxyHeader: refuseProxy(handle)
     case .handshaking:
       metrics.add(.handshakeTimeouts)
       closeDownstream(handle)

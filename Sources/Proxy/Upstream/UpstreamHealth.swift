@@ -124,7 +124,7 @@ extension Snapshot {
         return [(key: HealthProbe.Key, subscribers: [HealthProbe.Subscriber])]()
       }
       return upstream.backends.map { backend in
-        var authority = backend.address.description
+        var authority = backend.address.authority
         if case .literal(let name) = upstream.host { authority = name }
         let known = shared.backendState(backend, of: upstream.name)
         return (

@@ -38,6 +38,7 @@ protocol CatalogCounter: CaseIterable, RawRepresentable<Int>, Sendable {
 public enum ProxyCounter: Int, CaseIterable, Sendable, BitwiseCopyable, CatalogCounter {
   case connectionsAccepted, connectionsClosed
   case rejectedAtLimit, rejectedAtClientLimit, rejectedWithoutDescriptors
+  case rejectedWithoutProxyHeader
   case requests, requestOctets, responseOctets
   case badRequests, unroutedRequests, loopsDetected, regexLimitExceeded
   case handshakesFull, handshakesResumed, handshakesFailed, handshakesRefused
@@ -58,6 +59,7 @@ public enum ProxyCounter: Int, CaseIterable, Sendable, BitwiseCopyable, CatalogC
     case .rejectedAtLimit: ProxyCounter.rejected("limit")
     case .rejectedAtClientLimit: ProxyCounter.rejected("client_limit")
     case .rejectedWithoutDescriptors: ProxyCounter.rejected("descriptors")
+    case .rejectedWithoutProxyHeader: ProxyCounter.rejected("proxy_header")
     case .requests: .init("weir_requests_total", .counter, "Requests whose head was complete.")
     case .requestOctets:
       .init("weir_request_bytes_total", .counter, "Content received from clients.")

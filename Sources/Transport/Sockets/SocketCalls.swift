@@ -36,6 +36,20 @@ public enum SocketCalls {
     }
   }
 
+  /// What could be received, which stays in the socket.
+  public static func peek(
+    _ descriptor: Int32, _ buffer: UnsafeMutableRawPointer, _ capacity: Int
+  ) -> ReceiveResult {
+    while true {
+      let count = recv(descriptor, buffer, capacity, Int32(MSG_PEEK) | Int32(MSG_DONTWAIT))
+      if count > 0 { return .octets(count) }
+      if count == 0 { return .ended }
+      let error = weir_errno()
+      if error == EAGAIN { return .wouldBlock }
+      if error != EINTR { return .failed(error) }
+    }
+  }
+
   public static func send(_ descriptor: Int32, _ bytes: ByteView) -> SendResult {
     while true {
       let count = weir_send(descriptor, bytes.pointer, bytes.count)

@@ -1,0 +1,89 @@
+import Foundation
+import TestSupport
+import Testing
+
+/// Clients behind a proxy that says who they are.
+@Suite(.blocking) struct `Proxy protocol` {
+  private static let request = "GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+  private static let line = "PROXY TCP4 203.0.113.9 192.0.2.1 4711 80\r\n"
+
+  private func configuration(_ origin: HTTPOrigin) -> DaemonConfiguration {
+    var configuration = DaemonConfiguration([origin.address])
+    configuration.listener = "proxy-protocol 127.0.0.0/8\n header-timeout 1s"
+    return configuration
+  }
+
+  @Test func `the client that the header names is the client, in any pieces`() throws {
+    let origin = try HTTPOrigin()
+    try withDaemon(configuration(origin)) { daemon in
+      for cut in [0, 1, 6, 20, Self.line.utf8.count, Self.line.utf8.count + 5] {
+        let text = Self.line + Self.request
+        let client = try daemon.connect()
+        try client.send(String(text.prefix(cut)))
+        if cut > 0 { #expect(client.staysSilent(for: 0.02)) }
+        try client.send(String(text.dropFirst(cut)))
+        #expect(try client.readResponse().status == 200)
+        // The header is for the connection: what follows is requests.
+        try client.send(Self.request)
+        #expect(try client.readResponse().status == 200)
+      }
+      let seen = Set(origin.requests.compactMap { $0.head["x-forwarded-for"] })
+      #expect(seen == ["203.0.113.9"])
+    }
+  }
+
+  @Test func `a TLS handshake may follow in the same segment`() throws {
+    let origin = try HTTPOrigin()
+    let certificates = try TestCertificates()
+    var configuration = configuration(origin)
+    let pair = try certificates.issue(["example.com"])
+    configuration.listener += "\ntls {\n\(pair.directive)\n}"
+    try withDaemon(configuration) { daemon in
+      let client = try daemon.connect()
+      try client.send(Self.line)
+      try client.startTLS(TestTLS(trusting: certificates.authority), name: "example.com")
+      try client.send(Self.request)
+      #expect(try client.readResponse().status == 200)
+      #expect(origin.requests.first?.head["x-forwarded-for"] == "203.0.113.9")
+    }
+  }
+
+  @Test func `without a header, or from elsewhere, the connection is closed and counted`() throws {
+    let origin = try HTTPOrigin()
+    var strangers = configuration(origin)
+    strangers.listener = "proxy-protocol 192.0.2.0/24"
+    try withDaemon(configuration(origin)) { daemon in
+      for text in [Self.request, "PROXY TCP4 nonsense\r\n" + Self.request, "PROXY "] {
+        let client = try daemon.connect()
+        try client.send(text)
+        #expect(try client.readToEnd().octets.isEmpty, "\(text)")
+      }
+      let page = try daemon.admin("/metrics").text
+      #expect(page.contains("weir_connections_rejected_total{reason=\"proxy_header\"} 3"))
+      #expect(origin.requests.isEmpty)
+    }
+    try withDaemon(strangers) { daemon in
+      let client = try daemon.connect()
+      #expect(try client.readToEnd().octets.isEmpty)
+    }
+  }
+
+  @Test func `limits are the client's, not the proxy's`() throws {
+    let origin = try HTTPOrigin()
+    var configuration = configuration(origin)
+    configuration.top = "max-connections-per-client 2"
+    try withDaemon(configuration) { daemon in
+      func open(_ client: Int) throws -> WireConnection {
+        let connection = try daemon.connect()
+        try connection.send("PROXY TCP4 203.0.113.\(client) 192.0.2.1 1 80\r\n" + Self.request)
+        return connection
+      }
+      let many = try (1...5).map { try open($0) }
+      for connection in many { #expect(try connection.readResponse().status == 200) }
+      #expect(try open(1).readResponse().status == 200)
+      let second = try open(2)
+      #expect(try second.readResponse().status == 200)
+      #expect(try open(2).readToEnd().octets.isEmpty, "a third of one client")
+    }
+  }
+}
