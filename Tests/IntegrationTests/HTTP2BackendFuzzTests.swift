@@ -2,8 +2,8 @@ import Foundation
 import TestSupport
 import Testing
 
-/// Backends of HTTP/2 that do anything at all with their streams and connections: what a client gets
-/// is all of its own answer or visibly less, and nothing is left behind.
+/// Backends of HTTP/2 that do anything at all with their streams and connections: what a client
+/// gets is all of its own answer or visibly less, and nothing is left behind.
 @Suite(.blocking) struct `HTTP/2 backends at random` {
   typealias Dice = `Hostile peers`.Dice
 
@@ -37,25 +37,38 @@ import Testing
     _ service: HTTP2Service, _ request: StreamRequest, _ dice: inout Dice
   ) throws -> Bool {
     let stream = request.stream
-    let connection = service.connection
-    switch dice.roll(18) {
-    case 0: try service.reset(stream, UInt32(dice.roll(15)))
+    switch dice.roll(16) {
+    case 0: return false
     case 1:
-      try service.head(stream, 200)
-      try service.content(
-        stream, Array(content(of: request.path).prefix(dice.roll(900))), ends: false)
-      try service.reset(stream, UInt32(dice.roll(15)))
+      service.connection.wire.reset()
+      return false
     case 2:
-      try service.goAway(last: UInt32(max(0, Int(stream) + dice.roll(5) - 2)), UInt32(dice.roll(3)))
+      try service.goAway(
+        last: UInt32(max(0, Int(stream) + dice.roll(5) - 2)), UInt32(dice.roll(3)))
       return dice.roll(2) == 0
     case 3:
       try service.goAway(last: 0x7FFF_FFFF)
       try answer(service, request, &dice)
-    case 4: return false
-    case 5:
-      connection.wire.reset()
-      return false
-    case 6:
+    case 4:
+      // A stream of somebody else, that has ended, or that never was.
+      let other = UInt32(dice.roll(Int(stream) + 8))
+      try service.content(other, [9, 9, 9], ends: dice.roll(2) == 0)
+      try service.reset(UInt32(dice.roll(Int(stream) + 8)), 0)
+      try answer(service, request, &dice)
+    case 5..<10: try flood(service, request, &dice)
+    default: try misanswer(service, request, &dice)
+    }
+    return true
+  }
+
+  /// Frames that are lawful one by one, or that are none.
+  private static func flood(
+    _ service: HTTP2Service, _ request: StreamRequest, _ dice: inout Dice
+  ) throws {
+    let stream = request.stream
+    let connection = service.connection
+    switch dice.roll(6) {
+    case 0:
       for _ in 0...dice.roll(130) {
         let values = [0, 1, 100, 16_384, 65_535, 1 << 20, 0x7FFF_FFFF]
         try connection.send(
@@ -64,38 +77,20 @@ import Testing
             (UInt16(1 + dice.roll(6)), UInt32(values[dice.roll(values.count)]))
           ]))
       }
-    case 7:
+    case 1:
       for _ in 0..<dice.roll(130) {
         try connection.send(FrameType.ping, payload: .init(repeating: 1, count: 8))
       }
       try answer(service, request, &dice)
-    case 8:
+    case 2:
       try connection.send(
         FrameType.pushPromise, flags: FrameFlags.endHeaders, stream: stream,
         payload: HTTP2Connection.octets(UInt32(2))
           + HTTP2Connection.block(HTTP2Connection.requestFields("GET", "/pushed")))
-    case 9: try connection.wire.send((0..<(1 + dice.roll(60))).map { _ in UInt8(dice.roll(256)) })
-    case 10: try service.content(stream, [1, 2, 3], ends: dice.roll(2) == 0)
-    case 11:
-      let fields = [
-        ("Upper", "x"), ("connection", "close"), (":path", "/"), ("a", "b\r\nc: d"),
-        ("transfer-encoding", "chunked"), ("content-length", "\(dice.roll(2000))"),
-        ("x", String(repeating: "y", count: dice.roll(9000))), ("", "empty"),
-      ]
-      try service.head(stream, 200, [fields[dice.roll(fields.count)]])
-      try service.content(stream, content(of: request.path))
-    case 12: for _ in 0..<dice.roll(14) { try service.head(stream, 100 + dice.roll(5)) }
-    case 13:
-      try service.head(stream, [101, 204, 304, 99, 600, 1][dice.roll(6)], ends: dice.roll(2) == 0)
-    case 14:
+    case 3: try connection.wire.send((0..<(1 + dice.roll(60))).map { _ in UInt8(dice.roll(256)) })
+    case 4:
       try connection.window(dice.roll(2) == 0 ? 0 : stream, UInt32(dice.roll(2)) * 0x7FFF_FFFF)
-    case 15:
-      // A stream of somebody else, that has ended, or that never was.
-      let other = UInt32(dice.roll(Int(stream) + 8))
-      try service.content(other, [9, 9, 9], ends: dice.roll(2) == 0)
-      try service.reset(UInt32(dice.roll(Int(stream) + 8)), 0)
-      try answer(service, request, &dice)
-    case 16:
+    default:
       try connection.send(
         FrameType.headers, flags: FrameFlags.endStream, stream: stream,
         payload: HTTP2Connection.block([(":status", "200")]))
@@ -104,9 +99,36 @@ import Testing
           FrameType.continuation, stream: stream,
           payload: HTTP2Connection.block([("a\(index)", "b")]))
       }
+    }
+  }
+
+  /// An answer that is none, that is cut, or that does not come.
+  private static func misanswer(
+    _ service: HTTP2Service, _ request: StreamRequest, _ dice: inout Dice
+  ) throws {
+    let stream = request.stream
+    switch dice.roll(7) {
+    case 0: try service.reset(stream, UInt32(dice.roll(15)))
+    case 1:
+      try service.head(stream, 200)
+      let part = content(of: request.path).prefix(dice.roll(900))
+      try service.content(stream, Array(part), ends: false)
+      try service.reset(stream, UInt32(dice.roll(15)))
+    case 2: try service.content(stream, [1, 2, 3], ends: dice.roll(2) == 0)
+    case 3:
+      let fields = [
+        ("Upper", "x"), ("connection", "close"), (":path", "/"), ("a", "b\r\nc: d"),
+        ("transfer-encoding", "chunked"), ("content-length", "\(dice.roll(2000))"),
+        ("x", String(repeating: "y", count: dice.roll(9000))), ("", "empty"),
+      ]
+      try service.head(stream, 200, [fields[dice.roll(fields.count)]])
+      try service.content(stream, content(of: request.path))
+    case 4: for _ in 0..<dice.roll(14) { try service.head(stream, 100 + dice.roll(5)) }
+    case 5:
+      let statuses = [101, 204, 304, 99, 600, 1]
+      try service.head(stream, statuses[dice.roll(statuses.count)], ends: dice.roll(2) == 0)
     default: break
     }
-    return true
   }
 
   private static func origin() throws -> ScriptedOrigin {
