@@ -74,7 +74,9 @@ extension Directive {
           label: "PROTOCOL|off", kind: .either("off", .protocolName), presence: .oneOrMore)
       ],
       fallback: defaultRoute.upgrades.joined(separator: " "),
-      summary: "Protocols that `Upgrade` may ask for; others are not passed on."
+      summary:
+        "Protocols that `Upgrade` may ask for, or an extended CONNECT of HTTP/2 (RFC 8441); others "
+        + "are not passed on, and of a CONNECT answered with 501."
     ) { draft, reading in draft.setUpgrades(reading) },
     .duration(
       "tunnel-timeout", .route, \.route.tunnelTimeout,

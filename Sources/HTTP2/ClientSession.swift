@@ -13,7 +13,7 @@ extension Session {
   public func roomForStreams(limit: Int) -> Int {
     guard takesStreams else { return 0 }
     let most =
-      hasSettings
+      isSettled
       ? Int(
         nghttp2_session_get_remote_settings(raw, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS))
       : Session.streamsBeforeSettings
@@ -26,13 +26,19 @@ extension Session {
       && nghttp2_session_check_request_allowed(raw) != 0
   }
 
-  /// Submits a request in the form of HTTP/1.1, of `owner`. `endsStream`: there is no content;
-  /// otherwise the content is asked for. Returns the stream, or `nil` where there can be none.
+  /// The backend opens tunnels (RFC 8441 §3).
+  public var takesTunnels: Bool {
+    nghttp2_session_get_remote_settings(raw, NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL) == 1
+  }
+
+  /// Submits a request in the form of HTTP/1.1, of `owner`. `isTunnel`: one that asks to upgrade.
+  /// `endsStream`: there is no content; otherwise the content is asked for. Returns the stream, or
+  /// `nil` where there can be none.
   public func submitRequest(
-    head: ByteView, isSecure: Bool, owner: UInt64, endsStream: Bool
+    head: ByteView, isSecure: Bool, owner: UInt64, endsStream: Bool, isTunnel: Bool = false
   ) -> Int32? {
     let fields = intake.fields
-    guard fields.readRequest(head, isSecure: isSecure) else { return nil }
+    guard fields.readRequest(head, isSecure: isSecure, isTunnel: isTunnel) else { return nil }
     let context = UnsafeMutableRawPointer(bitPattern: UInt(owner))
     var provider = intake.setup.provider
     let stream = withUnsafePointer(to: &provider) {

@@ -25,8 +25,9 @@ final class FieldList {
     return readLines(head, from: (head.firstIndex(of: UInt8(ascii: "\n")) ?? head.count - 1) + 1)
   }
 
-  /// Reads a request's head in the same way; its first field line is `Host`.
-  func readRequest(_ head: ByteView, isSecure: Bool) -> Bool {
+  /// Reads a request's head in the same way; its first field line is `Host`. `isTunnel`: what it
+  /// asks for by `Upgrade` becomes an extended CONNECT (RFC 8441 §5).
+  func readRequest(_ head: ByteView, isSecure: Bool, isTunnel: Bool) -> Bool {
     count = 0
     let space = UInt8(ascii: " ")
     let lineEnd = head.firstIndex(of: UInt8(ascii: "\n")) ?? 0
@@ -35,11 +36,31 @@ final class FieldList {
       let hostEnd = head.firstIndex(of: UInt8(ascii: "\n"), from: lineEnd + 1),
       let colon = head.firstIndex(of: UInt8(ascii: ":"), from: lineEnd), colon < hostEnd
     else { return false }
-    append(ByteView(":method"), head.slice(0, methodEnd))
+    let tunnel = isTunnel ? upgrade(in: head, from: hostEnd + 1) : .empty
+    if tunnel.isEmpty {
+      append(ByteView(":method"), head.slice(0, methodEnd))
+    } else {
+      append(ByteView(":method"), ByteView("CONNECT"))
+      append(ByteView(":protocol"), tunnel)
+    }
     append(ByteView(":scheme"), isSecure ? ByteView("https") : ByteView("http"))
     append(ByteView(":authority"), head.slice(colon + 1, hostEnd - 1).trimmed())
     append(ByteView(":path"), head.slice(methodEnd + 1, targetEnd))
     return readLines(head, from: hostEnd + 1)
+  }
+
+  /// The protocol that a request upgrades to.
+  private func upgrade(in head: ByteView, from first: Int) -> ByteView {
+    var start = first
+    while let end = head.firstIndex(of: UInt8(ascii: "\n"), from: start), end > start + 1 {
+      let line = head.slice(start, end - 1)
+      let name = ByteView("upgrade:")
+      if line.count > name.count, line.slice(0, name.count).equalsIgnoringCase(name) {
+        return line.slice(from: name.count).trimmed()
+      }
+      start = end + 1
+    }
+    return .empty
   }
 
   /// Reads trailer lines in the same way. False where there are none, too.
@@ -61,6 +82,8 @@ final class FieldList {
       // Not even where a route's edits ask for them (RFC 9113 §8.2.2).
       let field = FieldName(name)
       if FieldSet.hopByHop.contains(field), field != .te || !value.equals("trailers") { continue }
+      // Said by `:authority`; and of a tunnel by its stream.
+      if field == .host || field == .secWebsocketKey { continue }
       append(name, value)
     }
     return true

@@ -38,6 +38,8 @@ struct HeadAssembly: BitwiseCopyable {
   private var method = ByteRange.empty
   private var path = ByteRange.empty
   private var authority = ByteRange.empty
+  /// Of an extended CONNECT (RFC 8441).
+  private var tunnelProtocol = ByteRange.empty
   /// Where the head begins, behind the pseudo-fields; 0 before the request line is written.
   private(set) var start = 0
   private var crumbs = 0
@@ -98,20 +100,35 @@ struct HeadAssembly: BitwiseCopyable {
       path = range
     } else if name.equals(":authority") {
       authority = range
+    } else if name.equals(":protocol") {
+      tunnelProtocol = range
     } else if !name.equals(":scheme") {
       fault = .malformed
     }
   }
 
+  /// The request asks for a tunnel: it is written as HTTP/1 would ask for one (RFC 8441 §5).
+  var isTunnel: Bool { !tunnelProtocol.isEmpty }
+
   private mutating func writeRequestLine(to sink: inout ByteSink) {
     // At least one octet stands in front, so that 0 can mean "not yet".
     if sink.count == 0 { sink.append(byte: 0) }
     start = sink.count
-    sink.append(sink.view.slice(method))
+    if isTunnel {
+      if !sink.view.slice(method).equals("CONNECT") { fault = .malformed }
+      sink.append("GET")
+    } else {
+      sink.append(sink.view.slice(method))
+    }
     sink.append(byte: UInt8(ascii: " "))
     // CONNECT has no path; its target is refused by the parser's rules, not by accident.
     sink.append(sink.view.slice(path.isEmpty ? authority : path))
     sink.append(" HTTP/1.1\r\n")
+    if isTunnel {
+      sink.append("connection: upgrade\r\nupgrade: ")
+      sink.append(sink.view.slice(tunnelProtocol))
+      sink.append("\r\n")
+    }
     guard !authority.isEmpty else { return }
     sink.append("host: ")
     sink.append(sink.view.slice(authority))
@@ -130,8 +147,11 @@ struct HeadAssembly: BitwiseCopyable {
         return
       }
     case .cookie: crumbs += 1
-    case .contentLength: hasLength = true
+    // Content has no place in a tunnel, and the key is weir's own.
+    case .contentLength where isTunnel: fault = .malformed
+    case .secWebsocketKey where isTunnel: return
     case let name where HeadAssembly.forbidden.contains(name): fault = .malformed
+    case .contentLength: hasLength = true
     default: break
     }
     HeadAssembly.appendLine(name, value, to: &sink)
@@ -150,7 +170,7 @@ struct HeadAssembly: BitwiseCopyable {
     if kind == .request {
       if start == 0 { writeRequestLine(to: &sink) }
       if crumbs > 1 { joinCrumbs(&sink) }
-      if !endsStream, !hasLength { sink.append("transfer-encoding: chunked\r\n") }
+      if !endsStream, !hasLength, !isTunnel { sink.append("transfer-encoding: chunked\r\n") }
     }
     sink.append("\r\n")
     if sink.overflowed { fault = .overLimit }

@@ -89,6 +89,8 @@ public final class Session {
 
   /// Of a client's side: the last stream whose request was made into frames.
   var lastSent: Int32 = 0
+  /// Of a client's side: the backend's settings are in force.
+  public internal(set) var isSettled = false
   /// Of a client's side: the backend takes no new streams.
   var isGoingAway = false
 
@@ -149,6 +151,12 @@ public final class Session {
       nghttp2_settings_entry(
         settings_id: Int32(NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES.rawValue), value: 1),
     ]
+    if role == .server {
+      // RFC 8441 §3.
+      settings.append(
+        nghttp2_settings_entry(
+          settings_id: Int32(NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL.rawValue), value: 1))
+    }
     nghttp2_submit_settings(raw, UInt8(NGHTTP2_FLAG_NONE.rawValue), &settings, settings.count)
     nghttp2_session_set_local_window_size(
       raw, UInt8(NGHTTP2_FLAG_NONE.rawValue), 0, Session.connectionWindow)

@@ -120,10 +120,10 @@ extension Session {
     }
   }
 
-  /// In order. Of a backend the owner is noted: its stream may end before this is dispatched.
+  /// In order. The owner is noted: its stream may end before this is dispatched.
   func append(_ event: SessionEvent) {
     var event = event
-    if role == .client, event.owner == 0 { event.owner = owner(of: event.stream) }
+    if event.owner == 0 { event.owner = owner(of: event.stream) }
     intake.events.append(event)
   }
 
@@ -184,6 +184,11 @@ extension Session {
       intake.events.append(
         SessionEvent(kind: .goingAway, stream: frame.goaway.last_stream_id))
     case NGHTTP2_SETTINGS.rawValue:
+      let isAcknowledgement = frame.hd.flags & UInt8(NGHTTP2_FLAG_ACK.rawValue) != 0
+      if role == .client, !isAcknowledgement, !isSettled {
+        isSettled = true
+        intake.events.append(SessionEvent(kind: .settled, stream: 0))
+      }
       for index in 0..<frame.settings.niv
       where frame.settings.iv[index].settings_id
         == Int32(NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE.rawValue)
@@ -203,6 +208,7 @@ extension Session {
     }
     var event = SessionEvent(kind: .opened, stream: stream)
     event.endsStream = endsStream
+    event.isTunnel = assembly.isTunnel
     switch assembly.fault {
     case .none: event.range = keepAssembled(from: assembly.start)
     case .overLimit: event.kind = .openedOverLimit

@@ -20,6 +20,8 @@ public struct SessionEvent: BitwiseCopyable, Sendable {
     case reset
     /// A response breaks a rule or a limit; its stream has been reset.
     case malformed
+    /// A backend has said for the first time what it supports.
+    case settled
     /// A backend takes no new streams: those above `stream` were not looked at (RFC 9113 §6.8).
     case goingAway
     /// Cancelled within the same read: nothing to do.
@@ -31,8 +33,9 @@ public struct SessionEvent: BitwiseCopyable, Sendable {
   public var range = ByteRange.empty
   /// Of `.opened` and `.responded`: the head is all there is.
   public var endsStream = false
-  /// Of `.reset`, and of all that backends send: whose stream it is, which itself may be forgotten
-  /// by now; 0 for nobody's.
+  /// Of `.opened`: a tunnel is asked for (RFC 8441).
+  public var isTunnel = false
+  /// Whose stream it is, which itself may be forgotten by now; 0 for nobody's, or nobody's yet.
   public var owner: UInt64 = 0
   /// Of `.reset`: the error code, RFC 9113 §7, and whether it was weir that found the error.
   public var code: UInt32 = 0

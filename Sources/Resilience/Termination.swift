@@ -38,6 +38,8 @@ public struct Termination: Sendable, Hashable, BitwiseCopyable {
     case unsupportedVersion, unsupportedCoding, methodRefused, expectationFailed
     /// The backend answered 101 without being asked, or not as it was asked.
     case upgradeFailed
+    /// The client wants a tunnel that its route does not allow.
+    case upgradeRefused
     // Weir's own.
     case routeNotFound, denied, loopDetected, matchLimitExceeded
     case noBackend, limitReached, draining
@@ -77,6 +79,7 @@ public struct Termination: Sendable, Hashable, BitwiseCopyable {
     case .unsupportedVersion: 505
     case .unsupportedCoding: 501
     case .methodRefused: 405
+    case .upgradeRefused: 501
     case .expectationFailed: 417
     case .malformed: 400
     default: nil

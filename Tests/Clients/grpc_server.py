@@ -52,20 +52,30 @@ def fail_late(request, context):
 
 
 def hold(request, context):
-    """Answers nothing; says how the call ended, and how much time it had."""
-    ended = threading.Event()
-    context.add_callback(ended.set)
-    remaining = context.time_remaining()
-    limited = "limited" if remaining is not None and remaining <= 5 else "unlimited"
-    say("held", request.decode(), limited)
-    ended.wait(30)
-    say("ended", request.decode())
+    """Answers nothing for as long as anybody waits."""
+    watch(request.decode(), context).wait(30)
     return b""
 
 
 def hold_stream(request, context):
+    ended = watch(request.decode(), context)
     yield b"begun"
-    hold(request, context)
+    ended.wait(30)
+
+
+def watch(name, context):
+    """Says how much time the call has, and when it has ended, whoever ended it."""
+    remaining = context.time_remaining()
+    limited = "limited" if remaining is not None and remaining <= 5 else "unlimited"
+    ended = threading.Event()
+
+    def end():
+        say("ended", name)
+        ended.set()
+
+    say("held", name, limited)
+    context.add_callback(end)
+    return ended
 
 
 class Kinds(grpc.GenericRpcHandler):

@@ -71,7 +71,7 @@ import Testing
 
   private func receive(_ session: Session, _ octets: [UInt8]) -> [SessionEvent] {
     octets.withByteView { _ = session.receive($0, now: .zero) }
-    return intake.events
+    return intake.events.filter { $0.kind != .settled }
   }
 
   private func text(_ event: SessionEvent) -> String { intake.head(event).string }

@@ -76,8 +76,11 @@ public final class HTTP2Service {
   }
 
   /// One more frame of the client's, whatever it is.
-  public func step() throws {
-    if let request = try take(connection.next()) { complete.append(request) }
+  @discardableResult
+  public func step() throws -> Frame {
+    let frame = try connection.next()
+    if let request = try take(frame) { complete.append(request) }
+    return frame
   }
 
   /// The next request as soon as its head is there; `rest` completes it.

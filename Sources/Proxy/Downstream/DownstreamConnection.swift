@@ -58,6 +58,8 @@ struct DownstreamConnection: BitwiseCopyable {
   /// Of a stream: the connection it belongs to, its number there, its neighbours.
   var parent = Handle.none
   var streamID: Int32 = 0
+  /// Of a stream: it asks for a tunnel (RFC 8441).
+  var isTunnel = false
   var streamPrevious = Handle.none
   var streamNext = Handle.none
   /// Where the cache is the client.

@@ -211,10 +211,12 @@ extension Worker {
     downstreams.remove(handle)
   }
 
-  /// The client learns by a reset that its response is not complete.
+  /// The client learns by a reset that its response is not complete, or its tunnel (RFC 8441 §5).
   func resetDownstream(_ handle: Handle) {
     let connection = downstreams[handle]
-    if connection.pointee.wire.isStream { return endStream(handle, connection, .internalError) }
+    if connection.pointee.wire.isStream {
+      return endStream(handle, connection, connection.pointee.isTunnel ? .cancel : .internalError)
+    }
     release(handle, connection)
     connection.pointee.wire.reset(&pool)
     downstreams.remove(handle)

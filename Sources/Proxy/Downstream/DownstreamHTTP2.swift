@@ -113,7 +113,8 @@ extension Worker {
         record.pointee.wire.deliverEnd()
         queue(stream, record)
       case .reset: streamClosed(event)
-      case .responded, .malformed, .goingAway: preconditionFailure("no event of a server")
+      case .responded, .malformed, .goingAway, .settled:
+        preconditionFailure("no event of a server")
       }
     }
   }
@@ -129,9 +130,13 @@ extension Worker {
     _ handle: Handle, _ stream: UnsafeMutablePointer<DownstreamConnection>
   ) {
     let exchange = stream.pointee.exchange
-    // All of the answer had gone out: it ends as any other.
     if stream.pointee.wire.outputEnded, exchange != .none {
-      return flushEnd(exchange, exchanges[exchange])
+      // All of the answer had gone out: it ends as any other. A tunnel that both sides have ended
+      // may still have octets for its backend.
+      if exchanges[exchange].pointee.phase == .flushing {
+        return flushEnd(exchange, exchanges[exchange])
+      }
+      if stream.pointee.wire.hasDeliveredEnd { return queue(handle, stream) }
     }
     stream.pointee.wire.deliverReset()
     abandonStream(handle, stream, .clientLeft)
@@ -141,7 +146,9 @@ extension Worker {
   private func stream(
     _ event: SessionEvent, _ connection: UnsafeMutablePointer<DownstreamConnection>
   ) -> (Handle, UnsafeMutablePointer<DownstreamConnection>)? {
-    let handle = Handle(raw: session(connection).owner(of: event.stream))
+    // What came behind the head in the same read was there before the record was.
+    let owner = event.owner > 0 ? event.owner : session(connection).owner(of: event.stream)
+    let handle = Handle(raw: owner)
     return downstreams.resolve(handle).map { (handle, $0) }
   }
 
@@ -156,6 +163,7 @@ extension Worker {
     }
     session(connection).setOwner(event.stream, handle.raw)
     let stream = downstreams[handle]
+    stream.pointee.isTunnel = event.isTunnel
     linkStream(handle, stream, connection)
     if event.endsStream { stream.pointee.wire.deliverEnd() }
     guard event.kind == .opened else {

@@ -97,6 +97,11 @@ extension Worker {
     _ connection: UnsafeMutablePointer<DownstreamConnection>
   ) {
     let route = route(exchange)
+    // Any answer of success would be taken for the tunnel.
+    if connection.pointee.isTunnel, route.pointee.upstream == nil || !mayUpgrade(route) {
+      metrics.add(.badRequests)
+      return answer(handle, .upgradeRefused)
+    }
     if requestHead.fields.contains(.via), isLoop() {
       metrics.add(.loopsDetected)
       return answer(handle, .loop)
@@ -298,6 +303,9 @@ extension Worker {
     _ client: UnsafeMutablePointer<DownstreamConnection>,
     _ upstream: UnsafeMutablePointer<UpstreamConnection>
   ) {
+    if upstream.pointee.wire.isStream, exchange.pointee.asksUpgrade, !takesTunnels(upstream) {
+      return attemptFailed(handle, exchange, .upgradeFailed)
+    }
     restoreHead(handle, exchange, client)
     let route = route(exchange)
     guard let plan = route.pointee.upstream else { preconditionFailure("no upstream") }
@@ -315,7 +323,7 @@ extension Worker {
           client: client.pointee.address, isTrusted: isTrusted,
           isSecure: isSecure(client), clientCertificate: certificate,
           requestID: exchange.pointee.requestID, instance: instance,
-          asksUpgrade: exchange.pointee.asksUpgrade,
+          asksUpgrade: exchange.pointee.asksUpgrade, makesKey: client.pointee.isTunnel,
           passesTrailers: exchange.pointee.request.passesTrailers))
     }
     if sink.overflowed { return answer(handle, .headTooLarge) }

@@ -44,6 +44,8 @@ enum HeaderRewrite {
     let requestID: (UInt64, UInt64)
     let instance: ByteView
     let asksUpgrade: Bool
+    /// The client has sent no key for its WebSocket (RFC 8441 §5).
+    var makesKey = false
     let passesTrailers: Bool
   }
 
@@ -118,6 +120,11 @@ enum HeaderRewrite {
     if context.asksUpgrade, let protocols = head.first(.upgrade) {
       sink.append("Connection: upgrade\r\n")
       HeadWriter.appendField("Upgrade", protocols, to: &sink)
+      if context.makesKey, protocols.equalsLowercased("websocket") {
+        sink.append("Sec-WebSocket-Key: ")
+        WebSocketKey.append(context.requestID, to: &sink)
+        sink.append("\r\n")
+      }
     } else if context.passesTrailers {
       sink.append("Connection: TE\r\nTE: trailers\r\n")
     }
@@ -358,21 +365,46 @@ enum HeaderRewrite {
     HeadWriter.appendContentLength(length, to: &sink)
   }
 
-  /// A 101, with the protocol that both sides now speak.
+  /// A 101, with the protocol that both sides now speak: the backend's word, or, of one that was
+  /// asked by CONNECT, what the client `wanted`, and the proof for its `key`.
   static func appendSwitchingProtocols(
-    _ head: borrowing ResponseHead, to sink: inout ByteSink, edits: borrowing CompiledEdits
+    _ head: borrowing ResponseHead, to sink: inout ByteSink, edits: borrowing CompiledEdits,
+    wanted: ByteView? = nil, key: ByteView? = nil
   ) {
     HeadWriter.appendStatusLine(101, reason: ByteView("Switching Protocols"), to: &sink)
+    appendTunnelFields(head, to: &sink, edits: edits, dropsAccept: wanted != nil)
+    sink.append("Connection: upgrade\r\n")
+    if let protocols = wanted ?? head.first(.upgrade) {
+      HeadWriter.appendField("Upgrade", protocols, to: &sink)
+    }
+    if let key {
+      sink.append("Sec-WebSocket-Accept: ")
+      WebSocketKey.appendAccept(of: key, to: &sink)
+      sink.append("\r\n")
+    }
+    sink.append("\r\n")
+  }
+
+  /// The same for a client that asked by CONNECT (RFC 8441 §5).
+  static func appendTunnel(
+    _ head: borrowing ResponseHead, to sink: inout ByteSink, edits: borrowing CompiledEdits
+  ) {
+    HeadWriter.appendStatusLine(200, reason: ByteView("OK"), to: &sink)
+    appendTunnelFields(head, to: &sink, edits: edits, dropsAccept: true)
+    sink.append("\r\n")
+  }
+
+  private static func appendTunnelFields(
+    _ head: borrowing ResponseHead, to sink: inout ByteSink, edits: borrowing CompiledEdits,
+    dropsAccept: Bool
+  ) {
     var mask = FieldMask()
     markNominated(head.fields, head.bytes, in: &mask)
     if !edits.isEmpty { edits.mark(head.fields, head.bytes, in: &mask) }
+    let accept = head.fields.firstIndex(named: ByteView("sec-websocket-accept"), in: head.bytes)
+    if dropsAccept, let accept { mask.insert(accept) }
     head.fields.copy(of: head.bytes, dropping: responseDrops, mask: mask, to: &sink)
     if !edits.added.isEmpty { sink.append(edits.added.view) }
-    sink.append("Connection: upgrade\r\n")
-    if let protocols = head.first(.upgrade) {
-      HeadWriter.appendField("Upgrade", protocols, to: &sink)
-    }
-    sink.append("\r\n")
   }
 
   /// An interim response that is passed on (103 where the route says so).

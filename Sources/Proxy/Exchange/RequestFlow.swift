@@ -59,7 +59,10 @@ extension Worker {
     if exchange.pointee.phase == .tunnel { return tunnelMoved(handle, exchange, outcome) }
     if client.pointee.wire.isStream { streamMoved(client) }
     if upstream.pointee.wire.isStream {
-      if outcome == .complete { upstream.pointee.wire.outputEnds = true }
+      // Of a tunnel that is asked for this is only the beginning.
+      if outcome == .complete, !exchange.pointee.asksUpgrade {
+        upstream.pointee.wire.outputEnds = true
+      }
       streamMoved(upstream)
     }
     switch outcome {
@@ -148,6 +151,7 @@ extension Worker {
   func upstreamReady(_ handle: Handle, _ connection: UnsafeMutablePointer<UpstreamConnection>) {
     switch connection.pointee.state {
     case .idle: break
+    case .connecting where connection.pointee.wire.isStream: streamMayStart(connection)
     case .connecting: connectEnded(handle, connection)
     case .handshaking: upstreamHandshake(handle, connection)
     case .multiplexing: multiplex(handle, connection)

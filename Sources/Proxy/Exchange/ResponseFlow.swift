@@ -91,6 +91,11 @@ extension Worker {
         }
         if length > 0 {
           upstream.pointee.knownOctets = 0
+          if opensTunnel(exchange, upstream) {
+            guard switchProtocols(handle, exchange, upstream, &sink) else { return false }
+            upstream.pointee.wire.input.consume(length)
+            return true
+          }
           if responseHead.status >= 200 {
             guard respond(handle, exchange, &sink) else { return false }
             upstream.pointee.wire.input.consume(length)
@@ -100,7 +105,6 @@ extension Worker {
           // until its client has taken the answer.
           guard informational(handle, exchange, &sink) else { return false }
           upstream.pointee.wire.input.consume(length)
-          if exchange.pointee.phase == .tunnel { return true }
           continue
         }
       }
@@ -193,7 +197,6 @@ extension Worker {
     _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>, _ sink: inout ByteSink
   ) -> Bool {
     exchange.pointee.informational += 1
-    if responseHead.status == 101 { return switchProtocols(handle, exchange, &sink) }
     guard exchange.pointee.informational <= Worker.maxInformational else {
       exchange.pointee.receivedStatus = Int32(responseHead.status)
       attemptFailed(handle, exchange, .headMalformed)
@@ -215,77 +218,5 @@ extension Worker {
       return false
     }
     return true
-  }
-
-  // MARK: Tunnels
-
-  /// Rule 17: octets go through as they are only behind a 101 that was asked for.
-  private func switchProtocols(
-    _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>, _ sink: inout ByteSink
-  ) -> Bool {
-    guard exchange.pointee.asksUpgrade, responseHead.fields.contains(.upgrade) else {
-      exchange.pointee.receivedStatus = 101
-      attemptFailed(handle, exchange, .upgradeFailed)
-      return false
-    }
-    metrics.add(.tunnels)
-    HeaderRewrite.appendSwitchingProtocols(
-      responseHead, to: &sink, edits: route(exchange).pointee.responseEdits)
-    exchange.pointee.firstOctetAt = now
-    exchange.pointee.status = 101
-    exchange.pointee.phase = .tunnel
-    exchange.pointee.hasAnswered = true
-    exchange.pointee.keepsClient = false
-    exchange.pointee.spoilsUpstream = true
-    exchange.pointee.request = .tunnel
-    exchange.pointee.response = .tunnel
-    judgeProbe(exchange)
-    // Octets that the client sent behind its request are the tunnel's first.
-    queue(exchange.pointee.downstream, downstreams[exchange.pointee.downstream])
-    return true
-  }
-
-  /// One direction of a tunnel came to a stop for now or for good.
-  func tunnelMoved(
-    _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>, _ outcome: RelayOutcome
-  ) {
-    let client = downstreams[exchange.pointee.downstream]
-    let upstream = upstreams[exchange.pointee.upstream]
-    switch outcome {
-    case .yields:
-      queue(exchange.pointee.downstream, client)
-      queue(exchange.pointee.upstream, upstream)
-    case .sourceEnded, .sinkFailed, .malformed, .overLimit, .exhausted:
-      return endTunnel(handle, exchange)
-    case .needsSource, .needsSink, .complete: break
-    }
-    // A direction that has ended is closed behind its last octet; the other goes on.
-    if exchange.pointee.request.isComplete, upstream.pointee.wire.output.isEmpty {
-      upstream.pointee.wire.closeSending(&pool)
-    }
-    if exchange.pointee.response.isComplete, client.pointee.wire.output.isEmpty {
-      client.pointee.wire.closeSending(&pool)
-    }
-    if exchange.pointee.request.isComplete, exchange.pointee.response.isComplete,
-      upstream.pointee.wire.output.isEmpty, client.pointee.wire.output.isEmpty
-    {
-      return endTunnel(handle, exchange)
-    }
-    releaseEmpty(client.pointer(to: \.wire)!)
-    releaseEmpty(upstream.pointer(to: \.wire)!)
-    client.pointee.deadline = exchange.pointee.totalDeadline
-    setDeadline(exchange.pointee.upstream, upstream, now + route(exchange).pointee.tunnelTimeout)
-  }
-
-  private func endTunnel(_ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>) {
-    releaseUpstream(exchange, isReusable: false)
-    finish(handle, exchange, downstreams[exchange.pointee.downstream])
-  }
-
-  /// A quiet tunnel holds no block.
-  private func releaseEmpty(_ wire: UnsafeMutablePointer<Wire>) {
-    if wire.pointee.input.isEmpty, wire.pointee.input.pinnedView.isEmpty {
-      wire.pointee.input.detach(&pool)
-    }
   }
 }

@@ -19,6 +19,7 @@ extension Termination {
   static var responseCutShort: Termination { Termination(.backend, .responseBody, .closed) }
   static var responseMalformed: Termination { Termination(.backend, .responseBody, .malformed) }
   static var responseStalled: Termination { Termination(.backend, .responseBody, .timedOut) }
+  static var tunnelCut: Termination { Termination(.backend, .tunnel, .reset) }
   // The client
   static var clientLeft: Termination { Termination(.client, .responseBody, .closed) }
   static var clientStalled: Termination { Termination(.client, .responseBody, .timedOut) }
@@ -26,6 +27,7 @@ extension Termination {
   static var requestMalformed: Termination { Termination(.client, .requesting, .malformed) }
   static var requestTooLarge: Termination { Termination(.client, .requesting, .bodyTooLarge) }
   static var headTooLarge: Termination { Termination(.client, .requestHead, .headTooLarge) }
+  static var upgradeRefused: Termination { Termination(.client, .requestHead, .upgradeRefused) }
   // weir itself
   static var noRoute: Termination { Termination(.weir, .selecting, .routeNotFound) }
   static var regexLimit: Termination { Termination(.weir, .selecting, .matchLimitExceeded) }

@@ -52,12 +52,18 @@ extension Worker {
     carrier.pointee.state = .multiplexing
     carrier.pointee.deadline = .never
     queue(handle, carrier)
+    startWaiting(carrier)
+  }
+
+  /// Those who waited for the connection, or for what its backend supports, begin.
+  private func startWaiting(_ carrier: UnsafeMutablePointer<UpstreamConnection>) {
     for stream in streams(of: carrier).reversed() {
       guard let upstream = upstreams.resolve(stream), upstream.pointee.state == .connecting else {
         continue
       }
       let exchangeHandle = upstream.pointee.exchange
       let exchange = exchanges[exchangeHandle]
+      guard mayStart(exchange, carrier) else { continue }
       upstream.pointee.state = .busy
       upstream.pointee.deadline = .never
       exchange.pointee.connectedAt = now
@@ -128,6 +134,7 @@ extension Worker {
     _ carrier: UnsafeMutablePointer<UpstreamConnection>
   ) {
     if event.kind == .goingAway { return goesAway(handle, carrier, last: event.stream) }
+    if event.kind == .settled { return queueWaiting(carrier) }
     let owner = Handle(raw: event.owner)
     guard let stream = upstreams.resolve(owner) else { return }
     var isTaken = true
@@ -143,10 +150,26 @@ extension Worker {
     case .ended: stream.pointee.wire.deliverEnd()
     case .malformed: fail(stream, .malformed)
     case .reset: streamClosed(event, stream, carrier)
-    case .goingAway, .void, .opened, .openedOverLimit: return
+    case .goingAway, .settled, .void, .opened, .openedOverLimit: return
     }
     if !isTaken { fail(stream, .malformed) }
     queue(owner, stream)
+  }
+
+  /// Their turn is that of their records: requests are not begun while a read is dispatched.
+  private func queueWaiting(_ carrier: UnsafeMutablePointer<UpstreamConnection>) {
+    for owner in streams(of: carrier) where upstreams[owner].pointee.state == .connecting {
+      queue(owner, upstreams[owner])
+    }
+  }
+
+  /// A stream that waited for its connection's settings.
+  func streamMayStart(_ stream: UnsafeMutablePointer<UpstreamConnection>) {
+    guard let carrier = upstreams.resolve(stream.pointee.parent) else {
+      let exchange = stream.pointee.exchange
+      return attemptFailed(exchange, exchanges[exchange], .connectFailed)
+    }
+    if carrier.pointee.state == .multiplexing { startWaiting(carrier) }
   }
 
   /// The session knows the stream no more.

@@ -32,7 +32,8 @@ extension Worker {
     exchange.pointee.upstream = stream
     let upstream = upstreams[stream]
     link(stream, upstream, connection)
-    guard connection.pointee.state == .multiplexing else {
+    guard connection.pointee.state == .multiplexing, mayStart(exchange, connection) else {
+      upstream.pointee.state = .connecting
       return setDeadline(stream, upstream, now + connectTime(exchange))
     }
     cells(backend).add(.connectionsReused)
@@ -85,6 +86,18 @@ extension Worker {
     }
   }
 
+  /// A tunnel has to wait until the backend has said whether it opens any.
+  func mayStart(
+    _ exchange: UnsafeMutablePointer<Exchange>,
+    _ carrier: UnsafeMutablePointer<UpstreamConnection>
+  ) -> Bool {
+    !exchange.pointee.asksUpgrade || session(carrier).isSettled
+  }
+
+  func takesTunnels(_ stream: UnsafeMutablePointer<UpstreamConnection>) -> Bool {
+    upstreams.resolve(stream.pointee.parent).map { session($0).takesTunnels } ?? false
+  }
+
   // MARK: Moving
 
   /// Hands a rendered request head to the stream's session. The sink is empty afterwards. False
@@ -97,10 +110,12 @@ extension Worker {
     guard let carrier = upstreams.resolve(parent) else { return false }
     // A stream says by itself where it ends.
     exchange.pointee.request.sendsChunks = false
-    let isLast = exchange.pointee.request.isComplete && !exchange.pointee.request.replay.isDue
+    let isTunnel = exchange.pointee.asksUpgrade
+    let isLast =
+      exchange.pointee.request.isComplete && !exchange.pointee.request.replay.isDue && !isTunnel
     let number = session(carrier).submitRequest(
       head: sink.view, isSecure: carrier.pointee.security > 0,
-      owner: exchange.pointee.upstream.raw, endsStream: isLast)
+      owner: exchange.pointee.upstream.raw, endsStream: isLast, isTunnel: isTunnel)
     guard let number else { return false }
     sink.removeAll()
     stream.pointee.streamID = number
