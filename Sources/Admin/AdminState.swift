@@ -1,3 +1,4 @@
+import Balancing
 import Primitives
 import Proxy
 import Resilience
@@ -97,6 +98,8 @@ struct LiveBackend {
   var isHeld: Bool { view?.isHeld ?? false }
   var breaker: CircuitBreaker.State { view?.breaker ?? .closed }
   var isAvailable: Bool { options.weight > 0 && view?.isAvailable ?? true }
+  /// Of its weight, 0 to 1.
+  var countedPart: Double { Double(view?.share ?? SlowStart.whole) / Double(SlowStart.whole) }
 }
 
 extension AdminState {

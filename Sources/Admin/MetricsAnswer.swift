@@ -39,6 +39,13 @@ enum MetricsAnswer {
       page.sample(
         GaugeMetric.backendWeight.metric, values: labels, UInt64(backend.options.weight))
     }
+    for (labels, backend) in backends {
+      page.sample(GaugeMetric.backendShare.metric, values: labels, real: backend.countedPart)
+    }
+    for (upstream, known) in zip(state.snapshot.options.upstreams, state.snapshot.upstreamStates) {
+      page.sample(
+        GaugeMetric.upstreamPanic.metric, values: [upstream.name], known.isPanicking ? 1 : 0)
+    }
     appendHealth(backends, to: &page)
     appendBreakers(backends, to: &page)
     appendCaches(state, to: &page)

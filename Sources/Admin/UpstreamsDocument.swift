@@ -12,6 +12,8 @@ public struct UpstreamsDocument: Codable, Sendable {
     public var balance: String
     /// Requests that wait for a place at a backend.
     public var queued: Int
+    /// Too few can serve: health checks are ignored.
+    public var panic: Bool
     public var backends: [Backend]
   }
 
@@ -19,6 +21,8 @@ public struct UpstreamsDocument: Codable, Sendable {
     public var name: String
     public var address: String
     public var weight: Int
+    /// Per cent of it that counts; below 100 while the backend starts slowly.
+    public var weightCounted: Int
     public var backup: Bool
     public var inFlight: Int
     /// The most it may be; absent: no limit.
@@ -63,6 +67,7 @@ public struct UpstreamsDocument: Codable, Sendable {
       let (options, state) = upstream
       return Upstream(
         name: options.name, balance: options.balance.written, queued: state.queuedCount,
+        panic: state.isPanicking,
         backends: backends.map { backend in
           var shown = Backend(backend, sums)
           shown.maxRequests = backend.options.maxRequests ?? options.maxRequests
@@ -78,6 +83,7 @@ extension UpstreamsDocument.Backend {
     name = backend.options.name
     address = backend.options.address.description
     weight = backend.options.weight
+    weightCounted = Int((backend.countedPart * 100).rounded())
     backup = backend.options.isBackup
     inFlight = backend.inFlight
     state = (backend.view?.mode ?? .ready).rawValue

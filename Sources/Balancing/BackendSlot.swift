@@ -9,7 +9,10 @@ struct BackendSlot: BitwiseCopyable {
   }
 
   var inFlight = 0
+  /// As configured, 0–256.
   var weight: Int32 = 0
+  /// What part of its weight counts, in 1/128: less than all while it starts slowly.
+  var share = BackendSlot.wholeShare
   /// Requests that may be in flight.
   var limit = Int32.max
   var use = Use.free
@@ -29,12 +32,22 @@ struct BackendSlot: BitwiseCopyable {
   var shouldBeCandidate: Bool { isOpen && !isFull }
   var shouldBeBusy: Bool { isOpen && isFull }
 
-  /// (in flight + 1) / weight in units of 2^-17, the next request included.
+  static var wholeShare: Int32 { 128 }
+
+  /// The weight that counts, in 1/128.
+  @inline(__always)
+  var load: Int32 { weight &* share }
+
+  /// (in flight + 1) / weight in units of 2^-24, the next request included; where nothing is in
+  /// flight the whole weight counts, so that a slow start bounds what is in flight together, and a
+  /// quiet upstream goes by turns.
   ///
-  /// Exact as an order: two different fractions with denominators up to 256 are at least 2^-16
-  /// apart, so rounding down never makes them equal, and equal fractions round alike.
+  /// Exact as an order: two different fractions with denominators up to 2^15 are at least 2^-30
+  /// apart, that is 2^-23 of weights in 1/128, so rounding down never makes them equal, and equal
+  /// fractions round alike.
   @inline(__always)
   var loadRank: UInt64 {
-    (UInt64(truncatingIfNeeded: inFlight + 1) << 17) / UInt64(truncatingIfNeeded: weight)
+    let load = inFlight == 0 ? weight &* BackendSlot.wholeShare : load
+    return (UInt64(truncatingIfNeeded: inFlight + 1) << 31) / UInt64(truncatingIfNeeded: load)
   }
 }

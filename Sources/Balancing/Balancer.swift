@@ -168,6 +168,20 @@ public struct Balancer: ~Copyable {
     checkInDebug()
   }
 
+  /// How much of the backend's weight counts, from 1 to `SlowStart.whole`. O(log backends).
+  public mutating func setShare(_ slot: Int, _ share: Int) {
+    precondition((1...SlowStart.whole).contains(share), "a share is 1 to \(SlowStart.whole)")
+    let old = slots[slot]
+    slots[slot].share = Int32(share)
+    guard old.isCandidate, old.share != slots[slot].share else { return }
+    if old.isBackup {
+      backups.reweigh(slot, from: old, to: slots[slot])
+    } else {
+      primaries.reweigh(slot, from: old, to: slots[slot])
+    }
+    checkInDebug()
+  }
+
   /// Brings what is derived of a slot up to date.
   private mutating func refresh(_ slot: Int) {
     let isCandidate = slots[slot].shouldBeCandidate
@@ -199,6 +213,12 @@ public struct Balancer: ~Copyable {
   /// Requests reserved and not yet released.
   public func inFlight(_ slot: Int) -> Int { slots[slot].inFlight }
   public func isAvailable(_ slot: Int) -> Bool { slots[slot].isAvailable }
+  /// As configured; 0 for one that is no more.
+  public func weight(_ slot: Int) -> Int {
+    slots[slot].use == .configured ? Int(slots[slot].weight) : 0
+  }
+  /// As last said by `setShare`.
+  public func share(_ slot: Int) -> Int { Int(slots[slot].share) }
   /// Slot of a configured or retired backend. A dictionary look-up: control plane.
   public func slot(named name: String) -> Int? { slotsByName[name] }
   /// Backends that can be chosen, backups included.

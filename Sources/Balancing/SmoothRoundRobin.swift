@@ -40,7 +40,9 @@ struct SmoothRoundRobin: ~Copyable {
   // be late, everybody's turn would have started, and heavy backends be served in bursts. So who
   // joins or leaves with a lag moves the clock by as much (Stoica and Abdel-Wahab, section 3).
 
-  /// `weight` is 1–256. The slot must not take part already.
+  // Weights here are in 1/128, up to 2^15, as `BackendSlot.load` is.
+
+  /// The slot must not take part already.
   mutating func insert(_ slot: Int, weight slotWeight: Int) {
     let period = VirtualTime.period(slotWeight)
     periods[slot] = period
@@ -67,6 +69,25 @@ struct SmoothRoundRobin: ~Copyable {
     if weight > 0 {
       advance(byShare: Int64(bitPattern: now &- start) * Int64(slotWeight))
     }
+  }
+
+  /// A backend's weight changes. What it is owed stays the same, so its turn comes sooner or later
+  /// by as much as turns of the new weight are closer or further apart: changed often, it neither
+  /// waits for ever nor gets a turn with each change.
+  mutating func reweigh(_ slot: Int, from old: Int, to new: Int) {
+    let start: UInt64
+    if let entry = waiting.remove(slot, now: now) {
+      start = entry.time
+    } else if let entry = started.remove(slot, now: now) {
+      start = entry.time &- periods[slot]
+    } else {
+      return
+    }
+    let distance = Int64(bitPattern: now &- start) * Int64(old) / Int64(new)
+    periods[slot] = VirtualTime.period(new)
+    weight += new - old
+    let next = now &- UInt64(bitPattern: wholeUnits(distance))
+    waiting.insert(.init(rank: 0, time: next, slot: slot), now: now)
   }
 
   private mutating func advance(byShare lag: Int64) {

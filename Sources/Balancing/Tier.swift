@@ -12,7 +12,7 @@ struct Tier: ~Copyable {
   let kind: Kind
   private let isBackup: Bool
   private(set) var candidates = 0
-  /// Sum of the candidates' weights.
+  /// Sum of the candidates' weights as they count, in 1/128.
   private(set) var weight = 0
   /// Requests in flight on candidates.
   private var inFlight = 0
@@ -56,25 +56,38 @@ struct Tier: ~Copyable {
 
   mutating func insert(_ slot: Int, _ backend: BackendSlot) {
     candidates += 1
-    weight += Int(backend.weight)
+    weight += Int(backend.load)
     inFlight += backend.inFlight
     switch kind {
-    case .roundRobin: turns.insert(slot, weight: Int(backend.weight))
+    case .roundRobin: turns.insert(slot, weight: Int(backend.load))
     case .leastConnections:
       leastLoaded.insert(.init(rank: backend.loadRank, time: now, slot: slot), now: now)
-    case .twoChoices: draws.add(Int(backend.weight), to: slot)
+    case .twoChoices: draws.add(Int(backend.load), to: slot)
     case .hash: break
     }
   }
 
   mutating func remove(_ slot: Int, _ backend: BackendSlot) {
     candidates -= 1
-    weight -= Int(backend.weight)
+    weight -= Int(backend.load)
     inFlight -= backend.inFlight
     switch kind {
-    case .roundRobin: turns.remove(slot, weight: Int(backend.weight))
+    case .roundRobin: turns.remove(slot, weight: Int(backend.load))
     case .leastConnections: _ = leastLoaded.remove(slot, now: now)
-    case .twoChoices: draws.add(-Int(backend.weight), to: slot)
+    case .twoChoices: draws.add(-Int(backend.load), to: slot)
+    case .hash: break
+    }
+  }
+
+  /// The share of a candidate's weight that counts has changed; `old` is its state before.
+  mutating func reweigh(_ slot: Int, from old: BackendSlot, to new: BackendSlot) {
+    weight += Int(new.load - old.load)
+    switch kind {
+    case .roundRobin: turns.reweigh(slot, from: Int(old.load), to: Int(new.load))
+    case .leastConnections:
+      guard let entry = leastLoaded.remove(slot, now: now) else { return }
+      leastLoaded.insert(.init(rank: new.loadRank, time: entry.time, slot: slot), now: now)
+    case .twoChoices: draws.add(Int(new.load - old.load), to: slot)
     case .hash: break
     }
   }
@@ -144,7 +157,7 @@ struct Tier: ~Copyable {
     _ tried: TriedBackends, sign: Int, slots: borrowing FixedTable<BackendSlot>
   ) {
     for index in 0..<tried.count where isCandidate(tried[index], slots: slots) {
-      draws.add(sign * Int(slots[tried[index]].weight), to: tried[index])
+      draws.add(sign * Int(slots[tried[index]].load), to: tried[index])
     }
   }
 
@@ -176,7 +189,7 @@ struct Tier: ~Copyable {
     let backend = slots[slot]
     // A backend that had nothing for long does not get the turns it missed.
     let start = VirtualTime.isAfter(now, turn.time) ? now : turn.time
-    let next = start &+ VirtualTime.period(Int(backend.weight))
+    let next = start &+ VirtualTime.period(Int(backend.load))
     now &+= VirtualTime.step(weight)
     leastLoaded.replaceFirst(
       with: .init(rank: backend.loadRank, time: next, slot: slot), now: now)
@@ -188,7 +201,7 @@ struct Tier: ~Copyable {
     random: inout SeededRandom, slots: borrowing FixedTable<BackendSlot>
   ) -> Int {
     let first = draws.slot(at: random.below(draws.total))
-    let firstWeight = Int(slots[first.slot].weight)
+    let firstWeight = Int(slots[first.slot].load)
     let others = draws.total - firstWeight
     guard others > 0 else { return first.slot }
     var point = random.below(others)
@@ -197,7 +210,7 @@ struct Tier: ~Copyable {
     let second = draws.slot(at: point)
     let a = slots[first.slot]
     let b = slots[second.slot]
-    return (a.inFlight + 1) * Int(b.weight) <= (b.inFlight + 1) * Int(a.weight)
+    return (a.inFlight + 1) * Int(b.load) <= (b.inFlight + 1) * Int(a.load)
       ? first.slot : second.slot
   }
 
@@ -205,6 +218,8 @@ struct Tier: ~Copyable {
   ///
   /// The next distinct backend is thereby the order of failover. A second attempt does not ask
   /// for the bound: after a failure the next backend on the ring is the right one, however busy.
+  /// A backend that starts slowly gets a share of its keys, always the same ones and more and more;
+  /// the others go on to the next backend.
   @inline(__always)
   private func chooseByHash(
     _ hash: UInt64, tried: TriedBackends, slots: borrowing FixedTable<BackendSlot>
@@ -214,26 +229,38 @@ struct Tier: ~Copyable {
     if !isFirst, triedCandidates(tried, slots: slots) == candidates { return nil }
     var point = ring.firstPoint(for: hash)
     var spilled = false
+    var withheld = -1
     for _ in 0..<ring.count {
       let slot = Int(slotOfOwner[Int(ring.points[point].owner)])
       let backend = slots[slot]
       if backend.isCandidate, isFirst || !tried.contains(slot) {
-        if !isFirst || bound == 0 || hasRoom(backend) {
+        if isFirst, backend.share < BackendSlot.wholeShare, backend.share <= Tier.rampPoint(hash) {
+          withheld = withheld < 0 ? slot : withheld
+        } else if !isFirst || bound == 0 || hasRoom(backend) {
           return Reservation(slot: slot, isSpill: spilled)
+        } else {
+          spilled = true
         }
-        spilled = true
       }
       point += 1
       if point == ring.count { point = 0 }
     }
-    // Not reached: the rooms of all candidates together hold more than what is in flight.
-    return nil
+    // The rooms of all candidates together hold more than what is in flight: whoever had none for
+    // this key left it to one that starts slowly.
+    return withheld < 0 ? nil : Reservation(slot: withheld, isSpill: spilled)
+  }
+
+  /// A key's own number in 0–127: it goes to a slowly starting backend once that has a greater
+  /// share. Apart from its place on the ring, so that a share is of every stretch.
+  @inline(__always)
+  private static func rampPoint(_ hash: UInt64) -> Int32 {
+    Int32(truncatingIfNeeded: (hash &* 0x9E37_79B9_7F4A_7C15) >> 57)
   }
 
   /// in flight < ceil((total + 1) · bound · weight / total weight), without the division; never
   /// false for an idle backend (arXiv 1608.01350).
   private func hasRoom(_ backend: BackendSlot) -> Bool {
-    backend.inFlight * weight * 1024 < (inFlight + 1) * bound * Int(backend.weight)
+    backend.inFlight * weight * 1024 < (inFlight + 1) * bound * Int(backend.load)
   }
 
   /// A request on a candidate has ended; `backend` is its state after that.
@@ -252,13 +279,13 @@ struct Tier: ~Copyable {
     var requests = 0
     for slot in 0..<slots.count where isCandidate(slot, slots: slots) {
       count += 1
-      weights += Int(slots[slot].weight)
+      weights += Int(slots[slot].load)
       requests += slots[slot].inFlight
       switch kind {
       case .roundRobin: precondition(turns.contains(slot), "a candidate gets no turns")
       case .leastConnections:
         precondition(leastLoaded.rank(of: slot) == slots[slot].loadRank, "a load is stale")
-      case .twoChoices: precondition(draws.weight(of: slot) == slots[slot].weight)
+      case .twoChoices: precondition(draws.weight(of: slot) == slots[slot].load)
       case .hash: break
       }
     }

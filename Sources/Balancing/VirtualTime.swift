@@ -6,18 +6,20 @@
 enum VirtualTime {
   static var unit: UInt64 { 1 << 16 }
   static var turn: UInt64 { 1 << 40 }
+  /// `turn` for weights in 1/128.
+  private static var loadTurn: UInt64 { turn << 7 }
 
-  /// Between two turns of a backend of this weight, 1–256; rounded up.
+  /// Between two turns of a backend of this weight, in 1/128, up to 2^15; rounded up.
   @inline(__always)
-  static func period(_ weight: Int) -> UInt64 {
-    (turn / UInt64(truncatingIfNeeded: weight) &+ (unit - 1)) & ~(unit - 1)
+  static func period(_ load: Int) -> UInt64 {
+    (loadTurn / UInt64(truncatingIfNeeded: load) &+ (unit - 1)) & ~(unit - 1)
   }
 
-  /// By how much time advances with each turn taken, all weights together being `weight`; rounded
-  /// down. At least one unit, because `BalancerPlan.backendLimit` keeps the weight below 2^24.
+  /// By how much time advances with each turn taken, all weights together being `load` in 1/128;
+  /// rounded down. At least one unit: `BalancerPlan.backendLimit` keeps the load below 2^31.
   @inline(__always)
-  static func step(_ weight: Int) -> UInt64 {
-    (turn / UInt64(truncatingIfNeeded: weight)) & ~(unit - 1)
+  static func step(_ load: Int) -> UInt64 {
+    (loadTurn / UInt64(truncatingIfNeeded: load)) & ~(unit - 1)
   }
 
   @inline(__always)

@@ -72,6 +72,7 @@ struct Draft: Sendable {
   var redirectLocation: Location?
   var routeCacheName: Token?
   var queueLocation: Location?
+  var panicLocation: Location?
   var tlsLocation: Location?
   /// Of `tlsServer.credentials`.
   var credentialLocations: [Location] = []

@@ -1,3 +1,4 @@
+import Balancing
 import Primitives
 import Proxy
 import Resilience
@@ -8,7 +9,7 @@ extension Directive {
   fileprivate static let hour = TimeAmount.seconds(3600)
   private static let breaker = BreakerOptions()
 
-  static let resilience: [Directive] = [circuitBreaker, retry]
+  static let resilience: [Directive] = [circuitBreaker, retry, slowStart, panic]
 
   private static let circuitBreaker = Directive(
     name: "circuit-breaker", context: .upstream,
@@ -66,6 +67,50 @@ extension Directive {
 }
 
 extension Directive {
+  private static let start = SlowStartOptions(window: .zero)
+
+  private static let panic = Directive(
+    name: "panic", context: .upstream,
+    arguments: [Argument(label: "P|off", kind: .either("off", .percentage(1...100)))],
+    fallback: "off",
+    summary: "Where less than this share of the weight can serve, backends that only a health "
+      + "check keeps out get requests too: better a backend that is said to be ill than all the "
+      + "load on the rest. Circuit breakers, limits and `weir drain|maint` hold all the same; a "
+      + "stale copy, where `stale-if-error` allows one, is preferred."
+  ) { draft, reading in
+    draft.panicLocation = reading.name.location
+    if case .integer(let share) = reading.values[0] {
+      draft.upstream.panicBelow = share
+    } else {
+      draft.upstream.panicBelow = 0
+    }
+  }
+
+  private static let slowStart = Directive(
+    name: "slow-start", context: .upstream,
+    arguments: [
+      Argument(
+        label: "DURATION|off",
+        kind: .either("off", .duration(TimeAmount.milliseconds(100)...hour)))
+    ],
+    options: [
+      OptionRow(
+        key: "floor", kind: .percentage(1...100), fallback: "\(start.floor)%",
+        summary: "Share of its weight that counts from the first moment."),
+      OptionRow(
+        key: "aggression", kind: .number(0.1...10), fallback: written(start.aggression),
+        summary: "1: the share grows evenly; above, it grows early: to (age / DURATION) to the "
+          + "power of 1 / this."),
+    ],
+    fallback: "off",
+    summary: "A backend that has come (added, `weir ready`, health check up, circuit breaker "
+      + "closed) gets its whole share of the requests only after this time; with `hash`, that "
+      + "share of its keys. Not at the start, and not where more than half of those that serve "
+      + "are new."
+  ) { draft, reading in draft.setSlowStart(reading) }
+}
+
+extension Directive {
   private static let again = RetryOptions()
   fileprivate static let retryConditions: [(word: String, condition: RetryConditions)] = [
     ("connect-failure", .connectFailure), ("reset", .reset), ("timeout", .timeout),
@@ -109,6 +154,22 @@ extension Directive {
 }
 
 extension Draft {
+  fileprivate mutating func setSlowStart(_ reading: Reading) {
+    guard case .duration(let window) = reading.values[0] else {
+      for option in reading.options.values {
+        report.error("'off' stands alone", at: option.token.location)
+      }
+      upstream.slowStart = nil
+      return
+    }
+    var options = SlowStartOptions(window: window)
+    options.floor = reading.optionInteger("floor") ?? options.floor
+    if case .number(let aggression)? = reading.options["aggression"]?.value {
+      options.aggression = aggression
+    }
+    upstream.slowStart = options
+  }
+
   fileprivate mutating func setRetry(_ reading: Reading) {
     var options = RetryOptions()
     if let off = reading.tokens.first {

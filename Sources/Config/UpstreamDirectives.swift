@@ -164,6 +164,7 @@ extension Draft {
   mutating func beginUpstream(_ reading: Reading) {
     upstream = UpstreamOptions(name: reading.text(0))
     queueLocation = nil
+    panicLocation = nil
     upstreamNames.append(Named(key: reading.text(0), location: reading.tokens[0].location))
   }
 
@@ -269,6 +270,11 @@ extension Draft {
       report.warning(
         "nothing to wait for: no backend has a limit", at: queueLocation ?? blockLocation,
         notes: ["expected 'max-requests' in the upstream, or 'max-requests=' at its backends"])
+    }
+    if upstream.panicBelow > 0, upstream.healthCheck == nil {
+      report.warning(
+        "nothing to ignore: the upstream has no health check",
+        at: panicLocation ?? blockLocation)
     }
     completeUpstreamTLS()
     if isSound { proxy.upstreams.append(upstream) } else { hasFaultyUpstream = true }

@@ -121,6 +121,10 @@ public struct UpstreamOptions: Sendable, Equatable {
   public var attemptTimeout: TimeAmount?
   public var breaker = BreakerOptions()
   public var healthCheck: HealthCheckOptions?
+  /// Per cent of the weight below which health checks are ignored; 0: never.
+  public var panicBelow = 0
+  /// `nil`: a backend that comes gets its whole share at once.
+  public var slowStart: SlowStartOptions?
   public var host = HostPolicy.preserve
   public var limits = HeadLimits()
   /// `nil`: plain HTTP.

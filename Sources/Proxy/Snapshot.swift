@@ -234,6 +234,8 @@ struct UpstreamPlan: ~Copyable, Sendable {
   let hasLimits: Bool
   let queueTimeout: TimeAmount
   let retry: RetryOptions
+  /// It may ignore its health checks.
+  let mayPanic: Bool
   let attemptTimeout: TimeAmount?
   /// An answer whose head takes longer counts as slow (`circuit-breaker slow-call=`).
   let slowCall: TimeAmount?
@@ -261,6 +263,7 @@ struct UpstreamPlan: ~Copyable, Sendable {
       options.maxRequests != nil || options.backends.contains { $0.maxRequests != nil }
     queueTimeout = options.queueTimeout
     retry = options.retry
+    mayPanic = options.panicBelow > 0
     attemptTimeout = options.attemptTimeout
     slowCall = options.breaker.slowCall
     limits = options.limits

@@ -113,6 +113,9 @@ public struct CircuitBreaker: Sendable, BitwiseCopyable {
   @inlinable
   public var mayAdmit: Bool { state == .closed || hasProbePlace }
 
+  /// Not open, whether a place for a probe is free just now or not.
+  public var mayServe: Bool { state != .open }
+
   @usableFromInline
   var hasProbePlace: Bool {
     state == .halfOpen && !isFrozen && probesInFlight < Int32(options.probes)

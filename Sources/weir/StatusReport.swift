@@ -25,6 +25,7 @@ enum StatusReport {
           ] + quantiles(backend.latencyMs))
       }
       text += "\n" + table.text + "  balance \(upstream.balance)\n"
+      if upstream.panic { text += "  PANIC: too few can serve, health checks are ignored\n" }
     }
     return text
   }
@@ -82,6 +83,7 @@ enum StatusReport {
     if backend.breaker == "open" { return "broken" }
     if backend.breaker == "half_open" { return "trying" }
     if backend.held { return "held" }
+    if backend.weightCounted < 100 { return "at \(backend.weightCounted) %" }
     return backend.backup ? "backup" : "ready"
   }
 

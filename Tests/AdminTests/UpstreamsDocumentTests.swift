@@ -23,21 +23,22 @@ import Testing
         "latency_ms":{"p50":0.004,"p95":0.004,"p99":0.004},"name":"127.0.0.1:9001",\
         "request_bytes":0,"response_bytes":0,\
         "responses":{"1xx":0,"2xx":8,"3xx":0,"4xx":0,"5xx":0},"retried_away":0,"spills":0,\
-        "state":"ready","weight":1},\
+        "state":"ready","weight":1,"weight_counted":100},\
         {"address":"127.0.0.1:9002","attempts":0,"available":false,"backup":true,\
         "breaker":"closed","breaker_openings":0,"checks_failed":0,"checks_passed":0,\
         "connections_opened":0,\
         "connections_reused":0,"failures":{},"health":"unchecked",\
         "held":false,"in_flight":0,"name":"two",\
-        \(nothing),"state":"ready","weight":0}],"balance":"least-connections","name":"app",\
+        \(nothing),"state":"ready","weight":0,"weight_counted":100}],\
+        "balance":"least-connections","name":"app","panic":false,\
         "queued":0},\
         {"backends":[{"address":"127.0.0.1:9001","attempts":0,"available":true,"backup":false,\
         "breaker":"closed","breaker_openings":0,"checks_failed":0,"checks_passed":0,\
         "connections_opened":0,"connections_reused":0,"failures":{},"health":"unchecked",\
         "held":false,"in_flight":0,\
-        "name":"m",\(nothing),"state":"ready","weight":1}],\
+        "name":"m",\(nothing),"state":"ready","weight":1,"weight_counted":100}],\
         "balance":"hash header x-user bound=1.25",\
-        "name":"media","queued":0}]}
+        "name":"media","panic":false,"queued":0}]}
 
         """)
   }

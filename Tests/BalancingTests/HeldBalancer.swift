@@ -31,6 +31,11 @@ final class HeldBalancer {
     balancer.checkInvariants()
   }
 
+  func setShare(_ slot: Int, _ share: Int) {
+    balancer.setShare(slot, share)
+    balancer.checkInvariants()
+  }
+
   func inFlight(_ slot: Int) -> Int { balancer.inFlight(slot) }
   func isAvailable(_ slot: Int) -> Bool { balancer.isAvailable(slot) }
   func slot(named name: String) -> Int? { balancer.slot(named: name) }

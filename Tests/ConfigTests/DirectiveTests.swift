@@ -185,6 +185,15 @@ import Transport
     Case(.upstream, "queue 100 timeout=250ms\nmax-requests 5") {
       $0.upstreams[0].queueSize == 100 && $0.upstreams[0].queueTimeout == .milliseconds(250)
     },
+    Case(.upstream, "slow-start 30s floor=20% aggression=2") {
+      var wanted = SlowStartOptions(window: .seconds(30))
+      wanted.floor = 20
+      wanted.aggression = 2
+      return $0.upstreams[0].slowStart == wanted
+    },
+    Case(.upstream, "slow-start off") { $0.upstreams[0].slowStart == nil },
+    Case(.upstream, "panic 50%\nhealth-check tcp") { $0.upstreams[0].panicBelow == 50 },
+    Case(.upstream, "panic off") { $0.upstreams[0].panicBelow == 0 },
     Case(.upstream, "queue off") { $0.upstreams[0].queueSize == 0 },
     Case(.upstream, "balance round-robin") { $0.upstreams[0].balance == .roundRobin },
     Case(.upstream, "balance least-connections") { $0.upstreams[0].balance == .leastConnections },

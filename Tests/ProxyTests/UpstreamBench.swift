@@ -62,6 +62,7 @@ final class Bench {
       case .wentDown(let failure): return "\(name(change.backend)) down: \(failure.text)"
       case .cameUp: return "\(name(change.backend)) up"
       case .mode(let mode): return "\(name(change.backend)) \(mode)"
+      case .panic(let begins): return "panic \(begins)"
       case .handshakeFailed: return "\(name(change.backend)) TLS"
       }
     }

@@ -90,7 +90,21 @@ extension Worker {
     made.pointee.retry = Retry(
       limit: plan.pointee.retry.attempts, conditions: plan.pointee.retry.conditions,
       isReplayable: true)
+    if plan.pointee.mayPanic, plan.pointee.state.isPanicking, hasStaleCopy(made, connection) {
+      return answer(place, .noBackend)
+    }
     attempt(place, made, plan)
+  }
+
+  /// Semantics.md 9: a copy is better than a backend that is said to be down.
+  private func hasStaleCopy(
+    _ exchange: UnsafeMutablePointer<Exchange>,
+    _ connection: UnsafeMutablePointer<DownstreamConnection>
+  ) -> Bool {
+    guard let fill = connection.pointee.fetch.fill, let plan = route(exchange).pointee.cachePlan,
+      let stale = fill._withUnsafeGuaranteedRef({ $0.stale })
+    else { return false }
+    return plan.pointee.store.staleIfError(stale, RequestConstraints(), now: now) != nil
   }
 
   // MARK: The head

@@ -78,7 +78,7 @@ extension Worker {
       return wait(handle, exchange, plan)
     }
     metrics.add(.noBackendAvailable)
-    answer(handle, failure ?? Termination(.weir, .selecting, .noBackend))
+    answer(handle, failure ?? .noBackend)
   }
 
   private func wait(

@@ -33,6 +33,7 @@ extension Termination {
   static var regexLimit: Termination { Termination(.weir, .selecting, .matchLimitExceeded) }
   static var onlyIfCached: Termination { Termination(.weir, .selecting, .notStored) }
   static var allFull: Termination { Termination(.weir, .selecting, .limitReached) }
+  static var noBackend: Termination { Termination(.weir, .selecting, .noBackend) }
   static var loop: Termination { Termination(.weir, .selecting, .loopDetected) }
   static var requestTimedOut: Termination { Termination(.weir, .awaiting, .timedOut) }
   static var exhausted: Termination { Termination(.weir, .requesting, .limitReached) }

@@ -19,10 +19,16 @@ struct BackendCondition: BitwiseCopyable {
   var mode = BackendMode.ready
   /// The health check says so.
   var isDown = false
+  /// The upstream is in panic: it may serve although the health check says that it is down.
+  var mayServeDown = false
   /// The watch thread has been asked for a check that has not begun.
   var isCheckAsked = false
   /// A connect failed a moment ago: others are preferred until then (rule 45).
   var heldUntil = MonotonicTime.zero
+  /// When it came, where that is so short a time ago that it starts slowly; zero: it did not.
+  var newSince = MonotonicTime.zero
+  /// When its share grows next.
+  var growsAt = MonotonicTime.never
   var breaker: CircuitBreaker
 
   init(_ options: BreakerOptions) { breaker = CircuitBreaker(options) }
@@ -38,12 +44,12 @@ struct BackendCondition: BitwiseCopyable {
   var isHeld: Bool { heldUntil > .zero }
 
   var isAvailable: Bool {
-    mode == .ready && !isDown && !isHeld && breaker.mayAdmit
+    mode == .ready && (!isDown || mayServeDown) && !isHeld && breaker.mayAdmit
   }
 
   /// When time alone changes something.
   var wakeAt: MonotonicTime {
-    let held = isHeld ? heldUntil : .never
+    let held = isHeld ? min(heldUntil, growsAt) : growsAt
     return breaker.state == .open && !isDown ? min(held, breaker.openUntil) : held
   }
 }
@@ -56,6 +62,8 @@ public struct BackendChange: Sendable, Equatable {
     case cameUp
     /// Somebody said so on the admin endpoint.
     case mode(BackendMode)
+    /// Of the upstream: panic begins or ends; `backend` is -1.
+    case panic(Bool)
     /// No condition of its own, but worth telling: requests meet it, each worker says so seldom.
     case handshakeFailed(HandshakeFailure)
   }

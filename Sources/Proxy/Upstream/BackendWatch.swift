@@ -170,7 +170,7 @@ public final class BackendWatch {
 
   /// Somebody who asks for this check has no backend left.
   private func isUrgent(_ probe: HealthProbe) -> Bool {
-    probe.subscribers.contains { !$0.state.canServe }
+    probe.subscribers.contains { $0.state.needsChecks }
   }
 
   private func checkSoon(_ backend: Int) {
@@ -244,6 +244,7 @@ public final class BackendWatch {
   // MARK: Telling
 
   private func tell(_ change: BackendChange) {
+    if case .panic(let begins) = change.kind { return tellPanic(change.upstream, begins) }
     guard let backend = shared.backend(change.backend) else { return }
     let name = "backend \(change.upstream)/\(backend.name)"
     switch change.kind {
@@ -261,10 +262,21 @@ public final class BackendWatch {
       log.warning("\(name): health check failed, down", ["reason": failure.text])
     case .cameUp: log.info("\(name): health check passes, up")
     case .mode(let mode): log.info("\(name): set to \(mode.rawValue)")
+    case .panic: break
     case .handshakeFailed(let failure):
       let what =
         if case .certificate = failure { "its certificate is refused" } else { "TLS fails" }
       log.error("\(name): \(what): \(failure.text)")
+    }
+  }
+}
+
+extension BackendWatch {
+  private func tellPanic(_ upstream: String, _ begins: Bool) {
+    if begins {
+      log.error("upstream \(upstream): panic: too few backends serve, health checks are ignored")
+    } else {
+      log.info("upstream \(upstream): panic is over, health checks are believed again")
     }
   }
 }

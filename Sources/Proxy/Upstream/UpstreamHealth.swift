@@ -7,6 +7,22 @@ extension UpstreamState {
   /// Whether any backend may get new requests.
   var canServe: Bool { live.withLock { $0.balancer.canServe } }
 
+  /// Whether checks are all that is missing: nobody serves, or only because of panic.
+  var needsChecks: Bool { live.withLock { $0.isPanicking || !$0.balancer.canServe } }
+
+  /// Whether too little of the upstream can serve for its health checks to be believed.
+  public var isPanicking: Bool { live.withLock { $0.isPanicking } }
+
+  /// Brings panic up to date with backends' conditions (semantics.md 9). O(backends) where it is
+  /// configured.
+  func judgePanic(_ live: inout Live, _ now: MonotonicTime) {
+    let isPanicking = live.shouldPanic
+    guard isPanicking != live.isPanicking else { return }
+    live.isPanicking = isPanicking
+    live.settle()
+    report(.panic(isPanicking), -1, now)
+  }
+
   /// Whether the backend's health check has nothing against it.
   func isUp(_ backend: Int) -> Bool {
     live.withLock { live in live.slot(of: backend).map { !live.conditions[$0].isDown } ?? true }
@@ -27,6 +43,8 @@ extension UpstreamState {
       guard live.conditions[slot].mode != mode else { return true }
       live.conditions[slot].mode = mode
       live.settle(slot)
+      judgePanic(&live, now)
+      if mode == .ready { live.startSlowly(slot, now) }
       report(.mode(mode), live.conditions[slot].backend, now)
       return true
     }
@@ -62,6 +80,8 @@ extension UpstreamState {
       case .recovered: tellRecovered(&live, slot, now)
       }
       live.settle(slot)
+      judgePanic(&live, now)
+      if verdict == .cameUp { live.startSlowly(slot, now) }
     }
   }
 
@@ -74,6 +94,8 @@ extension UpstreamState {
       guard let slot = live.slot(of: backend), live.conditions[slot].isDown == isUp else { return }
       if isUp { setUp(&live, slot, now) } else { setDown(&live, slot, failure, now) }
       live.settle(slot)
+      judgePanic(&live, now)
+      if isUp { live.startSlowly(slot, now) }
     }
   }
 
@@ -100,6 +122,22 @@ extension UpstreamState {
 }
 
 extension UpstreamState.Live {
+  /// Whether less of the weight that people have left in may serve than `panic` says, while health
+  /// checks keep some of it out.
+  fileprivate var shouldPanic: Bool {
+    guard panicBelow > 0 else { return false }
+    var whole = 0
+    var serving = 0
+    var isAnyDown = false
+    for slot in conditions.indices where conditions[slot].mode == .ready {
+      let weight = balancer.weight(slot)
+      whole += weight
+      isAnyDown = isAnyDown || (conditions[slot].isDown && weight > 0)
+      if !conditions[slot].isDown, conditions[slot].breaker.mayServe { serving += weight }
+    }
+    return isAnyDown && serving * 100 < panicBelow * whole
+  }
+
   /// Of a backend that is configured or still has requests in flight. O(backends).
   func slot(of backend: Int) -> Int? {
     conditions.indices.first { conditions[$0].backend == Int32(backend) }

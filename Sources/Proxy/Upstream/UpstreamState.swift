@@ -28,6 +28,8 @@ public struct BackendView: Sendable {
   public var opensFor: TimeAmount?
   /// New requests may go there, its weight apart.
   public var isAvailable: Bool
+  /// What part of its weight counts, in 1/`SlowStart.whole`.
+  public var share: Int
 }
 
 /// The live state of one upstream, shared by all workers and kept across reloads.
@@ -48,6 +50,10 @@ public final class UpstreamState: Sendable {
     var names: [String] = []
     var breakerOptions = BreakerOptions()
     var healthCheck: HealthCheckOptions?
+    var slowStart: SlowStartOptions?
+    /// `panic`, in per cent; 0: never.
+    var panicBelow = 0
+    var isPanicking = false
     /// A configuration has been taken over before.
     var isRunning = false
     /// The earliest time at which some condition changes by itself.
@@ -98,16 +104,20 @@ public final class UpstreamState: Sendable {
       let slots = live.balancer.update(plan)
       live.breakerOptions = options.breaker
       live.healthCheck = options.healthCheck
+      live.slowStart = options.slowStart
+      live.panicBelow = options.panicBelow
       live.budget.share = options.retry.budget
       live.configured = slots.count
       while live.conditions.count < live.balancer.slotCount {
         live.conditions.append(BackendCondition(options.breaker))
       }
       live.forgetModes(but: slots, options.backends.map(\.name))
-      for (slot, id) in zip(slots, ids) { live.adopt(slot, Int32(id), options.breaker) }
+      for (slot, id) in zip(slots, ids) { live.adopt(slot, Int32(id), options.breaker, now) }
       live.isRunning = true
       live.recountOutByRate(slots)
+      judgePanic(&live, now)
       live.settle()
+      live.pace(now)
       live.queue.limit = options.queueSize
       return (replaced, grantPlaces(&live, now))
     }
@@ -203,6 +213,8 @@ public final class UpstreamState: Sendable {
       report(.breaker(transition), live.conditions[slot].backend, now)
     }
     if transition != nil || ticket.isProbe { live.settle(slot) }
+    if transition != nil { judgePanic(&live, now) }
+    if transition == .closed { live.startSlowly(slot, now) }
   }
 
   /// Ends what was to end by now.
@@ -215,6 +227,8 @@ public final class UpstreamState: Sendable {
       }
       live.settle(slot)
     }
+    judgePanic(&live, now)
+    live.pace(now)
     live.settle()
   }
 
@@ -240,7 +254,8 @@ public final class UpstreamState: Sendable {
           isHeld: condition.isHeld, mode: condition.mode,
           isUp: live.healthCheck == nil ? nil : !condition.isDown,
           breaker: condition.breaker.state,
-          opensFor: opensFor.map { max($0, .zero) }, isAvailable: condition.isAvailable)
+          opensFor: opensFor.map { max($0, .zero) }, isAvailable: condition.isAvailable,
+          share: live.balancer.share(slot))
       }
     }
   }
@@ -248,7 +263,9 @@ public final class UpstreamState: Sendable {
 
 extension UpstreamState.Live {
   /// A backend takes its slot. One that was there before keeps what is known of it.
-  fileprivate mutating func adopt(_ slot: Int, _ id: Int32, _ options: BreakerOptions) {
+  fileprivate mutating func adopt(
+    _ slot: Int, _ id: Int32, _ options: BreakerOptions, _ now: MonotonicTime
+  ) {
     if conditions[slot].backend == id {
       conditions[slot].breaker.update(options)
       if conditions[slot].isDown, healthCheck == nil { stopBelievingChecks(slot) }
@@ -257,6 +274,8 @@ extension UpstreamState.Live {
     let mode = conditions[slot].mode
     conditions[slot] = BackendCondition(replacing: conditions[slot], id, options)
     conditions[slot].mode = mode
+    // At the start everybody is new.
+    if isRunning { conditions[slot].newSince = now }
     guard let healthCheck, healthCheck.startsDown(isRunning: isRunning) else { return }
     conditions[slot].isDown = true
     conditions[slot].breaker.healthFailed()
@@ -292,11 +311,12 @@ extension UpstreamState.Live {
 
   /// Brings the balancer and the alarm up to date with one backend's condition.
   mutating func settle(_ slot: Int) {
+    conditions[slot].mayServeDown = isPanicking
     balancer.setAvailable(slot, conditions[slot].isAvailable)
     wakeAt = min(wakeAt, conditions[slot].wakeAt)
   }
 
-  fileprivate mutating func settle() {
+  mutating func settle() {
     wakeAt = .never
     for slot in conditions.indices { settle(slot) }
   }
@@ -358,6 +378,45 @@ extension UpstreamState.Live {
     let reserved = admitted(found, now)
     if reserved.ticket.isProbe { settle(found.slot) }
     return reserved
+  }
+}
+
+// MARK: Slow start
+
+extension UpstreamState.Live {
+  /// The backend has come, or come back.
+  mutating func startSlowly(_ slot: Int, _ now: MonotonicTime) {
+    guard slowStart != nil else { return }
+    conditions[slot].newSince = now
+    pace(now)
+    settle()
+  }
+
+  /// Brings the shares of those that have come up to date. O(backends), at changes and at each
+  /// step of the growth.
+  fileprivate mutating func pace(_ now: MonotonicTime) {
+    var new = 0
+    var serving = 0
+    for slot in conditions.indices {
+      let since = conditions[slot].newSince
+      if let slowStart, since > .zero, now - since < slowStart.window {
+        new += conditions[slot].isAvailable ? 1 : 0
+      } else {
+        conditions[slot].newSince = .zero
+      }
+      serving += conditions[slot].isAvailable && balancer.weight(slot) > 0 ? 1 : 0
+    }
+    for slot in conditions.indices {
+      var share = SlowStart.whole
+      conditions[slot].growsAt = .never
+      if let slowStart, conditions[slot].newSince > .zero {
+        conditions[slot].growsAt = now + SlowStart.step(slowStart)
+        if SlowStart.isOfUse(new: new, of: serving) {
+          share = SlowStart.share(now - conditions[slot].newSince, slowStart)
+        }
+      }
+      balancer.setShare(slot, share)
+    }
   }
 }
 

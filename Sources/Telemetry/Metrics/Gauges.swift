@@ -5,7 +5,7 @@ public enum GaugeMetric: CaseIterable, Sendable {
   case clientConnections
   case residentMemory, openDescriptors, maxDescriptors, processorTime
   case certificateExpiry
-  case backendInFlight, backendAvailable, backendWeight
+  case backendInFlight, backendAvailable, backendWeight, backendShare, upstreamPanic
   case backendHealth, backendChecks, backendBreaker, backendBreakerOpenings
   case cacheObjects, cacheBytes, cacheMemory, cacheInFlight, cacheEvictions, cachePurged
 
@@ -62,6 +62,15 @@ public enum GaugeMetric: CaseIterable, Sendable {
       .init(
         "weir_backend_weight", .gauge, "Configured weight, 0 to 256.",
         labels: BackendCounter.labels)
+    case .backendShare:
+      .init(
+        "weir_backend_weight_counted_ratio", .gauge,
+        "Part of the weight that counts: below 1 while the backend starts slowly.",
+        labels: BackendCounter.labels)
+    case .upstreamPanic:
+      .init(
+        "weir_upstream_panic", .gauge,
+        "1 while so few backends can serve that health checks are ignored.", labels: ["upstream"])
     case .backendHealth:
       .init(
         "weir_backend_health", .gauge, "0 if the health check says down, else 1.",
