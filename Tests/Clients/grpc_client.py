@@ -100,7 +100,7 @@ def errors(kinds):
 
 def deadline(kinds):
     try:
-        kinds.unary_unary("/kinds/Hold")(b"deadline", timeout=1)
+        kinds.unary_unary("/kinds/Hold")(b"deadline", timeout=3)
         raise AssertionError("no error")
     except grpc.RpcError as error:
         expect(error.code() == grpc.StatusCode.DEADLINE_EXCEEDED, error)
