@@ -45,6 +45,48 @@ import Testing
     _ = fill.fail(0)
   }
 
+  @Test func `does not stop who has read all that has come`() throws {
+    let driver = StoreDriver(memory: 1 << 20)
+    let large = driver.lookup("/large")
+    let other = driver.lookup("/large")
+    let fill = try #require(large.fill)
+    driver.head(fill, length: -1)
+    let pieces = (0..<600).map { "\($0): " + String(repeating: "y", count: $0 * 37 % 3000) }
+    driver.append(fill, pieces[0])
+    let held = self.fill(driver)
+    let object = try #require(fill.look(large.waiter, since: .pending, 0).object)
+    // Two that read by turns, whatever has come, so that one is behind the other.
+    var cursors = [ContentCursor(), ContentCursor()]
+    var texts: [[UInt8]] = [[], []]
+    func read(_ index: Int, _ waiter: FillWaiter) {
+      let end = fill.look(waiter, since: .pending, 0).published
+      while case let octets = driver.store.octets(at: &cursors[index], upTo: end, of: object),
+        !octets.isEmpty
+      {
+        texts[index] += octets.array
+        cursors[index].advance(by: octets.count)
+      }
+      _ = fill.advanced(waiter, to: cursors[index].position)
+    }
+    for (number, piece) in pieces.enumerated().dropFirst() {
+      var rest = Array(piece.utf8)[...]
+      var turns = 0
+      while !rest.isEmpty {
+        rest = rest.dropFirst(HeldText(Array(rest)).read { fill.append($0).taken })
+        if turns % 2 == number % 2 { read(0, large.waiter) } else { read(1, other.waiter) }
+        turns += 1
+        try #require(turns < 100, "stuck at \(number)")
+      }
+      driver.store.arena.checkInvariants()
+    }
+    read(0, large.waiter)
+    read(1, other.waiter)
+    _ = fill.complete(now: driver.now)
+    let whole = Array(pieces.joined().utf8)
+    #expect(texts[0] == whole && texts[1] == whole)
+    for found in held { #expect(found.content == String(repeating: "x", count: 3000)) }
+  }
+
   @Test func `lets a key pass for a second where memory lacked, and not for two minutes`() throws {
     let driver = StoreDriver(memory: 1 << 20)
     let held = fill(driver)

@@ -213,13 +213,14 @@ public final class CacheFill: Sendable {
   /// As `CacheStore.fail`.
   public func fail(_ failure: UInt32) -> [FillWaiter] { store.fail(self, failure) }
 
-  /// Takes as many octets as there is room for.
-  func append(_ octets: ByteView, limit: Int) -> Appended {
+  /// Takes as many octets as there is room for. `reuses`: there is no memory to be had, and a
+  /// window's last block is taken for what comes, once all readers have read it.
+  func append(_ octets: ByteView, limit: Int, reuses: Bool = false) -> Appended {
     inner.withLock { inner in
       var result = Appended()
       guard let object = inner.object else { return result }
       (result.taken, result.lacksMemory) = inner.write(
-        octets, to: object, limit: limit, store.arena)
+        octets, to: object, limit: limit, reuses: reuses, store.arena)
       result.isUnwanted = inner.isWindow && inner.readers.isEmpty
       guard result.taken > 0 else { return result }
       let count = published.load(ordering: .relaxed) + result.taken
@@ -307,15 +308,17 @@ extension CacheFill.Inner {
     return owner
   }
 
-  /// Octets that were written, and whether it was memory that lacked for more.
+  /// Octets that were written, and whether it was memory that lacked for more. `reuses`: as
+  /// `ContentChain.reuseLast`, where that is so.
   mutating func write(
-    _ octets: ByteView, to object: StoredObject, limit: Int, _ arena: BlockArena
+    _ octets: ByteView, to object: StoredObject, limit: Int, reuses: Bool, _ arena: BlockArena
   ) -> (taken: Int, lacksMemory: Bool) {
     if object.hasInlineContent { return (object.appendInline(octets), false) }
     if chain.count + octets.count > limit { isWindow = true }
     var due = octets
+    var slowest = chain.count
     if isWindow {
-      let slowest = readers.values.min() ?? chain.count
+      slowest = readers.values.min() ?? chain.count
       chain.dropBlocks(before: slowest, start: &windowStart, arena)
       let room = CacheFill.windowBytes - (chain.count - slowest)
       if room < octets.count { isPaused = true }
@@ -324,13 +327,19 @@ extension CacheFill.Inner {
     }
     let remaining = object.contentLength < 0 ? -1 : object.contentLength - chain.count
     let hadBlocks = chain.first != 0
-    let taken = chain.append(due, remaining: remaining, arena)
+    var mayGrow = !isWindow || chain.mayGrow(slowest: slowest)
+    var taken = chain.append(due, remaining: remaining, mayGrow: mayGrow, arena)
+    if reuses, isWindow, taken == 0, hadBlocks, slowest == chain.count {
+      chain.reuseLast(start: &windowStart, arena)
+      mayGrow = false
+      taken = chain.append(due, remaining: remaining, mayGrow: mayGrow, arena)
+    }
     if !hadBlocks, chain.first != 0 {
       object.setFirstBlock(chain.first)
       windowStart = chain.secondStart(arena)
     }
     // What is left over goes on when its slowest reader has made room, and nobody else tells.
     if isWindow, taken < octets.count { isPaused = true }
-    return (taken, taken < due.count)
+    return (taken, taken < due.count && mayGrow)
   }
 }

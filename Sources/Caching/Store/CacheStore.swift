@@ -322,6 +322,9 @@ public final class CacheStore: Sendable {
     if result.lacksMemory, fill.becomeWindow() {
       result.add(fill.append(octets.slice(from: result.taken), limit: limit))
     }
+    if result.lacksMemory {
+      result.add(fill.append(octets.slice(from: result.taken), limit: limit, reuses: true))
+    }
     if fill.isWindow { shard(fill.hash).tables.withLock { $0.detach(fill) } }
     return result
   }

@@ -37,7 +37,8 @@ public struct ContentCursor: BitwiseCopyable, Sendable {
 /// published of it.
 ///
 /// Why the uses are safe: a block is written before what is in it is published, never written after
-/// that, and freed with its last owner, which holds the record that readers have pinned.
+/// that (but for `reuseLast`, when all have read it), and freed with its last owner, which holds
+/// the record that readers have pinned.
 struct ContentChain: BitwiseCopyable {
   /// What a fetch of unknown length begins with, in octets; doubled up to the largest block.
   private static let firstBytes = 4096
@@ -48,6 +49,8 @@ struct ContentChain: BitwiseCopyable {
   private var used: UInt32 = 0
   private(set) var count = 0
   private(set) var chargedBytes = 0
+  /// Where the content begins that the last block has been used for once more; -1: it has not.
+  private var reusedFrom = -1
 
   init() {}
 
@@ -69,11 +72,14 @@ struct ContentChain: BitwiseCopyable {
   }
 
   /// Appends as much as there are blocks for, and returns how much that was. `remaining`: what is
-  /// still to come in all, -1 if that is not known.
-  mutating func append(_ octets: ByteView, remaining: Int, _ arena: BlockArena) -> Int {
+  /// still to come in all, -1 if that is not known. `mayGrow`: into other blocks than the last.
+  mutating func append(
+    _ octets: ByteView, remaining: Int, mayGrow: Bool = true, _ arena: BlockArena
+  ) -> Int {
     var done = 0
     while done < octets.count {
       if room(arena) == 0 {
+        guard mayGrow else { return done }
         let due = remaining < 0 ? nil : remaining - done
         guard addBlock(due, arena) else { return done }
       }
@@ -107,6 +113,7 @@ struct ContentChain: BitwiseCopyable {
     }
     last = unit
     used = 0
+    reusedFrom = -1
     chargedBytes += BlockArena.bytes(order)
     return true
   }
@@ -158,6 +165,23 @@ struct ContentChain: BitwiseCopyable {
     }
   }
 
+  /// No block is to be had, and every reader has read everything: the last block, which is full,
+  /// follows upon itself and is written again. `start`: as for `dropBlocks`, which goes before.
+  /// Only of content that is not going to be stored.
+  mutating func reuseLast(start: inout Int, _ arena: BlockArena) {
+    guard last != 0 else { return }
+    let block = unsafe ContentChain.block(last, arena)
+    precondition(unsafe used == block.pointee.capacity, "a block that has room left")
+    unsafe block.pointee.next = last
+    used = 0
+    reusedFrom = count
+    start += unsafe Int(block.pointee.capacity)
+  }
+
+  /// Whether another block may follow the last one. Who still looks at the end of what that had
+  /// before would go on there, past what it has now.
+  func mayGrow(slowest: Int) -> Bool { reusedFrom < 0 || slowest > reusedFrom }
+
   /// Where the second block's content begins.
   func secondStart(_ arena: BlockArena) -> Int {
     first == 0 ? 0 : unsafe Int(ContentChain.block(first, arena).pointee.capacity)
@@ -181,7 +205,8 @@ struct ContentChain: BitwiseCopyable {
       let content = unsafe block(unit, arena)
       let next = unsafe content.pointee.next
       arena.free(unit, unsafe Int(content.pointee.order))
-      unit = next
+      // The last one may follow upon itself.
+      unit = next == unit ? 0 : next
     }
   }
 
