@@ -73,6 +73,7 @@ public struct ConfigurationChanges: Sendable, Equatable {
     }
     compare("max-connections", \.maxConnections, String.init)
     compare("max-connections-per-client", \.maxConnectionsPerClient, String.init)
+    compare("max-streams", \.maxStreams, String.init)
     compare("drain-timeout", \.drainTimeout) { "\($0.milliseconds)ms" }
     compare("log-level", \.logLevel) { "\($0)" }
     compare("trusted-proxies", \.trustedProxies) { networks in

@@ -32,6 +32,10 @@ extension Directive {
     .switchable(
       "max-connections-per-client", .top, \.proxy.maxConnectionsPerClient,
       .integer(1...10_000_000), "Client connections of one address; of IPv6, of one /64."),
+    .count(
+      "max-streams", .top, \.proxy.maxStreams, 1...10_000_000,
+      "Requests of HTTP/2 clients in progress on each worker. Further streams are refused "
+        + "(REFUSED_STREAM): their clients may ask again."),
     .duration(
       "drain-timeout", .top, \.proxy.drainTimeout, .zero...TimeAmount.seconds(86_400),
       "How long a stop waits for requests in flight."),

@@ -18,6 +18,8 @@ public struct ProxyOptions: Sendable, Equatable {
   public var maxConnections = 10_000
   /// Client connections of one address; 0: no limit.
   public var maxConnectionsPerClient = 0
+  /// Requests of HTTP/2 clients in progress on each worker: beyond, their streams are refused.
+  public var maxStreams = 10_000
   public var drainTimeout = TimeAmount.seconds(30)
   public var logLevel = LogLevel.info
   public var accessLog = AccessLogOptions()

@@ -97,8 +97,9 @@ public final class Worker: StreamSource {
   /// Connections that must be looked at again without a new event.
   var ready: [Handle] = []
   var isDraining = false
-  /// Records of `downstreams` that stand for fetches.
+  /// Records of `downstreams` that stand for fetches, and for streams of clients.
   var fetches = 0
+  var streams = 0
   var drainDeadline = MonotonicTime.never
   var acceptPauseTimer = TimerWheel.Timer.none
   var isAcceptPaused = false
@@ -120,12 +121,11 @@ public final class Worker: StreamSource {
     wheel = TimerWheel(now: now)
     random = SeededRandom(seed: seed)
     relay = Relay(pipes: PipePool(workers: shared.workerCount))
-    let limit = snapshot.options.maxConnections
     downstreams = Slab(kind: HandleKind.downstream, limit: Worker.slabLimit)
     upstreams = Slab(kind: HandleKind.upstream, limit: Worker.slabLimit)
     exchanges = Slab(kind: HandleKind.exchange, limit: Worker.slabLimit)
     readings = Slab(kind: HandleKind.reading, limit: Worker.slabLimit)
-    pool = BufferPool(limit: 4 * limit + 1024)
+    pool = BufferPool(limit: Worker.blockLimit(snapshot.options))
     scratch = .allocate(capacity: Worker.scratchBytes)
     parts = .allocate(capacity: Worker.partsPerCall + 1)
     dateSpace = .allocate(capacity: 32)
@@ -150,6 +150,12 @@ public final class Worker: StreamSource {
     scratch.deallocate()
     parts.deallocate()
     dateSpace.deallocate()
+  }
+
+  /// What connections and streams can hold between them, each in both directions, so that none has
+  /// to do without because of others.
+  private static func blockLimit(_ options: ProxyOptions) -> Int {
+    4 * options.maxConnections + 6 * options.maxStreams + 1024
   }
 
   /// The number of records is bounded by descriptors; this bounds the slabs' directories.
@@ -346,6 +352,7 @@ public final class Worker: StreamSource {
       snapshots.append(AdoptedSnapshot(snapshot: snapshot))
       dropUnused(replacing: snapshots.count - 1)
     }
+    pool.limit = Worker.blockLimit(snapshot.options)
     closeRemovedBackends()
   }
 

@@ -48,6 +48,7 @@ import Transport
     Case(.top, "workers auto") { $0.workers == nil },
     Case(.top, "max-connections 500") { $0.maxConnections == 500 },
     Case(.top, "max-connections-per-client 20") { $0.maxConnectionsPerClient == 20 },
+    Case(.top, "max-streams 500") { $0.maxStreams == 500 },
     Case(.top, "max-connections-per-client off") { $0.maxConnectionsPerClient == 0 },
     Case(.top, "drain-timeout 5m") { $0.drainTimeout == .seconds(300) },
     Case(.top, "log-level debug") { $0.logLevel == .debug },

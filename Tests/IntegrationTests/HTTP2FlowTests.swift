@@ -334,4 +334,36 @@ import Testing
       #expect(try daemon.metric("weir_http2_floods_total") == 1)
     }
   }
+
+  @Test func `streams beyond the worker's limit are refused, all else goes on`() throws {
+    let origin = try HTTPOrigin()
+    var configuration = DaemonConfiguration([origin.address])
+    configuration.top = "max-streams 6"
+    try withDaemon(configuration) { daemon in
+      let clients = try (0..<2).map { _ in
+        try HTTP2Connection(try daemon.connect(), settings: [(4, 0)])
+      }
+      // Three of each client: one whose answer is not taken, two that wait for the backend.
+      for client in clients {
+        try client.request(1, "GET", "/bytes/200000")
+        for stream: UInt32 in [3, 5] { try client.request(stream, "GET", "/hold/0") }
+      }
+      let haveCome = origin.wait { $0.count == 6 }
+      #expect(haveCome)
+      for client in clients {
+        try client.request(7, "POST", "/status/200")
+        #expect(try client.answer(7).resetCode == 7)
+      }
+      for _ in 0..<5 {
+        let other = try daemon.get("/bytes/100000")
+        #expect(other.status == 200 && other.body.count == 100_000)
+      }
+      origin.release()
+      for stream: UInt32 in [3, 5] { #expect(try clients[0].answer(stream).status == 200) }
+      try clients[0].request(9, "HEAD", "/again")
+      #expect(try clients[0].answer(9).status == 200)
+      let metrics = try daemon.admin("/metrics").text
+      #expect(metrics.contains("weir_http2_streams_refused_total 2\n"))
+    }
+  }
 }

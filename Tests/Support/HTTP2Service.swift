@@ -24,6 +24,8 @@ public final class HTTP2Service {
     connection = try HTTP2Connection(serving: wire, settings: settings)
   }
 
+  /// Heads that `requestHead` has not returned.
+  private var begun: [StreamRequest] = []
   /// Requests that completed while something else was waited for.
   private var complete: [StreamRequest] = []
   /// What may be sent: on the connection, and on each stream.
@@ -52,6 +54,7 @@ public final class HTTP2Service {
       let fields = connection.fields(of: frame)
       if open[frame.stream] == nil {
         open[frame.stream] = StreamRequest(stream: frame.stream, fields: fields)
+        begun.append(StreamRequest(stream: frame.stream, fields: fields))
       } else {
         open[frame.stream]?.trailers = fields
       }
@@ -83,14 +86,10 @@ public final class HTTP2Service {
     return frame
   }
 
-  /// The next request as soon as its head is there; `rest` completes it.
+  /// The next request as soon as its head is there; `request` returns it again when it is complete.
   public func requestHead() throws -> StreamRequest {
-    while true {
-      let frame = try connection.next()
-      let isHead = frame.type == FrameType.headers && open[frame.stream] == nil
-      let complete = try take(frame)
-      if isHead, let request = complete ?? open[frame.stream] { return request }
-    }
+    while begun.isEmpty { try step() }
+    return begun.removeFirst()
   }
 
   /// Waits until the client has reset the stream; returns the code.

@@ -14,7 +14,8 @@ public struct BufferPool: ~Copyable {
   private static let blocksPerRegion = 64
   @usableFromInline static var warmLimit: Int { 128 }
 
-  public let limit: Int
+  /// May be changed at any time; blocks that are in use beyond it stay so.
+  public var limit: Int
   @usableFromInline var taken = 0
   @inlinable
   public var inUse: Int { taken }

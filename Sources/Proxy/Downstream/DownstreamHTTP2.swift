@@ -157,6 +157,10 @@ extension Worker {
     _ event: SessionEvent
   ) {
     becameBusy(connection)
+    guard streams < currentSnapshot.options.maxStreams else {
+      metrics.add(.http2StreamsRefused)
+      return session(connection).reset(event.stream, .refusedStream)
+    }
     let record = DownstreamConnection(stream: event.stream, of: connection.pointee, parent)
     guard let handle = downstreams.insert(record) else {
       return session(connection).reset(event.stream, .refusedStream)
@@ -279,7 +283,10 @@ extension Worker {
       if hasMoved { setDeadline(handle, connection, now + options.pointee.sendTimeout) }
     } else if connection.pointee.firstStream != .none {
       becameBusy(connection)
-      connection.pointee.deadline = .never
+      // Its age ends it, too, where nothing happens on it (rule 23).
+      let isTold = session(connection).announcedAt != nil
+      let end = connection.pointee.acceptedAt + options.pointee.keepAliveTime
+      setDeadline(handle, connection, isTold ? .never : end)
     } else if !connection.pointee.isIdle {
       becameIdle(handle, connection)
       setDeadline(handle, connection, now + idleTime(options))
@@ -353,6 +360,7 @@ extension Worker {
     stream.pointee.streamNext = next
     if next != .none { downstreams[next].pointee.streamPrevious = handle }
     connection.pointee.firstStream = handle
+    streams += 1
     connection.pointee.requests += 1
   }
 
@@ -367,6 +375,7 @@ extension Worker {
       downstreams[previous].pointee.streamNext = next
     }
     if next != .none { downstreams[next].pointee.streamPrevious = previous }
+    streams -= 1
   }
 
   // MARK: Ending connections
@@ -402,7 +411,10 @@ extension Worker {
       metrics.add(.sendTimeouts)
       return closeDownstream(handle)
     }
-    session(connection).shutDown()
+    // One that has streams is told first, then ended (`retire`).
+    if connection.pointee.firstStream == .none || session(connection).announcedAt != nil {
+      session(connection).shutDown()
+    }
     multiplex(handle, connection)
   }
 }

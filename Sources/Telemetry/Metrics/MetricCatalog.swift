@@ -45,7 +45,7 @@ public enum ProxyCounter: Int, CaseIterable, Sendable, BitwiseCopyable, CatalogC
   case handshakeTimeouts, headerTimeouts, bodyTimeouts, sendTimeouts, idleTimeouts, clientAborts
   case unsentRetries, replays, statusRetries, retriesDenied, noBackendAvailable
   case requestsQueued, queueOverflows, queueTimeouts
-  case tunnels, http2Connections, http2Floods
+  case tunnels, http2Connections, http2Floods, http2StreamsRefused
   case cacheHits, cacheStaleHits, cacheMisses, cacheCollapsed, cachePasses, cacheBypasses
   case cacheFetches, cacheFetchFailures, cacheRevalidations, cacheInvalidations, cacheTagsDropped
   case logLinesDropped
@@ -128,6 +128,10 @@ public enum ProxyCounter: Int, CaseIterable, Sendable, BitwiseCopyable, CatalogC
       .init(
         "weir_http2_floods_total", .counter,
         "HTTP/2 connections, of clients and backends, cut because of abusive frames.")
+    case .http2StreamsRefused:
+      .init(
+        "weir_http2_streams_refused_total", .counter,
+        "Streams of clients refused because of `max-streams`.")
     case .cacheHits: ProxyCounter.cache("hit")
     case .cacheStaleHits: ProxyCounter.cache("stale")
     case .cacheMisses: ProxyCounter.cache("miss")
