@@ -4,11 +4,14 @@
 #   make test     install what the tests need, build, run all of them
 #   make bench    weir beside nginx and HAProxy on the same load (QUICK=1: one scenario, 20 s)
 #   make scenarios  what clients see when backends fail (ONLY=kill,hole; WRITE=1: into the docs)
-#   make soak     the slow variants: 10 GiB bodies, a minute of purges, 100,000 streams
+#   make soak     the slow variants: 10 GiB bodies, a minute of purges
 #   make tsan     the integration tests against a build with the thread sanitizer
 #   make asan     the same with the address and leak sanitizer
 #   make lint     formatting
-#   make install  binary, unit, example configuration and system user (DESTDIR=, PREFIX=)
+#   make install  binary, units, example configuration, manual and system user (DESTDIR=, PREFIX=)
+#   make deb      the same as a package of Debian, into .build/package
+#   make deb-check  that package in a fresh Debian under a real systemd (root, debootstrap, minutes)
+#   make tarball  the same as an archive
 
 SHELL := /bin/bash
 SWIFT ?= swift
@@ -17,20 +20,25 @@ DESTDIR ?=
 PORT ?= 8080
 CC ?= cc
 BENCH_BUILD := .build/bench
+VERSION := $(shell sed -n 's/.*text = "\(.*\)"/\1/p' Sources/Daemon/Version.swift)
+MACHINE := $(shell uname -m)
+PACKAGE := $(CURDIR)/.build/package/weir-$(VERSION)
+STAGE := $(CURDIR)/.build/package/stage
+UNITS := $(PREFIX)/lib/systemd/system
 
 # What an unpacked toolchain itself needs of Debian, what the build links against, and what only the
 # tests and the benchmarks start.
 SWIFT_PACKAGES := git ca-certificates g++ libc6-dev libcurl4 libxml2 libsqlite3-0 libncurses6
 BUILD_PACKAGES := $(SWIFT_PACKAGES) pkg-config libssl-dev libnghttp2-dev libpcre2-dev libxxhash-dev
-TEST_PACKAGES := curl openssl strace valgrind libc6-dbg binutils nghttp2-client nghttp2-server \
-	python3 python3-grpcio python3-httpx python3-h2
+TEST_PACKAGES := curl openssl strace valgrind libc6-dbg binutils python3
+DEB_PACKAGES := dpkg-dev debhelper lintian
 BENCH_PACKAGES := gcc libc6-dev python3 util-linux nginx-light haproxy varnish $(TEST_PACKAGES)
 
 RELEASE := $(SWIFT) build -c release --static-swift-stdlib --product weir
 
 .PHONY: help run build release debug test scenarios soak tsan asan bench bench-tools lint format \
-	install clean \
-	build-packages test-packages bench-packages
+	install stage tarball deb deb-check clean \
+	build-packages test-packages bench-packages deb-packages
 .DEFAULT_GOAL := help
 
 help:
@@ -65,6 +73,9 @@ test-packages:
 bench-packages:
 	$(call install-missing,$(BUILD_PACKAGES) $(BENCH_PACKAGES))
 
+deb-packages:
+	$(call install-missing,$(DEB_PACKAGES))
+
 build release: build-packages
 	$(RELEASE)
 
@@ -96,7 +107,7 @@ soak: test-packages
 	$(SWIFT) build --build-tests
 	WEIR_SOAK=1 WEIR_BINARY=$$($(RELEASE) --show-bin-path)/weir \
 	  $(SWIFT) test --disable-xctest --skip-build --no-parallel \
-	  --filter 'BudgetTests.BigBodyTests|The race with purges|OtherClientsTests'
+	  --filter 'BudgetTests.BigBodyTests|The race with purges'
 
 # A report makes the daemon's exit code 66, and so fails the test that brought it about.
 tsan: test-packages
@@ -146,19 +157,51 @@ format:
 	$(SWIFT) format -i -r -p Package.swift Sources Tests
 
 # An existing configuration is never touched.
+# Everything below DESTDIR, for packages; as root without it, into this machine.
 install: release
 	install -D -s -m 755 $$($(RELEASE) --show-bin-path)/weir $(DESTDIR)$(PREFIX)/bin/weir
-	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
-	sed 's#/usr/bin/weir#$(PREFIX)/bin/weir#' systemd/weir.service \
-	  > $(DESTDIR)$(PREFIX)/lib/systemd/system/weir.service
-	install -m 644 systemd/weir.socket $(DESTDIR)$(PREFIX)/lib/systemd/system/weir.socket
+	install -d $(DESTDIR)$(UNITS)
+	for unit in weir.service weir.socket; do \
+	  sed 's#/usr/bin/weir#$(PREFIX)/bin/weir#' systemd/$$unit > $(DESTDIR)$(UNITS)/$$unit; done
 	install -D -m 644 systemd/weir.sysusers $(DESTDIR)/usr/lib/sysusers.d/weir.conf
+	install -D -m 644 systemd/weir.logrotate $(DESTDIR)/etc/logrotate.d/weir
 	[ -e $(DESTDIR)/etc/weir/proxy.conf ] \
 	  || install -D -m 644 proxy.conf.example $(DESTDIR)/etc/weir/proxy.conf
-	if [ -e docs/OPERATIONS.md ]; then \
-	  install -D -m 644 docs/OPERATIONS.md $(DESTDIR)/usr/share/doc/weir/OPERATIONS.md; fi
+	install -D -m 644 -t $(DESTDIR)/usr/share/doc/weir docs/OPERATIONS.md docs/configuration.md \
+	  docs/CACHING.md docs/metrics.md proxy.conf.example
+	install -D -m 644 docs/man/weir.8 $(DESTDIR)$(PREFIX)/share/man/man8/weir.8
+	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions \
+	  $(DESTDIR)$(PREFIX)/share/zsh/vendor-completions \
+	  $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
+	weir=$$($(RELEASE) --show-bin-path)/weir; share=$(DESTDIR)$(PREFIX)/share; \
+	  $$weir --generate-completion-script bash | sed '1{/^#!/d}' > $$share/bash-completion/completions/weir; \
+	  $$weir --generate-completion-script zsh > $$share/zsh/vendor-completions/_weir; \
+	  $$weir --generate-completion-script fish > $$share/fish/vendor_completions.d/weir.fish
 	if [ -z "$(DESTDIR)" ] && command -v systemd-sysusers >/dev/null; then systemd-sysusers; fi
 	if [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
+
+# Both packages hold what `install` lays out; they and their sizes are printed.
+stage: release
+	rm -rf $(STAGE)
+	$(MAKE) --no-print-directory install DESTDIR=$(STAGE) PREFIX=/usr
+
+deb-check: deb
+	$(call install-missing,debootstrap util-linux iproute2 procps)
+	Tests/Packaging/check.sh $(dir $(PACKAGE))weir_$(VERSION)-1_*.deb
+
+tarball: stage
+	tar -C $(STAGE) --owner=root --group=root -czf $(PACKAGE)-$(MACHINE).tar.gz .
+	@ls -l $(PACKAGE)-$(MACHINE).tar.gz
+
+# A package of Debian, checked by lintian: any complaint is an error.
+deb: stage deb-packages
+	rm -rf $(PACKAGE) && mkdir -p $(PACKAGE)
+	cp -r systemd/debian $(PACKAGE)/debian && mv $(STAGE) $(PACKAGE)/stage
+	sed -i "s/@VERSION@/$(VERSION)/; s/@DATE@/$$(date -R -d @$$(git log -1 --format=%ct))/" \
+	  $(PACKAGE)/debian/changelog
+	cd $(PACKAGE) && dpkg-buildpackage --build=binary --unsigned-changes --no-check-builddeps
+	lintian --fail-on error,warning --allow-root $(dir $(PACKAGE))weir_$(VERSION)-1_*.deb
+	@ls -l $(dir $(PACKAGE))weir_$(VERSION)-1_*.deb
 
 clean:
 	rm -rf .build

@@ -224,6 +224,9 @@ extension Draft {
     backends = []
     backlog = nil
     fileMode = nil
+    v6Only = nil
+    reusePort = nil
+    fastOpen = nil
     action = nil
     pathCondition = nil
     methodCondition = nil

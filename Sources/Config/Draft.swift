@@ -66,6 +66,9 @@ struct Draft: Sendable {
   var checkFields: [(field: HTTPCheck.Field, name: Token)] = []
   var backlog: (value: Int, token: Token)?
   var fileMode: (value: Int, token: Token)?
+  var v6Only: (value: Int, token: Token)?
+  var reusePort: (value: Int, token: Token)?
+  var fastOpen: (value: Int, token: Token)?
   var action: (draft: ActionDraft, location: Location)?
   var pathCondition: Location?
   var methodCondition: Location?

@@ -21,6 +21,19 @@ extension Directive {
           OptionRow(
             key: "mode", kind: .word(["0600", "0660", "0666"], noun: "mode"), fallback: "0660",
             summary: "Who may connect to a unix socket's file; one value for each listener."),
+          OptionRow(
+            key: "v6only", kind: .word(["on", "off"], noun: "word"), fallback: "off",
+            summary: "An IPv6 address takes no IPv4 clients; `:PORT` then means IPv6 alone. One "
+              + "value for each listener."),
+          OptionRow(
+            key: "reuseport", kind: .word(["on", "off"], noun: "word"), fallback: "on",
+            summary: "A socket for each worker (SO_REUSEPORT); `off`: the workers share one, which "
+              + "costs more and spreads connections less evenly. One value for each listener."),
+          OptionRow(
+            key: "fastopen", kind: .integer(1...65_535), fallback: "off",
+            summary: "TCP Fast Open (RFC 7413) for so many connections that are not accepted yet. "
+              + "The network may repeat a first packet, and with it a request without TLS. One "
+              + "value for each listener."),
         ],
         isRepeatable: true,
         summary: "An address to listen on; `:PORT` is every IPv4 and IPv6 address, `unix:/PATH` a "
@@ -141,6 +154,7 @@ extension Draft {
     listener.bind.append(reading.address(0))
     boundAddresses.append(
       Named(key: reading.address(0), location: reading.tokens[0].location))
+    setSocketOptions(reading)
     if let option = reading.options["backlog"], let value = reading.optionInteger("backlog") {
       requireOne("backlog", \.backlog, value, option.token)
       listener.backlog = value
@@ -154,6 +168,22 @@ extension Draft {
       } else {
         report.error("only a unix socket has a mode", at: option.token.location)
       }
+    }
+  }
+
+  /// How the kernel is to treat the listener's TCP sockets.
+  private mutating func setSocketOptions(_ reading: Reading) {
+    if let option = reading.options["v6only"], let text = reading.optionText("v6only") {
+      requireOne("v6only", \.v6Only, text == "on" ? 1 : 0, option.token)
+      listener.v6Only = text == "on"
+    }
+    if let option = reading.options["reuseport"], let text = reading.optionText("reuseport") {
+      requireOne("reuseport", \.reusePort, text == "on" ? 1 : 0, option.token)
+      listener.sharesPort = text == "on"
+    }
+    if let option = reading.options["fastopen"], let count = reading.optionInteger("fastopen") {
+      requireOne("fastopen", \.fastOpen, count, option.token)
+      listener.fastOpen = count
     }
   }
 

@@ -70,18 +70,21 @@ struct ListeningSockets {
     inherited.removeAll { $0.address == address }
     var isUnix = false
     if case .unix = address { isUnix = true }
-    let canShare = workers > 1 && !isUnix
+    let canShare = workers > 1 && !isUnix && listener.sharesPort
+    let fastOpen = isUnix ? 0 : listener.fastOpen
     if found.isEmpty {
-      if !isUnix { try Listener.requireFree(endpoint) }
+      if !isUnix { try Listener.requireFree(endpoint, v6Only: listener.v6Only) }
       let first = try Listener(
         endpoint, backlog: listener.backlog, sharesPort: canShare,
-        fileMode: mode_t(listener.fileMode))
+        fileMode: mode_t(listener.fileMode), v6Only: listener.v6Only, fastOpen: fastOpen)
       opened.append(first)
       found.append(first)
     }
     // One for each worker where the kernel and whoever made the first allow that.
     while found.count < workers, canShare, found[0].sharesPort,
-      let next = try? Listener(endpoint, backlog: listener.backlog, sharesPort: true)
+      let next = try? Listener(
+        endpoint, backlog: listener.backlog, sharesPort: true, v6Only: listener.v6Only,
+        fastOpen: fastOpen)
     {
       opened.append(next)
       found.append(next)

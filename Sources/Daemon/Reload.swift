@@ -127,10 +127,28 @@ extension Daemon {
     return places
   }
 
+  /// A socket is made with its options; one that is kept keeps them.
+  private func listenerWithOtherSockets(_ loaded: ProxyOptions) -> String? {
+    loaded.listeners.first { listener in
+      guard let known = options.listeners.first(where: { $0.name == listener.name }),
+        !known.isRemoved
+      else { return false }
+      return known.bind.contains { address in
+        guard listener.bind.contains(address) else { return false }
+        if case .unix = address { return known.fileMode != listener.fileMode }
+        return known.v6Only != listener.v6Only || known.sharesPort != listener.sharesPort
+          || known.fastOpen != listener.fastOpen
+      }
+    }?.name
+  }
+
   /// What this version sets up once, at the start: a change of it is refused rather than ignored.
   private func unchangeable(in loaded: ProxyOptions) -> String? {
     func refusal(_ what: String) -> String {
       "\(path): error: \(what) cannot be changed by a reload; restart weir to change it"
+    }
+    if let name = listenerWithOtherSockets(loaded) {
+      return refusal("mode, v6only, reuseport and fastopen of listener \(name)")
     }
     if loaded.workers != options.workers { return refusal("workers") }
     if loaded.admin != options.admin { return refusal("admin") }

@@ -54,6 +54,13 @@ public struct ListenerOptions: Sendable, Equatable {
   /// Once configured, and no longer: its sockets are closed, and its connections end in order.
   public var isRemoved = false
   public var backlog = 1024
+  /// A socket for each worker (SO_REUSEPORT), where the address is one of TCP.
+  public var sharesPort = true
+  /// IPv6 addresses take no IPv4 clients.
+  public var v6Only = false
+  /// Connections whose first octets come with their first packet (RFC 7413), at most so many that
+  /// are not accepted yet; 0: none.
+  public var fastOpen = 0
   /// Who may connect to the files of its unix sockets, as `chmod` takes it.
   public var fileMode = 0o660
   public var limits = HeadLimits()

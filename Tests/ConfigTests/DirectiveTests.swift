@@ -109,6 +109,10 @@ import Transport
     Case(.listener, "max-header-fields 50") { $0.listeners[0].limits.maxFields == 50 },
     Case(.listener, "max-target 2KiB") { $0.listeners[0].limits.maxTargetBytes == 2048 },
     Case(.listener, "default-host Example.COM") { $0.listeners[0].defaultHost == "example.com" },
+    Case(.listener, "bind [::1]:82 v6only=on reuseport=off fastopen=100 backlog=9") { options in
+      let listener = options.listeners[0]
+      return listener.v6Only && !listener.sharesPort && listener.fastOpen == 100
+    },
     Case(.listener, "proxy-protocol 10.0.0.0/8 127.0.0.1") {
       $0.listeners[0].proxies.count == 2
     },

@@ -56,6 +56,9 @@ import Testing
     Case(fileWith(listener: "bind :81 backlogg=1"), "4:10: 'bind' has no option 'backlogg'"),
     Case(fileWith(listener: "bind :81 backlog=1 backlog=1"), "4:20: 'backlog=' is given twice"),
     Case(
+      fileWith(listener: "bind :81 v6only=on\nbind :82 v6only=off"),
+      "5:17: a listener has one v6only"),
+    Case(
       fileWith(listener: "bind :81 mode=0666"), "4:10: only a unix socket has a mode"),
     Case(fileWith(listener: "bind :81 backlog=0"), "4:18: 0 is out of range"),
     Case(

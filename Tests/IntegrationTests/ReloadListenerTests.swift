@@ -109,4 +109,31 @@ import Testing
       #expect(lstat(path, &status) != 0)
     }
   }
+
+  @Test func `one socket for all workers, where it is asked for, with Fast Open`() throws {
+    let origin = try HTTPOrigin()
+    let port = Ports.take()
+    var configuration = twoWorkers(origin)
+    configuration.blocks = """
+      listener one { \n bind [::1]:\(port) reuseport=off v6only=on fastopen=16 \n }
+      """
+    try withDaemon(configuration) { daemon in
+      let table = try String(contentsOfFile: "/proc/net/tcp6", encoding: .utf8)
+      let wanted = String(port, radix: 16, uppercase: true)
+      let sockets = table.split(separator: "\n").filter {
+        $0.contains(":\(wanted) ") && $0.contains(" 0A ")
+      }
+      #expect(sockets.count == 1, "\(sockets)")
+      // curl speaks IPv6 for us.
+      for _ in 0..<8 {
+        let answer = try ChildProcess.run(
+          "curl", ["-sS", "--tcp-fastopen", "http://[::1]:\(port)/bytes/10"])
+        #expect(answer.ending == .exit(0) && answer.output.count == 10, "\(answer.output)")
+      }
+      var changed = configuration
+      changed.blocks = changed.blocks.replacingOccurrences(of: " fastopen=16", with: "")
+      let refused = try daemon.reload(changed)
+      #expect(refused.ending == .exit(1) && refused.output.contains("listener one"))
+    }
+  }
 }

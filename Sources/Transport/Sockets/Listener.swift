@@ -54,7 +54,8 @@ public struct Listener: Sendable {
   /// Binds and listens. With `sharesPort` several sockets, one for each worker, can be bound to
   /// the address, and the kernel spreads connections over them (SO_REUSEPORT).
   public init(
-    _ endpoint: Endpoint, backlog: Int, sharesPort: Bool, fileMode: mode_t = Listener.fileMode
+    _ endpoint: Endpoint, backlog: Int, sharesPort: Bool, fileMode: mode_t = Listener.fileMode,
+    v6Only: Bool = false, fastOpen: Int = 0
   ) throws(ListenError) {
     address = endpoint.address
     isShared = false
@@ -68,7 +69,9 @@ public struct Listener: Sendable {
       SocketCalls.close(descriptor)
       throw fault
     }
-    if endpoint.family == AF_INET6 { Listener.set(descriptor, Int32(IPPROTO_IPV6), IPV6_V6ONLY, 0) }
+    if endpoint.family == AF_INET6 {
+      Listener.set(descriptor, Int32(IPPROTO_IPV6), IPV6_V6ONLY, v6Only ? 1 : 0)
+    }
     // The file must never be open to more than it should, not between two calls either: the mode
     // limits what bind makes of the process's mask, and is set in full afterwards.
     if endpoint.family == AF_UNIX { fchmod(descriptor, fileMode) }
@@ -81,6 +84,9 @@ public struct Listener: Sendable {
     if case .unix(let path) = address { chmod(path, fileMode) }
     // Options of the listener are inherited by what it accepts: one call fewer for each.
     if endpoint.family != AF_UNIX { Endpoint.setNoDelay(descriptor) }
+    if fastOpen > 0 {
+      Listener.set(descriptor, Int32(IPPROTO_TCP), TCP_FASTOPEN, Int32(fastOpen))
+    }
     guard listen(descriptor, Int32(backlog)) == 0 else { throw fail("listen") }
   }
 
@@ -168,14 +174,18 @@ public struct Listener: Sendable {
 
   /// Throws where somebody listens on the address already. Sockets that share a port would bind
   /// beside a stranger's without a word, and the kernel would give it a part of the connections.
-  public static func requireFree(_ endpoint: Endpoint) throws(ListenError) {
+  public static func requireFree(
+    _ endpoint: Endpoint, v6Only: Bool = false
+  ) throws(ListenError) {
     let probe = endpoint.makeSocket()
     guard probe >= 0 else {
       throw ListenError(address: endpoint.address, call: "socket", code: -probe)
     }
     defer { SocketCalls.close(probe) }
     set(probe, SOL_SOCKET, SO_REUSEADDR, 1)
-    if endpoint.family == AF_INET6 { set(probe, Int32(IPPROTO_IPV6), IPV6_V6ONLY, 0) }
+    if endpoint.family == AF_INET6 {
+      set(probe, Int32(IPPROTO_IPV6), IPV6_V6ONLY, v6Only ? 1 : 0)
+    }
     let bound = endpoint.octets.withUnsafeBytes { bytes in
       bind(
         probe, bytes.baseAddress?.assumingMemoryBound(to: sockaddr.self), socklen_t(bytes.count))
