@@ -135,6 +135,22 @@ public struct Balancer: ~Copyable {
     return found
   }
 
+  /// Counts a request at this backend and no other, whatever its turn or weight, also where it gets
+  /// no new ones: for clients that belong there. `nil` where it is full or configured no more.
+  public mutating func reserve(at slot: Int) -> Reservation? {
+    guard slots[slot].use == .configured, !slots[slot].isFull else { return nil }
+    if !slots[slot].isCandidate {
+      slots[slot].inFlight += 1
+    } else if slots[slot].isBackup {
+      backups.reserve(at: slot, slots: &slots)
+    } else {
+      primaries.reserve(at: slot, slots: &slots)
+    }
+    if slots[slot].isFull { refresh(slot) }
+    checkInDebug()
+    return Reservation(slot: slot)
+  }
+
   /// The request that was counted there has ended. Traps where none was.
   public mutating func release(_ slot: Int) {
     precondition(slots[slot].inFlight > 0, "more releases than reservations")
@@ -213,6 +229,8 @@ public struct Balancer: ~Copyable {
   /// Requests reserved and not yet released.
   public func inFlight(_ slot: Int) -> Int { slots[slot].inFlight }
   public func isAvailable(_ slot: Int) -> Bool { slots[slot].isAvailable }
+  /// Of the configuration in force, whatever its weight.
+  public func isConfigured(_ slot: Int) -> Bool { slots[slot].use == .configured }
   /// As configured; 0 for one that is no more.
   public func weight(_ slot: Int) -> Int {
     slots[slot].use == .configured ? Int(slots[slot].weight) : 0

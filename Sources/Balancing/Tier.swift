@@ -140,6 +140,14 @@ struct Tier: ~Copyable {
     return Reservation(slot: slot)
   }
 
+  /// A candidate gets a request that belongs to it: no turn of its own is spent.
+  mutating func reserve(at slot: Int, slots: inout FixedTable<BackendSlot>) {
+    _ = reserve(slot, slots: &slots)
+    guard kind == .leastConnections, let entry = leastLoaded.remove(slot, now: now) else { return }
+    leastLoaded.insert(
+      .init(rank: slots[slot].loadRank, time: entry.time, slot: slot), now: now)
+  }
+
   private func isCandidate(_ slot: Int, slots: borrowing FixedTable<BackendSlot>) -> Bool {
     guard slot >= 0, slot < slots.count else { return false }
     return slots[slot].isCandidate && slots[slot].isBackup == isBackup

@@ -19,8 +19,8 @@ enum DirectiveTable {
 
   /// Directives that later versions may have: worth a better answer than "unknown".
   static let planned: Set<String> = [
-    "rate-limit", "sticky", "mirror", "compress", "slow-start", "proxy-protocol",
-    "resolver", "panic",
+    "rate-limit", "mirror", "compress", "proxy-protocol",
+    "resolver",
   ]
 }
 

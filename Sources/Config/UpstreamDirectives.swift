@@ -82,6 +82,7 @@ extension Directive {
         summary: "Backends speak TLS; their certificates are verified. Where that fails no octet "
           + "of a request is sent, and the answer is 502."
       ) { _, _ in },
+      sticky,
     ] + limits + health + resilience + headLimits(.upstream)
 
   private static let limits: [Directive] = [
@@ -125,6 +126,31 @@ extension Directive {
         reading.optionDuration("timeout") ?? draft.upstream.queueTimeout
     },
   ]
+
+  private static let stickyOptions = StickyOptions(cookie: "")
+
+  private static let sticky = Directive(
+    name: "sticky", context: .upstream,
+    arguments: [
+      Argument(label: "cookie", kind: .word(["cookie"], noun: "kind of stickiness")),
+      Argument(label: "NAME", kind: .token(noun: "cookie name")),
+    ],
+    options: [
+      OptionRow(
+        key: "ttl", kind: .duration(TimeAmount.seconds(1)...TimeAmount.seconds(365 * 86_400)),
+        fallback: written(stickyOptions.lifetime),
+        summary: "How long a cookie holds; it is renewed from half of that on."),
+      OptionRow(
+        key: "key-file", kind: .path, fallback: "a key made at each start",
+        summary: "Signs the cookies: 16 to 1024 visible characters. Needed where they are to hold "
+          + "across restarts, or at several weirs."),
+    ],
+    fallback: "off",
+    summary: "A client's requests go to the backend that had its first one, by a signed cookie "
+      + "(HttpOnly, SameSite=Lax, Secure over TLS). `weir drain` keeps such clients; a backend "
+      + "that is down, in `maint` or gone loses them; where it is full or its circuit breaker "
+      + "open, a request goes elsewhere once."
+  ) { draft, reading in draft.setSticky(reading) }
 
   static let hashKeys = ["path", "url", "client-address", "header", "cookie", "query"]
 
@@ -188,6 +214,21 @@ extension Draft {
     }
     backends.append(Named(key: backend.name, location: location))
     upstream.backends.append(backend)
+  }
+
+  fileprivate mutating func setSticky(_ reading: Reading) {
+    var options = StickyOptions(cookie: String(reading.text(1).prefix(64)))
+    if reading.text(1).utf8.count > 64 {
+      report.error("a cookie's name has at most 64 characters", at: reading.tokens[1].location)
+    }
+    options.lifetime = reading.optionDuration("ttl") ?? options.lifetime
+    if let token = reading.options["key-file"]?.token {
+      switch readSecret(token) {
+      case .success(let secret): options.key = Array(secret.utf8)
+      case .failure(let fault): self.fault(fault, at: token.valueLocation)
+      }
+    }
+    upstream.sticky = options
   }
 
   fileprivate mutating func setBalance(_ reading: Reading) {

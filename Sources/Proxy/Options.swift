@@ -130,6 +130,8 @@ public struct UpstreamOptions: Sendable, Equatable {
   public var attemptTimeout: TimeAmount?
   public var breaker = BreakerOptions()
   public var healthCheck: HealthCheckOptions?
+  /// `nil`: every request goes to any backend.
+  public var sticky: StickyOptions?
   /// Per cent of the weight below which health checks are ignored; 0: never.
   public var panicBelow = 0
   /// `nil`: a backend that comes gets its whole share at once.

@@ -88,6 +88,8 @@ public final class SharedState: Sendable {
   public let clients: ClientCounter
   /// Keys of session tickets, of all listeners and through all reloads.
   public let tickets = SessionTickets()
+  /// Signs the sticky cookies of upstreams without a key of their own.
+  let stickyKey = MessageSeal.randomKey()
   public let seed: UInt64
   let workers = WorkerMailboxes()
   /// Signalled once: every health check of the first configuration has come to a verdict.
@@ -112,8 +114,14 @@ public final class SharedState: Sendable {
       registry.upstreams[options.name] = made
       return made
     }
-    state.update(options, ids: options.backends.map { backend($0, of: options.name) }, now: now)
+    state.update(
+      options, ids: options.backends.map { backend($0, of: options.name) },
+      sticky: stickyPlan(options), now: now)
     return state
+  }
+
+  func stickyPlan(_ options: UpstreamOptions) -> StickyPlan? {
+    options.sticky.map { StickyPlan($0, upstream: options.name, key: stickyKey) }
   }
 
   private func backend(_ options: BackendOptions, of upstream: String) -> Int {

@@ -62,7 +62,9 @@ public final class Snapshot: Sendable {
     let states = options.upstreams.map { shared.upstream($0) }
     upstreamStates = states
     let upstreams = FixedStorage(count: states.count) {
-      UpstreamPlan(options.upstreams[$0], states[$0], clients[$0])
+      UpstreamPlan(
+        options.upstreams[$0], states[$0], clients[$0],
+        sticky: shared.stickyPlan(options.upstreams[$0]))
     }
     routes = FixedStorage(count: options.routes.count) { index in
       let route = options.routes[index]
@@ -234,6 +236,9 @@ struct UpstreamPlan: ~Copyable, Sendable {
   let hasLimits: Bool
   let queueTimeout: TimeAmount
   let retry: RetryOptions
+  let sticky: StickyPlan?
+  /// Looked at for every request.
+  let usesSticky: Bool
   /// It may ignore its health checks.
   let mayPanic: Bool
   let attemptTimeout: TimeAmount?
@@ -247,8 +252,10 @@ struct UpstreamPlan: ~Copyable, Sendable {
 
   init(
     _ options: UpstreamOptions, _ state: UpstreamState,
-    _ tls: (context: TLSClientContext, number: Int32)?
+    _ tls: (context: TLSClientContext, number: Int32)?, sticky: StickyPlan?
   ) {
+    self.sticky = sticky
+    usesSticky = sticky != nil
     self.tls = tls?.context
     security = tls?.number ?? 0
     self.state = state

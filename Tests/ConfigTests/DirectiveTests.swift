@@ -196,6 +196,12 @@ import Transport
       wanted.aggression = 2
       return $0.upstreams[0].slowStart == wanted
     },
+    Case(.upstream, "sticky cookie srv ttl=8h key-file=secret") {
+      var wanted = StickyOptions(cookie: "srv")
+      wanted.lifetime = .seconds(8 * 3600)
+      wanted.key = Array("0123456789abcdef".utf8)
+      return $0.upstreams[0].sticky == wanted
+    },
     Case(.upstream, "slow-start off") { $0.upstreams[0].slowStart == nil },
     Case(.upstream, "panic 50%\nhealth-check tcp") { $0.upstreams[0].panicBelow == 50 },
     Case(.upstream, "panic off") { $0.upstreams[0].panicBelow == 0 },

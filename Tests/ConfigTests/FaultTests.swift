@@ -283,7 +283,7 @@ import Testing
   @Test(arguments: [
     ("wrokers 1", "did you mean 'workers'?"), ("Workers 1", "did you mean 'workers'?"),
     ("max_connections 1", "did you mean 'max-connections'?"),
-    ("sticky on", "this version of weir has no 'sticky'"),
+    ("mirror on", "this version of weir has no 'mirror'"),
     ("log-level warn", "did you mean 'warning'?"),
     ("log-level trace", "expected one of 'debug', 'info', 'warning', 'error'"),
     ("bind :80", "it stands in a 'listener' block"),

@@ -58,6 +58,7 @@ enum AllowList {
     "Sources/Proxy/Exchange/Replay.swift",
     "Sources/Proxy/Exchange/RequestFlow.swift",
     "Sources/Proxy/Exchange/ResponseFlow.swift",
+    "Sources/Proxy/Exchange/Stickiness.swift",
     "Sources/Proxy/Exchange/TunnelFlow.swift",
     "Sources/Proxy/SessionFrames.swift",
     "Sources/Proxy/Snapshot.swift",

@@ -109,6 +109,10 @@ struct Exchange: BitwiseCopyable {
   var ticket = CircuitBreaker.Ticket()
   var retry = Retry(limit: 1, isReplayable: false)
   var hash: UInt64 = 0
+  /// The backend that the client's sticky cookie names; 0: none.
+  var sticky: UInt64 = 0
+  /// The client needs a sticky cookie.
+  var setsSticky = false
   /// In phase `cached`: what is waited for or read.
   var reading = Handle.none
   /// Why a backend answers although the route has a cache.

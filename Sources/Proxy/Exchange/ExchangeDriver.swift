@@ -121,6 +121,7 @@ extension Worker {
     exchange.pointee.request.passesTrailers = route.pointee.trailers && requestHead.acceptsTrailers
     if let plan = route.pointee.upstream {
       if plan.pointee.usesHash { exchange.pointee.hash = hash(plan.pointee.hashKey, connection) }
+      if plan.pointee.usesSticky, let sticky = plan.pointee.sticky { readSticky(exchange, sticky) }
       if let cache = route.pointee.cachePlan, consultCache(handle, exchange, cache) { return }
       askFirst(handle, exchange, plan, route, connection)
     } else {
@@ -250,6 +251,7 @@ extension Worker {
     let cells = cells(backend)
     cells.add(.attempts)
     if reserved.isSpill { cells.add(.spills) }
+    if reserved.stickiness != .none { noteSticky(exchange, reserved) }
     let isRepeatable = exchange.pointee.method.isSafe && exchange.pointee.request.isComplete
     exchange.pointee.isPooled = false
     if plan.pointee.http2Streams > 0 {
@@ -288,7 +290,7 @@ extension Worker {
     let found = plan.pointee.borrowedState._withUnsafeGuaranteedRef {
       $0.reserve(
         hash: hash, tried: exchange.pointee.tried, isIdempotent: isIdempotent,
-        isFirst: exchange.pointee.retry.attempts == 0, now: now)
+        isFirst: exchange.pointee.retry.attempts == 0, sticky: exchange.pointee.sticky, now: now)
     }
     guard found == nil, exchange.pointee.wantsNewConnection else { return found }
     return plan.pointee.state.reserve(

@@ -309,6 +309,8 @@ enum HeaderRewrite {
     let date: ByteView
     /// A finished line where the route has a cache, or nothing (RFC 9211).
     var cacheStatus = ByteView.empty
+    /// A finished line for a client that is to come back to this backend, or nothing.
+    var cookie = ByteView.empty
   }
 
   static func appendResponse(
@@ -337,6 +339,7 @@ enum HeaderRewrite {
       sink.append(context.transportSecurity)
     }
     if !context.cacheStatus.isEmpty { sink.append(context.cacheStatus) }
+    if !context.cookie.isEmpty { sink.append(context.cookie) }
     if context.source != .length, context.keepsLength { appendReceivedLength(head, to: &sink) }
     sink.write(within: fixedBytes) { writer in
       if context.source == .length {

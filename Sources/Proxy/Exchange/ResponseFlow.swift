@@ -164,7 +164,8 @@ extension Worker {
         closes: !exchange.pointee.keepsClient && !isStream, clientIsHTTP10: toHTTP10,
         transportSecurity: transportSecurity(client), date: dateText.view,
         cacheStatus: exchange.pointee.forwarded.isSet
-          ? cacheStatusLine(exchange.pointee.forwarded) : .empty))
+          ? cacheStatusLine(exchange.pointee.forwarded) : .empty,
+        cookie: exchange.pointee.setsSticky ? stickyLine(exchange, client) : .empty))
     guard !sink.overflowed else {
       exchange.pointee.firstOctetAt = .zero
       exchange.pointee.response = Content()

@@ -11,6 +11,17 @@ struct ReservedBackend: BitwiseCopyable {
   var isSpill: Bool
   /// To be recorded with the attempt's outcome, exactly once.
   var ticket: CircuitBreaker.Ticket
+  var stickiness = Stickiness.none
+}
+
+/// What became of a request's wish for the backend that its cookie names.
+enum Stickiness: UInt8, BitwiseCopyable {
+  case none
+  case kept
+  /// For this one request: the backend is full, or its breaker is open.
+  case elsewhere
+  /// For good: the backend is down, in maintenance, or configured no more.
+  case broken
 }
 
 /// What the admin endpoint shows of one backend.
@@ -60,6 +71,8 @@ public final class UpstreamState: Sendable {
     var wakeAt = MonotonicTime.never
     /// When the watch thread will look whether that has happened, for the requests that wait.
     var alarmAt = MonotonicTime.never
+    /// Slots by their number in sticky cookies.
+    var stickySlots: [UInt64: Int] = [:]
     /// Breakers that a rate keeps from being closed, and backends configured.
     var outByRate = 0
     var configured = 0
@@ -94,10 +107,15 @@ public final class UpstreamState: Sendable {
   /// Takes over a configuration. The plan (sorting a ring) is made before the lock is taken, and
   /// the rings it replaces, which may be of a million points, are freed after it is given back.
   /// `ids` are `BackendState.id`, in the order of the options.
-  func update(_ options: UpstreamOptions, ids: [Int], now: MonotonicTime) {
+  func update(
+    _ options: UpstreamOptions, ids: [Int], sticky: StickyPlan? = nil, now: MonotonicTime
+  ) {
     let plan = BalancerPlan(
       policy: options.balance,
       backends: options.backends.map { $0.spec(limit: options.maxRequests) })
+    let numbers = options.backends.map { backend in
+      sticky.map { plan in Array(backend.name.utf8).withByteView { plan.number(ofBackend: $0) } }
+    }
     let (replaced, grants) = live.withLock { live in
       let replaced = live.plan
       live.plan = plan
@@ -113,6 +131,10 @@ public final class UpstreamState: Sendable {
       }
       live.forgetModes(but: slots, options.backends.map(\.name))
       for (slot, id) in zip(slots, ids) { live.adopt(slot, Int32(id), options.breaker, now) }
+      live.stickySlots = [:]
+      for (slot, number) in zip(slots, numbers) {
+        if let number { live.stickySlots[number] = slot }
+      }
       live.isRunning = true
       live.recountOutByRate(slots)
       judgePanic(&live, now)
@@ -130,13 +152,20 @@ public final class UpstreamState: Sendable {
   /// Chooses a backend and counts the request there; `nil` where there is none to try.
   /// `isIdempotent`: it may be sent twice, and so may try out a backend that failed before.
   /// `isFirst`: a request's first attempt, which adds to the budget of retries.
+  /// `sticky`: the number of the backend that the request's cookie names; 0: none.
   func reserve(
     hash: UInt64, tried: TriedBackends, isIdempotent: Bool, isFirst: Bool = true,
-    now: MonotonicTime
+    sticky: UInt64 = 0, now: MonotonicTime
   ) -> ReservedBackend? {
     live.withLock { live in
       if isFirst { live.budget.requestBegan(now: now) }
       if live.wakeAt <= now { wake(&live, now) }
+      var stickiness = Stickiness.none
+      if sticky != 0 {
+        stickiness = live.stickiness(sticky, tried, isIdempotent)
+        if stickiness == .kept, let reserved = live.reserveSticky(sticky, now) { return reserved }
+        stickiness = stickiness == .kept ? .elsewhere : stickiness
+      }
       var found = live.balancer.reserve(hash: hash, tried: tried)
       if found == nil, live.endHolds() {
         // Steering around is for when there is another way: never at the price of an answer.
@@ -144,10 +173,12 @@ public final class UpstreamState: Sendable {
       }
       guard let found else { return nil }
       let slot = found.slot
-      if live.conditions[slot].breaker.state == .closed {
-        return live.admitted(found, now)
-      }
-      return live.probing(found, hash: hash, tried: tried, isIdempotent: isIdempotent, now)
+      var reserved =
+        live.conditions[slot].breaker.state == .closed
+        ? live.admitted(found, now)
+        : live.probing(found, hash: hash, tried: tried, isIdempotent: isIdempotent, now)
+      reserved.stickiness = stickiness
+      return reserved
     }
   }
 
@@ -377,6 +408,34 @@ extension UpstreamState.Live {
     }
     let reserved = admitted(found, now)
     if reserved.ticket.isProbe { settle(found.slot) }
+    return reserved
+  }
+}
+
+// MARK: Sticky clients
+
+extension UpstreamState.Live {
+  /// What the wish for this backend can come to. People's drain is for new clients only.
+  fileprivate func stickiness(
+    _ number: UInt64, _ tried: TriedBackends, _ isIdempotent: Bool
+  ) -> Stickiness {
+    guard let slot = stickySlots[number], balancer.isConfigured(slot) else { return .broken }
+    let condition = conditions[slot]
+    if condition.mode == .maint || (condition.isDown && !condition.mayServeDown) { return .broken }
+    // A probe has to be a request that may be sent twice.
+    let mustNotProbe = condition.breaker.state != .closed && !isIdempotent
+    return condition.isHeld || tried.contains(slot) || !condition.breaker.mayAdmit || mustNotProbe
+      ? .elsewhere : .kept
+  }
+
+  /// `nil` where it is full.
+  fileprivate mutating func reserveSticky(
+    _ number: UInt64, _ now: MonotonicTime
+  ) -> ReservedBackend? {
+    guard let slot = stickySlots[number], let found = balancer.reserve(at: slot) else { return nil }
+    var reserved = admitted(found, now)
+    reserved.stickiness = .kept
+    if reserved.ticket.isProbe { settle(slot) }
     return reserved
   }
 }

@@ -45,6 +45,7 @@ public enum ProxyCounter: Int, CaseIterable, Sendable, BitwiseCopyable, CatalogC
   case handshakeTimeouts, headerTimeouts, bodyTimeouts, sendTimeouts, idleTimeouts, clientAborts
   case unsentRetries, replays, statusRetries, retriesDenied, noBackendAvailable
   case requestsQueued, queueOverflows, queueTimeouts
+  case stickyKept, stickyElsewhere, stickyBroken
   case tunnels, http2Connections, http2Floods, http2StreamsRefused
   case cacheHits, cacheStaleHits, cacheMisses, cacheCollapsed, cachePasses, cacheBypasses
   case cacheFetches, cacheFetchFailures, cacheRevalidations, cacheInvalidations, cacheTagsDropped
@@ -120,6 +121,9 @@ public enum ProxyCounter: Int, CaseIterable, Sendable, BitwiseCopyable, CatalogC
       .init(
         "weir_queue_timeouts_total", .counter,
         "Requests answered 503 because no place became free in time.")
+    case .stickyKept: ProxyCounter.sticky("kept")
+    case .stickyElsewhere: ProxyCounter.sticky("elsewhere")
+    case .stickyBroken: ProxyCounter.sticky("broken")
     case .tunnels:
       .init("weir_tunnels_total", .counter, "Connections that became tunnels (upgrades).")
     case .http2Connections:
@@ -173,6 +177,14 @@ public enum ProxyCounter: Int, CaseIterable, Sendable, BitwiseCopyable, CatalogC
     .init(
       "weir_tls_handshakes_total", .counter,
       "TLS handshakes with clients, by how they ended: with a signature, by a session, or not.",
+      fixed: ("result", result))
+  }
+
+  private static func sticky(_ result: String) -> MetricDescription {
+    .init(
+      "weir_sticky_requests_total", .counter,
+      "Requests whose cookie names a backend: kept there, sent elsewhere this once (full, breaker "
+        + "open), or for good (down, in maintenance, gone).",
       fixed: ("result", result))
   }
 
