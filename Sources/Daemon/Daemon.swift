@@ -250,6 +250,8 @@ public final class Daemon {
 
   func drain() {
     guard !isDraining else { return }
+    // Or the new process would go on where weir was told to stop.
+    if upgrade.isRunning { upgrade.fail("weir was told to stop") }
     drainStarted = MonotonicTime.now()
     // A new process that is told to stop before it serves has nothing to finish.
     hasEnded = !workers.isRunning

@@ -26,6 +26,8 @@ extension Daemon {
       DescriptorLimit.fit(&loaded, limit: descriptorLimit, log: log)
       if isDraining {
         record.diagnostics.append("\(path): error: weir is stopping")
+      } else if upgrade.isRunning {
+        record.diagnostics.append("\(path): error: an upgrade is under way")
       } else if let fault = unchangeable(in: loaded) {
         record.diagnostics.append(fault)
       } else {

@@ -100,6 +100,7 @@ extension Daemon {
   func beginUpgrade() -> String? {
     if isDraining { return "weir is stopping" }
     if upgrade.isRunning { return "an upgrade is under way" }
+    if getpid() == 1 { return "this weir is process 1, and its end would be the container's" }
     guard let program else { return "this weir was not started by 'weir run'" }
     let letter = HandoverLetter(instance: instance, modes: snapshot.modesOfPeople)
     let started = upgrade.begin(

@@ -164,10 +164,30 @@ import Testing
       #expect(try daemon.get("/local").status == 200)
       let again = try daemon.command("upgrade", "--admin", "unix:\(daemon.adminPath)")
       #expect(again.ending == .exit(1) && again.output.contains("under way"), "\(again.output)")
+      let reload = try daemon.reload(configuration)
+      #expect(reload.ending == .exit(1) && reload.output.contains("under way"))
       gate.update { $0 = true }
       #expect(daemon.process.waitForEnd() == .exit(0))
       let hasChanged = try Poll.until(.after(10)) { try servingProcess(daemon) != daemon.pid }
       #expect(hasChanged)
     }
+  }
+
+  @Test func `a stop ends the new process, too, where it does not serve yet`() throws {
+    let gate = Monitor(false)
+    let origin = try ScriptedOrigin { connection, _ in
+      _ = try connection.readHead()
+      _ = gate.wait(until: .after(20)) { $0 }
+    }
+    var configuration = DaemonConfiguration([origin.address])
+    configuration.upstream = "health-check http /check interval=60s timeout=20s"
+    let daemon = try DaemonProcess(configuration)
+    daemon.process.kill(SIGUSR2)
+    #expect(origin.wait { $0.count >= 2 }, "the new process checks")
+    let line = daemon.process.output.components(separatedBy: "started as process ").last
+    let new = try #require(line.flatMap { pid_t($0.prefix { $0.isNumber }) })
+    try daemon.stop()
+    #expect(Poll.until(.after(10)) { kill(new, 0) != 0 || Self.isZombie(new) })
+    gate.update { $0 = true }
   }
 }
