@@ -30,13 +30,13 @@ extension Worker {
     _ upstream: UnsafeMutablePointer<UpstreamConnection>, _ sink: inout ByteSink
   ) -> Bool {
     let client = downstreams[exchange.pointee.downstream]
+    if exchange.pointee.asksUpgrade { restoreHead(handle, exchange, client) }
     guard isGranted(exchange, client, upstream) else {
       exchange.pointee.receivedStatus = Int32(responseHead.status)
       attemptFailed(handle, exchange, .upgradeFailed)
       return false
     }
     metrics.add(.tunnels)
-    restoreHead(handle, exchange, client)
     let route = route(exchange)
     if client.pointee.isTunnel {
       HeaderRewrite.appendTunnel(responseHead, to: &sink, edits: route.pointee.responseEdits)
@@ -70,10 +70,12 @@ extension Worker {
     guard responseHead.status == 101, let granted = responseHead.first(.upgrade) else {
       return false
     }
-    // Who sent the key looks at the answer to it.
-    guard client.pointee.isTunnel, granted.equalsIgnoringCase(ByteView("websocket")) else {
-      return true
+    // Who sent the request looks at the answer to it; of a CONNECT weir has to.
+    guard client.pointee.isTunnel else { return true }
+    guard let wanted = requestHead.first(.upgrade), granted.equalsIgnoringCase(wanted) else {
+      return false
     }
+    guard wanted.equalsLowercased("websocket") else { return true }
     var expected = ByteSink(
       base: scratch + Worker.scratchBytes - 2 * Worker.keyRoom, capacity: 2 * Worker.keyRoom)
     WebSocketKey.append(exchange.pointee.requestID, to: &expected)
