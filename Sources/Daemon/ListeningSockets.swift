@@ -118,6 +118,16 @@ struct ListeningSockets {
     return found
   }
 
+  /// Closes what it has beyond `earlier`, which goes on.
+  func giveUp(keeping earlier: ListeningSockets) {
+    for place in places
+    where !earlier.places.contains(where: { $0.address == place.address }) {
+      place.file?.remove()
+      let descriptors = (place.sockets.joined() + place.distinct).map(\.descriptor)
+      for descriptor in Set(descriptors) { SocketCalls.close(descriptor) }
+    }
+  }
+
   /// Removes the socket files of addresses that `later` has no more.
   func removeFiles(but later: ListeningSockets? = nil) {
     for place in places {

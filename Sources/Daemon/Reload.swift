@@ -78,22 +78,26 @@ extension Daemon {
   private func adopt(_ loaded: inout ProxyOptions, _ record: inout ReloadRecord) {
     let changes = ConfigurationChanges(from: options, to: loaded).lines
     loaded.listeners = Daemon.places(of: loaded.listeners, after: options.listeners)
+    let before = sockets
+    let adjusted: ListeningSockets
+    var inherited: [Listener] = []
+    do throws(ListenError) {
+      adjusted = try before.adjusted(to: loaded.listeners, inherited: &inherited)
+    } catch {
+      record.diagnostics.append("\(path): error: \(error.message)")
+      return
+    }
+    // Last of what can fail: a snapshot that is made has told the upstreams of their backends.
     let next: Snapshot
     do {
       next = try Snapshot(
         loaded, generation: snapshot.generation + 1, name: instance, shared: shared)
     } catch {
+      adjusted.giveUp(keeping: before)
       record.diagnostics.append("configuration: \(error.text)")
       return
     }
-    let before = sockets
-    var inherited: [Listener] = []
-    do throws(ListenError) {
-      sockets = try before.adjusted(to: loaded.listeners, inherited: &inherited)
-    } catch {
-      record.diagnostics.append("\(path): error: \(error.message)")
-      return
-    }
+    sockets = adjusted
     snapshot = next
     options = loaded
     log.setLevel(loaded.logLevel)

@@ -136,4 +136,23 @@ import Testing
       #expect(refused.ending == .exit(1) && refused.output.contains("listener one"))
     }
   }
+
+  @Test func `a reload that cannot listen changes nothing, neither of backends`() throws {
+    let (old, new) = (try HTTPOrigin("old"), try HTTPOrigin("new"))
+    var refused = twoWorkers(new)
+    refused.blocks = """
+      listener free { \n bind 127.0.0.1:\(Ports.take()) \n }
+      listener taken { \n bind \(old.address) \n }
+      """
+    try withDaemon(twoWorkers(old)) { daemon in
+      let before = daemon.openDescriptors
+      for _ in 0..<3 {
+        let done = try daemon.reload(refused)
+        #expect(done.ending == .exit(1) && done.output.contains(old.address), "\(done.output)")
+        #expect(try daemon.get("/").text == "old")
+      }
+      #expect(daemon.openDescriptors <= before + 4, "\(daemon.openDescriptors) after \(before)")
+    }
+    #expect(new.requests.isEmpty)
+  }
 }
