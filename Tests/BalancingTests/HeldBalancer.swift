@@ -21,6 +21,12 @@ final class HeldBalancer {
     return found
   }
 
+  func reserve(at slot: Int) -> Reservation? {
+    let found = balancer.reserve(at: slot)
+    balancer.checkInvariants()
+    return found
+  }
+
   func release(_ slot: Int) {
     balancer.release(slot)
     balancer.checkInvariants()
