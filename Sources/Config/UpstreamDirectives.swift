@@ -149,7 +149,8 @@ extension Directive {
     summary: "A client's requests go to the backend that had its first one, by a signed cookie "
       + "(HttpOnly, SameSite=Lax, Secure over TLS). `weir drain` keeps such clients; a backend "
       + "that is down, in `maint` or gone loses them; where it is full or its circuit breaker "
-      + "open, a request goes elsewhere once."
+      + "open, a request goes elsewhere once. Upstreams of one site need cookies of their own "
+      + "names."
   ) { draft, reading in draft.setSticky(reading) }
 
   static let hashKeys = ["path", "url", "client-address", "header", "cookie", "query"]

@@ -118,4 +118,23 @@ import Testing
       #expect(isElsewhere)
     }
   }
+
+  @Test func `keep their backend where a cache asks for them first`() throws {
+    let origins = try ["a", "b", "c"].map { name in
+      try CacheOrigin { _, _ in
+        .text(CacheOrigin.answer(200, ["Cache-Control: private", "X-Origin: \(name)"], name))
+      }
+    }
+    var configuration = DaemonConfiguration.cached(origins.map(\.address))
+    configuration.upstream = "balance round-robin\n  sticky cookie srv"
+    try withDaemon(configuration) { daemon in
+      // A cookie that is set with what a fetch brought names the backend that it came from.
+      let (cookie, origin) = try enter(daemon)
+      // Each path is fetched for whoever asks first, before weir knows that it cannot be shared.
+      for path in 0..<12 {
+        let response = try daemon.get("/\(path)", fields: "Cookie: \(cookie)\r\n")
+        #expect(response["x-origin"] == origin && response["set-cookie"] == nil, "/\(path)")
+      }
+    }
+  }
 }

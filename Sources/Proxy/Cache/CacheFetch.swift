@@ -80,6 +80,9 @@ extension Worker {
     made.pointee.snapshot = snapshot
     made.pointee.route = asking.pointee.route
     made.pointee.hash = asking.pointee.hash
+    // What turns out to be for this client alone has to be of its own backend.
+    made.pointee.sticky = asking.pointee.sticky
+    made.pointee.setsSticky = asking.pointee.setsSticky
     snapshots[Int(snapshot)].exchanges += 1
     connection.pointee.exchange = place
     connection.pointee.state = .exchanging
@@ -335,6 +338,7 @@ extension Worker {
     upstreams[fetch.pointee.upstream].pointee.exchange = handle
     asking.pointee.slot = fetch.pointee.slot
     asking.pointee.backend = fetch.pointee.backend
+    asking.pointee.setsSticky = fetch.pointee.setsSticky
     asking.pointee.ticket = fetch.pointee.ticket
     asking.pointee.isReserved = fetch.pointee.isReserved
     asking.pointee.isJudged = fetch.pointee.isJudged
