@@ -73,8 +73,8 @@ let package = Package(
     .target(
       name: "Config",
       dependencies: [
-        "Primitives", "HTTP", "Balancing", "Resilience", "Telemetry", "Routing", "Caching",
-        "Transport", "Proxy",
+        "Primitives", "HTTP", "HTTP1", "Balancing", "Resilience", "Telemetry", "Routing",
+        "Caching", "Transport", "Proxy",
       ],
       swiftSettings: pure),
     // Layer 8

@@ -10,8 +10,8 @@ struct Weir: ParsableCommand {
     version: "weir \(Version.text)",
     subcommands: [
       RunCommand.self, CheckCommand.self, ReloadCommand.self, StatusCommand.self,
-      PurgeCommand.self, UpgradeCommand.self, ReadyCommand.self, DrainCommand.self,
-      MaintCommand.self, DemoCommand.self,
+      PurgeCommand.self, PlanCommand.self, UpgradeCommand.self, ReadyCommand.self,
+      DrainCommand.self, MaintCommand.self, DemoCommand.self,
     ])
 }
 

@@ -88,13 +88,20 @@ public final class DaemonProcess: Sendable {
     try? FileManager.default.removeItem(atPath: directory)
   }
 
+  /// A configuration of this daemon, into another file.
+  public func write(_ configuration: DaemonConfiguration, to path: String) throws {
+    try DaemonProcess.write(configuration, port, directory, to: path)
+  }
+
   private static func write(
-    _ configuration: DaemonConfiguration, _ port: UInt16, _ directory: String
+    _ configuration: DaemonConfiguration, _ port: UInt16, _ directory: String,
+    to path: String? = nil
   ) throws {
     let text = configuration.text(port: port, admin: "\(directory)/admin.sock")
       .replacingOccurrences(of: "@DIRECTORY@", with: directory)
     // Replaced as a whole: a daemon that reloads must never read half a file.
-    try text.write(toFile: "\(directory)/proxy.conf", atomically: true, encoding: .utf8)
+    let path = path ?? "\(directory)/proxy.conf"
+    try text.write(toFile: path, atomically: true, encoding: .utf8)
   }
 
   public func connect(source: String? = nil) throws -> WireConnection {
