@@ -84,15 +84,17 @@ extension Draft {
         used.insert(token.text)
         if let upstream = indices[token.text] {
           routes[index].options.action = .upstream(upstream)
-        } else if !known.contains(token.text), !hasFaultyUpstream {
-          let list = known.map { "'\($0)'" }.joined(separator: ", ")
-          let expected =
-            known.isEmpty
-            ? "the configuration has no upstream"
-            : known.count == 1 ? "expected \(list)" : "expected one of \(list)"
-          report.error(
-            "unknown upstream '\(token.text)'", at: token.location,
-            notes: [expected] + Suggestion.note(for: token.text, among: known))
+        } else {
+          reportUnknown(token, among: known)
+        }
+        guard let fallback = routes[index].fallback else { continue }
+        used.insert(fallback.text)
+        if fallback.text == token.text {
+          report.error("the route's own upstream is no fallback", at: fallback.location)
+        } else if let upstream = indices[fallback.text] {
+          routes[index].options.fallbackUpstream = upstream
+        } else {
+          reportUnknown(fallback, among: known)
         }
       }
     }
@@ -100,6 +102,18 @@ extension Draft {
     for upstream in upstreamNames where !used.contains(upstream.key) {
       report.warning("no route leads to the upstream '\(upstream.key)'", at: upstream.location)
     }
+  }
+
+  private mutating func reportUnknown(_ token: Token, among known: [String]) {
+    guard !known.contains(token.text), !hasFaultyUpstream else { return }
+    let list = known.map { "'\($0)'" }.joined(separator: ", ")
+    let expected =
+      known.isEmpty
+      ? "the configuration has no upstream"
+      : known.count == 1 ? "expected \(list)" : "expected one of \(list)"
+    report.error(
+      "unknown upstream '\(token.text)'", at: token.location,
+      notes: [expected] + Suggestion.note(for: token.text, among: known))
   }
 
   private mutating func resolveCaches() {

@@ -37,6 +37,8 @@ struct Draft: Sendable {
     var action: ActionDraft
     /// The name in its `cache` directive.
     var cache: Token?
+    /// The name in its `fallback-upstream` directive.
+    var fallback: Token?
   }
 
   /// Reads what `token-file` names; set by the loader.
@@ -74,6 +76,8 @@ struct Draft: Sendable {
   var methodCondition: Location?
   var redirectLocation: Location?
   var routeCacheName: Token?
+  var fallbackName: Token?
+  var fallbackPageLocation: Location?
   var queueLocation: Location?
   var panicLocation: Location?
   var tlsLocation: Location?

@@ -43,6 +43,8 @@ extension Directive {
       summary: "Action: answer without asking anybody."
     ) { draft, reading in draft.setResponse(reading) },
     routeCache,
+    fallbackUpstream,
+    fallbackPage,
     .duration(
       "request-timeout", .route, orNil: \.route.requestTimeout, millisecond...day,
       fallback: "no limit", "The whole request, to the last octet of its answer: 504."),
@@ -55,6 +57,11 @@ extension Directive {
     .duration(
       "attempt-timeout", .route, orNil: \.route.attemptTimeout, millisecond...day,
       fallback: "the upstream's", "As in `upstream`, for this route."),
+    .toggle(
+      "pass-deadline", .route, \.route.passesDeadline,
+      "Tell backends how much time is left, the least of `request-timeout` and `attempt-timeout`: "
+        + "in `weir-deadline-ms`, or for gRPC in `grpc-timeout`, where the client's own counts "
+        + "too."),
     .toggle(
       "idempotency-key", .route, \.route.trustsIdempotencyKey,
       "A request that carries an `Idempotency-Key` field may be sent twice, whatever its method: "
@@ -89,6 +96,30 @@ extension Directive {
       "trailers", .route, \.route.trailers,
       "Pass trailer fields on where the client sent `TE: trailers`."),
   ]
+
+  private static let fallbackUpstream = Directive(
+    name: "fallback-upstream", context: .route,
+    arguments: [Argument(label: "NAME", kind: .name(more: ""))],
+    fallback: "none",
+    summary: "Asked where the route's own upstream cannot answer: all of its backends fail, are "
+      + "out or full, or answer 502, 503 or 504, and there is no stale copy. Only what may be sent "
+      + "again, or was not sent yet."
+  ) { draft, reading in draft.fallbackName = reading.tokens[0] }
+
+  private static let fallbackPage = Directive(
+    name: "fallback-page", context: .route,
+    arguments: [Argument(label: "STATUS", kind: .integer(200...599))],
+    options: [
+      OptionRow(
+        key: "content-type", kind: .fieldValue, fallback: defaultContentType,
+        summary: "Media type of the page."),
+      OptionRow(key: "body", kind: .text(limit: 32 << 10), summary: "The page."),
+      OptionRow(
+        key: "file", kind: .path, summary: "The page, of at most 32KiB; read at start and reload."),
+    ],
+    fallback: "a line that names the error",
+    summary: "Answered where nothing else can: instead of weir's own 502, 503 or 504."
+  ) { draft, reading in draft.setFallbackPage(reading) }
 
   static let defaultContentType = "text/plain; charset=utf-8"
   private static var defaultRoute: RouteOptions { Draft().route }
@@ -126,6 +157,8 @@ extension Draft {
   mutating func beginRoute(_ reading: Reading) {
     guard case .pattern(let pattern) = reading.values[0] else { return }
     routeCacheName = nil
+    fallbackName = nil
+    fallbackPageLocation = nil
     route = RouteOptions(pattern: pattern, name: reading.tokens[0].text, action: Draft.noAction)
   }
 
@@ -144,10 +177,16 @@ extension Draft {
         "what weir answers by itself is not stored", at: cache.location,
         notes: ["'cache' goes with 'upstream'"])
     }
+    if let place = fallbackName?.location ?? fallbackPageLocation, case .final = action.draft {
+      report.error(
+        "what weir answers by itself has no fallback", at: place,
+        notes: ["'fallback-upstream' and 'fallback-page' go with 'upstream'"])
+    }
     route.cache?.rule.routeMark = Draft.cacheMark(route.pattern.conditions)
     routes.append(
       RouteDraft(
-        options: route, location: pattern, action: action.draft, cache: routeCacheName))
+        options: route, location: pattern, action: action.draft, cache: routeCacheName,
+        fallback: fallbackName))
   }
 
   /// What a key needs besides the URL so that routes which take the same URLs by fields or
@@ -182,6 +221,29 @@ extension Draft {
     }
     let type = reading.optionText("content-type") ?? Directive.defaultContentType
     setAction(.final(.respond(status: status, contentType: type, body: body)), reading)
+  }
+
+  fileprivate mutating func setFallbackPage(_ reading: Reading) {
+    fallbackPageLocation = reading.name.location
+    var body = Array((reading.optionText("body") ?? "").utf8)
+    if let file = reading.options["file"] {
+      if let text = reading.options["body"] {
+        report.error("'body=' and 'file=' exclude each other", at: text.token.location)
+      }
+      switch readFile(file.token.value, file.token.location) {
+      case .success(let read): body = read.bytes
+      case .failure(let fault): self.fault(fault, at: file.token.valueLocation)
+      }
+      if body.count > 32 << 10 {
+        report.error("the page is longer than 32KiB", at: file.token.valueLocation)
+      }
+    }
+    if [204, 205, 304].contains(reading.integer(0)) {
+      report.error("a \(reading.integer(0)) answer has no page", at: reading.tokens[0].location)
+    }
+    route.fallbackPage = FallbackPageOptions(
+      status: reading.integer(0),
+      contentType: reading.optionText("content-type") ?? Directive.defaultContentType, body: body)
   }
 
   fileprivate mutating func setUpgrades(_ reading: Reading) {

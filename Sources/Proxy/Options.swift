@@ -186,6 +186,8 @@ public struct RouteOptions: Sendable, Equatable {
   public var connectTimeout: TimeAmount?
   public var firstByteTimeout: TimeAmount?
   public var attemptTimeout: TimeAmount?
+  /// Backends are told how much time is left.
+  public var passesDeadline = false
   /// A request that carries `Idempotency-Key` may be sent twice, whatever its method.
   public var trustsIdempotencyKey = false
   public var idleTimeout: TimeAmount?
@@ -203,11 +205,28 @@ public struct RouteOptions: Sendable, Equatable {
   public var trailers = true
   /// `nil`: nothing is stored.
   public var cache: RouteCache?
+  /// Index of the upstream to ask where the action's cannot answer.
+  public var fallbackUpstream: Int?
+  /// Instead of weir's own error page.
+  public var fallbackPage: FallbackPageOptions?
 
   public init(pattern: RoutePattern, name: String, action: RouteAction) {
     self.pattern = pattern
     self.name = name
     self.action = action
+  }
+}
+
+/// `fallback-page STATUS [body=|file=] [content-type=]`
+public struct FallbackPageOptions: Sendable, Equatable {
+  public var status: Int
+  public var contentType: String
+  public var body: [UInt8]
+
+  public init(status: Int, contentType: String, body: [UInt8]) {
+    self.status = status
+    self.contentType = contentType
+    self.body = body
   }
 }
 

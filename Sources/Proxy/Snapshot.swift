@@ -340,6 +340,7 @@ struct RoutePlan: ~Copyable, @unchecked Sendable {
   let connectTimeout: TimeAmount
   let attemptTimeout: TimeAmount?
   let trustsIdempotencyKey: Bool
+  let passesDeadline: Bool
   let firstByteTimeout: TimeAmount
   let idleTimeout: TimeAmount
   let tunnelTimeout: TimeAmount
@@ -349,6 +350,15 @@ struct RoutePlan: ~Copyable, @unchecked Sendable {
   let upgrades: [[UInt8]]
   let earlyHints: Bool
   let trailers: Bool
+  let fallbackPage: FallbackPage?
+  /// The route has an upstream or a page to fall back to.
+  let hasLadder: Bool
+  /// The same route with its fallback upstream, or nothing.
+  private let fallbackPlans: FixedStorage<RoutePlan>
+
+  /// `nil` where the route has no other upstream to ask.
+  var fallback: UnsafePointer<RoutePlan>? { fallbackPlans.count > 0 ? fallbackPlans[0] : nil }
+
   /// One or none.
   private let cachePlans: FixedStorage<CachePlan>
 
@@ -361,6 +371,17 @@ struct RoutePlan: ~Copyable, @unchecked Sendable {
     _ options: RouteOptions, id: Int, _ stores: [CacheStore],
     plan: (Int) -> UnsafePointer<UpstreamPlan>
   ) {
+    hasLadder = options.fallbackUpstream != nil || options.fallbackPage != nil
+    fallbackPage = options.fallbackPage.map {
+      FallbackPage(status: $0.status, contentType: Array($0.contentType.utf8), body: $0.body)
+    }
+    fallbackPlans = FixedStorage(count: options.fallbackUpstream == nil ? 0 : 1) { _ in
+      var fallback = options
+      if let upstream = options.fallbackUpstream { fallback.action = .upstream(upstream) }
+      fallback.fallbackUpstream = nil
+      // A page of its own or not: it is on a ladder.
+      return RoutePlan(fallback, id: id, stores, plan: plan)
+    }
     let cache = options.cache
     cachePlans = FixedStorage(count: cache == nil ? 0 : 1) { _ in
       guard let cache else { preconditionFailure("no cache") }
@@ -384,6 +405,7 @@ struct RoutePlan: ~Copyable, @unchecked Sendable {
     connectTimeout = options.connectTimeout ?? upstream?.pointee.connectTimeout ?? .zero
     attemptTimeout = options.attemptTimeout ?? upstream?.pointee.attemptTimeout
     trustsIdempotencyKey = options.trustsIdempotencyKey
+    passesDeadline = options.passesDeadline
     firstByteTimeout = options.firstByteTimeout ?? upstream?.pointee.firstByteTimeout ?? .zero
     idleTimeout = options.idleTimeout ?? upstream?.pointee.idleTimeout ?? .zero
     tunnelTimeout = options.tunnelTimeout
@@ -442,38 +464,5 @@ struct CompiledEdits: ~Copyable, Sendable {
         }
       }
     }
-  }
-}
-
-/// `redirect STATUS URL` with its variables found once.
-struct RedirectTemplate: Sendable {
-  enum Part: Sendable {
-    case literal([UInt8])
-    case host, path, query, requestURI
-  }
-
-  let status: Int
-  let parts: [Part]
-
-  init(status: Int, location: String) {
-    self.status = status
-    var parts: [Part] = []
-    var rest = location[...]
-    let variables: [(String, Part)] = [
-      ("$request-uri", .requestURI), ("$host", .host), ("$path", .path), ("$query", .query),
-    ]
-    var search = rest.startIndex
-    while let dollar = rest[search...].firstIndex(of: "$") {
-      search = rest.index(after: dollar)
-      // A dollar that begins no variable stands for itself.
-      guard let found = variables.first(where: { rest[dollar...].hasPrefix($0.0) })
-      else { continue }
-      if dollar > rest.startIndex { parts.append(.literal(Array(rest[..<dollar].utf8))) }
-      parts.append(found.1)
-      rest = rest[dollar...].dropFirst(found.0.count)
-      search = rest.startIndex
-    }
-    if !rest.isEmpty { parts.append(.literal(Array(rest.utf8))) }
-    self.parts = parts
   }
 }

@@ -359,6 +359,20 @@ import Transport
     Case(.route, "response-header add Link \"</a>; rel=preload\"") {
       $0.routes[0].responseHeaderEdits == [.add(name: "Link", value: "</a>; rel=preload")]
     },
+    Case(
+      .route, "fallback-upstream spare", beside: "upstream spare {\nbackend 10.0.0.2:80\n}"
+    ) {
+      let upstream = $0.routes[0].fallbackUpstream ?? 0
+      return $0.upstreams[upstream].name == "spare"
+    },
+    Case(.route, "fallback-page 503 body=no content-type=text/html") {
+      $0.routes[0].fallbackPage
+        == FallbackPageOptions(status: 503, contentType: "text/html", body: Array("no".utf8))
+    },
+    Case(.route, "fallback-page 500 file=secret") {
+      $0.routes[0].fallbackPage?.body == Array("0123456789abcdef\n".utf8)
+    },
+    Case(.route, "pass-deadline on") { $0.routes[0].passesDeadline },
     Case(.route, "upgrade off") { $0.routes[0].upgrades.isEmpty },
     Case(.route, "upgrade WebSocket irc/6.9 websocket") {
       $0.routes[0].upgrades == ["websocket", "irc/6.9"]

@@ -129,12 +129,12 @@ extension Worker {
         return false
       }
       refusal = renewStored(exchange, client, fill, plan) ? nil : .once
-    } else if keepsStale(fill, plan) {
+    } else if case let keeps = keepsStale(fill, plan), keeps || asksFallback(exchange) {
       // The copy is better than what came.
       exchange.pointee.receivedStatus = exchange.pointee.status
       // Before there is a failure: the backend is judged by its answer.
       releaseUpstream(exchange, isReusable: false)
-      fetchFailed(handle, exchange, .headMalformed, hasAnswer: true)
+      fetchFailed(handle, exchange, .headMalformed, hasAnswer: keeps)
       return false
     } else {
       refusal = storeHead(exchange, fill, plan)
@@ -159,6 +159,12 @@ extension Worker {
     }
     guard let stale = fill._withUnsafeGuaranteedRef({ $0.stale }) else { return false }
     return plan.pointee.store.staleIfError(stale, RequestConstraints(), now: now) != nil
+  }
+
+  /// Whoever waits has another upstream to ask: what came is not for them.
+  private func asksFallback(_ exchange: UnsafeMutablePointer<Exchange>) -> Bool {
+    guard route(exchange).pointee.fallback != nil else { return false }
+    return (502...504).contains(responseHead.status)
   }
 
   private func timing(_ exchange: UnsafeMutablePointer<Exchange>) -> ResponseTiming {

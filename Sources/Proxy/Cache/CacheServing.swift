@@ -45,7 +45,8 @@ extension Worker {
             && !exchange.pointee.clientIsHTTP10),
         closes: !exchange.pointee.keepsClient && !isStream,
         clientIsHTTP10: exchange.pointee.clientIsHTTP10,
-        transportSecurity: transportSecurity(client)))
+        transportSecurity: transportSecurity(client),
+        proxyStatus: exchange.pointee.rung == .none ? .empty : rungStatus(exchange)))
     guard !sink.overflowed else {
       releaseReading(exchange)
       return answer(handle, .headTooLarge)

@@ -321,6 +321,11 @@ extension Worker {
         stale, reading.pointee.constraints, now: now)
     {
       note(.stale, exchange)
+      exchange.pointee.rung = .staleCopy
+      exchange.pointee.fallbackReason = Termination(code: view.failure & ~Termination.answered)
+      if let route = exchange.pointee.route {
+        metrics.route(route.pointee.id).add(.fallbacksToCopy)
+      }
       plan.pointee.store.pin(stale)
       reading.pointee.object = stale
       reading.pointee.isComplete = true

@@ -22,6 +22,8 @@ enum StoredResponse {
     let closes: Bool
     let clientIsHTTP10: Bool
     let transportSecurity: ByteView
+    /// A finished line where the copy stands in for an answer, or nothing.
+    var proxyStatus = ByteView.empty
   }
 
   /// RFC 9110 §15.4.5: what describes content goes with content.
@@ -106,6 +108,7 @@ enum StoredResponse {
       HeadWriter.appendContentLength(0, to: &sink)
     }
     CacheStatusField.append(context.status, instance: context.instance, to: &sink)
+    if !context.proxyStatus.isEmpty { sink.append(context.proxyStatus) }
     if context.closes {
       sink.append("Connection: close\r\n")
     } else if context.clientIsHTTP10 {

@@ -151,6 +151,11 @@ struct Exchange: BitwiseCopyable {
   var isReserved = false
   /// The breaker has been told of this attempt's outcome before its end.
   var isJudged = false
+  /// Some backend may have acted on it, in whichever attempt.
+  var wasSent = false
+  /// What stands in for its first attempt's answer, and why.
+  var rung = FallbackRung.none
+  var fallbackReason: Termination?
   /// A response octet has gone to the client: nothing may be retried or replaced any more.
   var hasAnswered = false
   /// Why it ended otherwise than complete; `nil` while all is well.

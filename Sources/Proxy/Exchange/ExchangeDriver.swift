@@ -326,7 +326,9 @@ extension Worker {
           isSecure: isSecure(client), clientCertificate: certificate,
           requestID: exchange.pointee.requestID, instance: instance,
           asksUpgrade: exchange.pointee.asksUpgrade, makesKey: client.pointee.isTunnel,
-          passesTrailers: exchange.pointee.request.passesTrailers))
+          passesTrailers: exchange.pointee.request.passesTrailers,
+          deadline: route.pointee.passesDeadline ? deadlineLine(exchange) : .empty,
+          attempt: exchange.pointee.retry.attempts))
     }
     if sink.overflowed { return answer(handle, .headTooLarge) }
     exchange.pointee.phase = .awaitingHead
@@ -418,7 +420,7 @@ extension Worker {
   }
 
   @inline(__always)
-  private func hash(
+  func hash(
     _ key: CompiledHashKey, _ connection: UnsafeMutablePointer<DownstreamConnection>
   ) -> UInt64 {
     switch key {

@@ -15,6 +15,7 @@ extension Worker {
     if downstreams[exchange.pointee.downstream].pointee.fetch.fill != nil {
       return fetchFailed(handle, exchange, failure)
     }
+    if fallsBack(handle, exchange, failure) { return }
     exchange.pointee.failure = failure
     guard let status = failure.status, let error = failure.error else {
       return abandon(handle, failure)
@@ -23,7 +24,16 @@ extension Worker {
     if failure == .requestMalformed || failure == .requestStalled {
       exchange.pointee.keepsClient = false
     }
-    let why = reason(exchange, failure, error)
+    var why = reason(exchange, failure, error)
+    if let page = fallbackPage(exchange, failure), let route = exchange.pointee.route {
+      why.details = FallbackRung.page.text
+      metrics.route(route.pointee.id).add(.fallbacksToPage)
+      exchange.pointee.status = Int32(page.status)
+      return answer(handle) { sink, context in
+        LocalResponse.append(
+          page, why, edits: route.pointee.responseEdits, to: &sink, context: context)
+      }
+    }
     answer(handle) { sink, context in
       LocalResponse.append(status: status, why, to: &sink, context: context)
     }

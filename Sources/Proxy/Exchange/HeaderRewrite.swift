@@ -47,6 +47,10 @@ enum HeaderRewrite {
     /// The client has sent no key for its WebSocket (RFC 8441 §5).
     var makesKey = false
     let passesTrailers: Bool
+    /// A finished line about the time that is left, or nothing.
+    var deadline = ByteView.empty
+    /// Of the request, from 1; the backend is told of further ones.
+    var attempt = 1
   }
 
   static func appendRequest(
@@ -72,10 +76,39 @@ enum HeaderRewrite {
       }
     }
     if !edits.isEmpty { edits.mark(head.fields, head.bytes, in: &mask) }
+    let hasMore = !context.deadline.isEmpty || context.attempt > 1
+    if hasMore { markSaid(context, head.fields, head.bytes, in: &mask) }
     head.fields.copy(of: head.bytes, dropping: drops, mask: mask, to: &sink)
     if !edits.added.isEmpty { sink.append(edits.added.view) }
+    if hasMore { appendSaid(context, to: &sink) }
     appendFraming(head, context, to: &sink)
     appendIdentity(head, authority, context, edited: edits.names, to: &sink)
+  }
+
+  /// What a client says in weir's name, or weir says better.
+  private static func markSaid(
+    _ context: RequestContext, _ fields: borrowing Fields, _ head: ByteView,
+    in mask: inout FieldMask
+  ) {
+    func drop(_ name: StaticString) {
+      var index = fields.firstIndex(named: ByteView(name), in: head)
+      while let line = index {
+        mask.insert(line)
+        index = fields.firstIndex(named: ByteView(name), in: head, from: line + 1)
+      }
+    }
+    if context.attempt > 1 { drop("weir-attempt") }
+    guard !context.deadline.isEmpty else { return }
+    drop("weir-deadline-ms")
+    if context.deadline[0] == UInt8(ascii: "g") { drop("grpc-timeout") }
+  }
+
+  private static func appendSaid(_ context: RequestContext, to sink: inout ByteSink) {
+    sink.append(context.deadline)
+    guard context.attempt > 1 else { return }
+    sink.append("weir-attempt: ")
+    sink.append(decimal: context.attempt)
+    sink.append("\r\n")
   }
 
   /// Octets of pieces of a head that are the same in all heads, at most.
@@ -309,6 +342,8 @@ enum HeaderRewrite {
     let date: ByteView
     /// A finished line where the route has a cache, or nothing (RFC 9211).
     var cacheStatus = ByteView.empty
+    /// A finished line where something stood in for the first attempt, or nothing (RFC 9209).
+    var proxyStatus = ByteView.empty
     /// A finished line for a client that is to come back to this backend, or nothing.
     var cookie = ByteView.empty
   }
@@ -339,6 +374,7 @@ enum HeaderRewrite {
       sink.append(context.transportSecurity)
     }
     if !context.cacheStatus.isEmpty { sink.append(context.cacheStatus) }
+    if !context.proxyStatus.isEmpty { sink.append(context.proxyStatus) }
     if !context.cookie.isEmpty { sink.append(context.cookie) }
     if context.source != .length, context.keepsLength { appendReceivedLength(head, to: &sink) }
     sink.write(within: fixedBytes) { writer in

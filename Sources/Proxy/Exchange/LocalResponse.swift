@@ -72,6 +72,35 @@ enum LocalResponse {
     return body.count
   }
 
+  /// A route's own page where weir would have answered with an error.
+  @discardableResult
+  static func append(
+    _ page: FallbackPage, _ why: Reason, edits: borrowing CompiledEdits, to sink: inout ByteSink,
+    context: Context
+  ) -> Int {
+    appendHead(page.status, to: &sink, context)
+    sink.append("Proxy-Status: ")
+    sink.appendProxyStatus(
+      name: context.instance, error: why.error.text, nextHop: why.nextHop,
+      receivedStatus: why.receivedStatus, details: why.details)
+    // Not for caches between: it stands in for what is really there.
+    sink.append("\r\nCache-Control: no-store\r\n")
+    if page.status == 503 { sink.append("Retry-After: 1\r\n") }
+    sink.append(edits.added.view)
+    let isBare = page.status == 204
+    if !isBare {
+      sink.append("Content-Type: ")
+      sink.append(page.contentType)
+      sink.append("\r\n")
+      HeadWriter.appendContentLength(page.body.count, to: &sink)
+    }
+    appendConnection(to: &sink, context)
+    sink.append("\r\n")
+    guard !context.isHead, !isBare else { return 0 }
+    sink.append(page.body)
+    return page.body.count
+  }
+
   @discardableResult
   static func append(
     redirect template: RedirectTemplate, of head: borrowing RequestHead,

@@ -242,6 +242,7 @@ extension Worker {
     let decision = exchange.pointee.retry.attemptFailed(
       failure, isUnsent: isUnsent, isIntact: isIntact(exchange),
       clientHasOctets: exchange.pointee.hasAnswered)
+    if !isUnsent { exchange.pointee.wasSent = true }
     countFailure(exchange, failure)
     guard let plan = route(exchange).pointee.upstream else {
       preconditionFailure("an attempt without an upstream")
@@ -265,7 +266,7 @@ extension Worker {
     }
   }
 
-  private func hasSent(_ exchange: UnsafeMutablePointer<Exchange>) -> Bool {
+  func hasSent(_ exchange: UnsafeMutablePointer<Exchange>) -> Bool {
     guard exchange.pointee.phase != .connecting,
       let upstream = upstreams.resolve(exchange.pointee.upstream)
     else { return false }

@@ -131,9 +131,11 @@ extension Worker {
     _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>, _ sink: inout ByteSink
   ) -> Bool {
     if responseHead.status >= 500, retriesStatus(handle, exchange) { return false }
+    if responseHead.status >= 502, fallsBackOnStatus(handle, exchange) { return false }
     let route = route(exchange)
     exchange.pointee.firstOctetAt = now
     exchange.pointee.status = Int32(responseHead.status)
+    let earlier = exchange.pointee.failure
     // What an earlier attempt failed of is counted there; this one has an answer.
     exchange.pointee.failure = nil
     if !responseHead.wantsKeepAlive { exchange.pointee.spoilsUpstream = true }
@@ -165,6 +167,8 @@ extension Worker {
         transportSecurity: transportSecurity(client), date: dateText.view,
         cacheStatus: exchange.pointee.forwarded.isSet
           ? cacheStatusLine(exchange.pointee.forwarded) : .empty,
+        proxyStatus: route.pointee.hasLadder || exchange.pointee.rung != .none
+          ? rungLine(exchange, after: earlier) : .empty,
         cookie: exchange.pointee.setsSticky ? stickyLine(exchange, client) : .empty))
     guard !sink.overflowed else {
       exchange.pointee.firstOctetAt = .zero

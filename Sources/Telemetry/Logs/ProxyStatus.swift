@@ -6,17 +6,19 @@ extension ByteSink {
   ///
   /// - Parameters:
   ///   - name: this instance, as in `Via`.
-  ///   - error: an error type, already a token.
+  ///   - error: an error type, already a token; `nil` to leave it out.
   ///   - nextHop: the backend's name; empty to leave it out.
   ///   - receivedStatus: what the backend answered; 0 to leave it out.
   ///   - details: for people, without quotes and backslashes; empty to leave it out.
   public mutating func appendProxyStatus(
-    name: ByteView, error: StaticString, nextHop: ByteView = .empty, receivedStatus: Int = 0,
+    name: ByteView, error: StaticString?, nextHop: ByteView = .empty, receivedStatus: Int = 0,
     details: StaticString = ""
   ) {
     append(structuredItem: name)
-    append("; error=")
-    append(error)
+    if let error {
+      append("; error=")
+      append(error)
+    }
     if !nextHop.isEmpty {
       append("; next-hop=")
       append(structuredItem: nextHop)

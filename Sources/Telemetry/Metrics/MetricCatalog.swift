@@ -207,6 +207,7 @@ public enum ProxyCounter: Int, CaseIterable, Sendable, BitwiseCopyable, CatalogC
 public enum RouteCounter: Int, CaseIterable, Sendable, BitwiseCopyable, CatalogCounter {
   case responses1xx, responses2xx, responses3xx, responses4xx, responses5xx
   case requestOctets, responseOctets, truncatedResponses
+  case fallbacksToBackend, fallbacksToCopy, fallbacksToUpstream, fallbacksToPage
 
   /// Of a final status or of an upgrade, 100–599.
   @inline(__always)
@@ -234,7 +235,19 @@ public enum RouteCounter: Int, CaseIterable, Sendable, BitwiseCopyable, CatalogC
       .init(
         "weir_route_truncated_responses_total", .counter,
         "Responses cut off after their head was sent.", labels: ["route"])
+    case .fallbacksToBackend: RouteCounter.fallbacks("other_backend")
+    case .fallbacksToCopy: RouteCounter.fallbacks("stale_copy")
+    case .fallbacksToUpstream: RouteCounter.fallbacks("upstream")
+    case .fallbacksToPage: RouteCounter.fallbacks("page")
     }
+  }
+
+  private static func fallbacks(_ rung: String) -> MetricDescription {
+    .init(
+      "weir_route_fallbacks_total", .counter,
+      "Requests for which something stood in where the first attempt gave no answer, by the rung "
+        + "of the ladder (`other_backend`: on routes with a fallback).",
+      labels: ["route"], fixed: ("rung", rung))
   }
 
   private static func responses(_ code: String) -> MetricDescription {
