@@ -67,6 +67,7 @@ struct Draft: Sendable {
   var backends: [Named<String>] = []
   var checkFields: [(field: HTTPCheck.Field, name: Token)] = []
   var backlog: (value: Int, token: Token)?
+  var proxyProtocolLocation: Location?
   var fileMode: (value: Int, token: Token)?
   var v6Only: (value: Int, token: Token)?
   var reusePort: (value: Int, token: Token)?

@@ -77,6 +77,17 @@ extension Directive {
         "Requests at once on one connection of HTTP/2, where the backend takes as many; beyond "
           + "them another connection is opened."),
       Directive(
+        name: "proxy-protocol", context: .upstream,
+        arguments: [Argument(label: "VERSION", kind: .word(["v1", "v2"], noun: "version"))],
+        fallback: "off",
+        summary: "Connections to backends begin with a PROXY header that names the client. Such a "
+          + "connection is the client's alone and serves one request: a new one is made for each. "
+          + "Checks, and what the cache fetches, speak for weir itself."
+      ) { draft, reading in
+        draft.upstream.proxyProtocol = reading.text(0) == "v1" ? .v1 : .v2
+        draft.proxyProtocolLocation = reading.name.location
+      },
+      Directive(
         name: "tls", context: .upstream, arguments: [], opens: .upstreamTLS,
         fallback: "plain HTTP",
         summary: "Backends speak TLS; their certificates are verified. Where that fails no octet "
@@ -287,6 +298,11 @@ extension Draft {
 
   mutating func endUpstream(_ isSound: Bool) {
     finishHealthCheck()
+    if upstream.proxyProtocol != nil, upstream.http2 {
+      report.error(
+        "a connection of HTTP/2 is shared by clients, and 'proxy-protocol' names one",
+        at: proxyProtocolLocation)
+    }
     if upstream.backends.isEmpty, !hasFaultyMember {
       report.error(
         "the upstream has no backend", at: blockLocation,

@@ -116,6 +116,8 @@ public struct UpstreamOptions: Sendable, Equatable {
   public var poolIdleTimeout = TimeAmount.seconds(30)
   /// Unused connections kept for each backend and worker.
   public var poolSize = 256
+  /// Say by the PROXY protocol who the client is.
+  public var proxyProtocol: ProxyProtocolHeader.Version?
   /// HTTP/2, agreed on in TLS or, without, known beforehand.
   public var http2 = false
   /// Requests at once on one connection, where the backend takes as many.

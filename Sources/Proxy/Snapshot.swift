@@ -230,6 +230,8 @@ struct UpstreamPlan: ~Copyable, Sendable {
   let idleTimeout: TimeAmount
   let poolIdleTimeout: TimeAmount
   let poolSize: Int
+  /// Connections begin with the client's address, and are its alone.
+  let proxyProtocol: ProxyProtocolHeader.Version?
   /// Requests at once on one connection of HTTP/2; 0: HTTP/1.
   let http2Streams: Int
   /// Some backend may have so many requests and no more.
@@ -264,7 +266,8 @@ struct UpstreamPlan: ~Copyable, Sendable {
     firstByteTimeout = options.firstByteTimeout
     idleTimeout = options.idleTimeout
     poolIdleTimeout = options.poolIdleTimeout
-    poolSize = options.poolSize
+    poolSize = options.proxyProtocol == nil ? options.poolSize : 0
+    proxyProtocol = options.proxyProtocol
     http2Streams = options.http2 ? options.http2Streams : 0
     hasLimits =
       options.maxRequests != nil || options.backends.contains { $0.maxRequests != nil }

@@ -113,6 +113,7 @@ import Transport
       let listener = options.listeners[0]
       return listener.v6Only && !listener.sharesPort && listener.fastOpen == 100
     },
+    Case(.upstream, "proxy-protocol v2") { $0.upstreams[0].proxyProtocol == .v2 },
     Case(.listener, "proxy-protocol 10.0.0.0/8 127.0.0.1") {
       $0.listeners[0].proxies.count == 2
     },

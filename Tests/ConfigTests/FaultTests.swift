@@ -59,6 +59,9 @@ import Testing
       fileWith(listener: "bind :81 v6only=on\nbind :82 v6only=off"),
       "5:17: a listener has one v6only"),
     Case(
+      fileWith(upstream: "proxy-protocol v1\nhttp2 on"),
+      "8:1: a connection of HTTP/2 is shared by clients, and 'proxy-protocol' names one"),
+    Case(
       fileWith(listener: "bind :81 mode=0666"), "4:10: only a unix socket has a mode"),
     Case(fileWith(listener: "bind :81 backlog=0"), "4:18: 0 is out of range"),
     Case(

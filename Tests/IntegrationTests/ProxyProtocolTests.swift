@@ -86,4 +86,44 @@ import Testing
       #expect(try open(2).readToEnd().octets.isEmpty, "a third of one client")
     }
   }
+
+  @Test func `a backend may be told in version 2`() throws {
+    let origin = try ScriptedOrigin { connection, _ in
+      let header = try connection.read(28)
+      _ = try connection.readHead()
+      let words = header[12...].map { String($0) }.joined(separator: " ")
+      try connection.send("HTTP/1.1 200 OK\r\nX-Header: \(words)\r\nContent-Length: 0\r\n\r\n")
+    }
+    var configuration = DaemonConfiguration([origin.address])
+    configuration.upstream = "proxy-protocol v2"
+    try withDaemon(configuration) { daemon in
+      let client = try daemon.connect(source: "127.0.0.9")
+      try client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+      let words = try client.readResponse()["x-header"] ?? ""
+      #expect(words.hasPrefix("33 17 0 12 127 0 0 9 127 0 0 1 "), "\(words)")
+      #expect(words.hasSuffix(" \(daemon.port >> 8) \(daemon.port & 0xFF)"), "\(words)")
+    }
+  }
+
+  @Test func `a backend reads the header first, of requests and of checks`() throws {
+    let origin = try ScriptedOrigin { connection, _ in
+      let line = try connection.readLine()
+      _ = try connection.readHead()
+      try connection.send("HTTP/1.1 200 OK\r\nX-Line: \(line)\r\nContent-Length: 0\r\n\r\n")
+    }
+    var configuration = DaemonConfiguration([origin.address])
+    configuration.upstream = "proxy-protocol v1\n health-check http /check interval=60s"
+    try withDaemon(configuration) { daemon in
+      for (source, request) in [("127.0.0.7", 1), ("127.0.0.8", 2), ("127.0.0.7", 3)] {
+        let client = try daemon.connect(source: source)
+        try client.send("GET /\(request) HTTP/1.1\r\nHost: a\r\n\r\n")
+        let line = try client.readResponse()["x-line"] ?? ""
+        #expect(line.hasPrefix("PROXY TCP4 \(source) 127.0.0.1 "), "\(line)")
+        #expect(line.hasSuffix(" \(daemon.port)"), "\(line)")
+      }
+      #expect(origin.records.count == 4, "a connection each, and the check's")
+      let check = origin.records.map(\.text).filter { $0.contains(" /check ") }
+      #expect(check.count == 1 && check[0].hasPrefix("PROXY UNKNOWN\r\n"), "\(check)")
+    }
+  }
 }

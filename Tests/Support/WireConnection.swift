@@ -181,7 +181,7 @@ public final class WireConnection {
   }
 
   /// One line without its CRLF; strict: a bare LF or CR is `malformed`.
-  func readLine(limit: Int = 65536) throws -> String {
+  public func readLine(limit: Int = 65536) throws -> String {
     var scanned = start
     while true {
       if let feed = buffer[scanned...].firstIndex(of: 10) {

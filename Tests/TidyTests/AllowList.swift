@@ -68,6 +68,7 @@ enum AllowList {
     "Sources/Proxy/Upstream/HealthProbe.swift",
     "Sources/Proxy/Upstream/UpstreamCarrier.swift",
     "Sources/Proxy/Upstream/UpstreamConnection.swift",
+    "Sources/Proxy/Upstream/UpstreamProxyHeader.swift",
     "Sources/Proxy/Upstream/UpstreamHTTP2.swift",
     "Sources/Proxy/Upstream/UpstreamTLS.swift",
     "Sources/Proxy/Worker.swift",

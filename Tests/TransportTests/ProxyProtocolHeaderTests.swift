@@ -47,6 +47,24 @@ import Transport
     #expect(Self.read(Array(text.utf8)) == .malformed)
   }
 
+  @Test(arguments: [ProxyProtocolHeader.Version.v1, .v2])
+  func `what is written is read`(version: ProxyProtocolHeader.Version) {
+    let v4 = (Self.client("192.0.2.1", 56324), Self.client("198.51.100.7", 443))
+    let v6 = (Self.client("2001:db8::1", 1), Self.client("2001:db8::2", 65535))
+    for (client, server) in [v4, v6, (nil, nil), (v4.0, v6.1), (v4.0, nil)] {
+      var octets = [UInt8](repeating: 0, count: 256)
+      let count = octets.withUnsafeMutableBufferPointer { space -> Int in
+        guard let base = space.baseAddress else { return 0 }
+        var sink = ByteSink(base: base, capacity: space.count)
+        ProxyProtocolHeader.write(version, client: client, server: server, to: &sink)
+        return sink.count
+      }
+      let isOne = client != nil && client?.address.isV4 == server?.address.isV4
+      let wanted = Reading.complete(length: count, client: isOne ? client : nil)
+      #expect(count <= 107 && Self.read(Array(octets[..<count])) == wanted)
+    }
+  }
+
   private static let signature: [UInt8] = [
     0x0D, 0x0A, 0x0D, 0x0A, 0x00, 0x0D, 0x0A, 0x51, 0x55, 0x49, 0x54, 0x0A,
   ]

@@ -257,7 +257,7 @@ extension Worker {
     if plan.pointee.http2Streams > 0 {
       return beginStream(handle, exchange, client, plan)
     }
-    if !exchange.pointee.wantsNewConnection,
+    if !exchange.pointee.wantsNewConnection, plan.pointee.proxyProtocol == nil,
       let (idle, upstream) = takeIdle(
         backend, isRepeatable: isRepeatable, security: plan.pointee.security)
     {

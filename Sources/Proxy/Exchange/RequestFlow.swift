@@ -175,6 +175,12 @@ extension Worker {
       return connectionFailed(handle, connection, refused ? .connectRefused : .connectFailed)
     }
     guard connection.pointee.wire.mayWrite else { return }
+    if !connection.pointee.isCarrier,
+      let version = route(exchanges[connection.pointee.exchange]).pointee.upstream?.pointee
+        .proxyProtocol, !sendProxyHeader(connection, version)
+    {
+      return connectionFailed(handle, connection, .connectFailed)
+    }
     if connection.pointee.security > 0 { return beginUpstreamTLS(handle, connection) }
     connectionMade(handle, connection)
   }

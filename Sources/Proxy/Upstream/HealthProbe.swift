@@ -22,6 +22,8 @@ final class HealthProbe: StreamSource {
     var authority: String
     var tls: TLSClientContext?
     var http2 = false
+    /// Checks speak for weir itself.
+    var proxyProtocol: ProxyProtocolHeader.Version?
   }
 
   struct Subscriber {
@@ -103,6 +105,7 @@ final class HealthProbe: StreamSource {
       }
       guard readiness.contains(.writable) else { return .pending }
       phase = .exchanging
+      if let version = key.proxyProtocol, !sendProxyHeader(version) { return .failed(.closed) }
       if let tls = key.tls {
         var address: IPAddress?
         if case .ip(let ip, _) = key.address { address = ip }
@@ -127,6 +130,15 @@ final class HealthProbe: StreamSource {
     if key.http2 { return exchangeFrames(check, &head, &pool) }
     guard send(&pool) else { return .failed(.closed) }
     return receive(check, &head, &pool)
+  }
+
+  private func sendProxyHeader(_ version: ProxyProtocolHeader.Version) -> Bool {
+    withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 256) { space in
+      guard let base = space.baseAddress else { return false }
+      var header = ByteSink(base: base, capacity: space.count)
+      ProxyProtocolHeader.write(version, client: nil, server: nil, to: &header)
+      return SocketCalls.send(descriptor, header.view) == .octets(header.count)
+    }
   }
 
   /// False where the connection has failed.

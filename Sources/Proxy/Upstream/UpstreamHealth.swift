@@ -168,7 +168,8 @@ extension Snapshot {
         return (
           HealthProbe.Key(
             address: backend.address, options: check, authority: authority,
-            tls: upstreams[index].pointee.tls, http2: upstream.http2),
+            tls: upstreams[index].pointee.tls, http2: upstream.http2,
+            proxyProtocol: upstream.proxyProtocol),
           [HealthProbe.Subscriber(state: state, backend: known.id, tally: known.tally)]
         )
       }

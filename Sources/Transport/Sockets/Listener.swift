@@ -133,7 +133,8 @@ public struct Listener: Sendable {
     return getsockopt(descriptor, SOL_SOCKET, option, &value, &length) == 0 ? value : nil
   }
 
-  private static func name(of descriptor: Int32) -> SocketAddress? {
+  /// The address that a socket is bound to.
+  static func name(of descriptor: Int32) -> SocketAddress? {
     var storage = sockaddr_storage()
     var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
     let known = withUnsafeMutablePointer(to: &storage) { pointer in

@@ -42,6 +42,46 @@ public enum ProxyProtocolHeader {
     return line(octets)
   }
 
+  // MARK: Writing
+
+  public enum Version: Int, Sendable, Equatable, Hashable {
+    case v1 = 1
+    case v2 = 2
+  }
+
+  /// The header of a connection that `client` has made to `server`; `nil`, or addresses of two
+  /// families: one that speaks for the proxy itself. At most 107 octets.
+  public static func write(
+    _ version: Version, client: Client?, server: Client?, to sink: inout ByteSink
+  ) {
+    guard let client, let server, client.address.isV4 == server.address.isV4 else {
+      switch version {
+      case .v1: sink.append("PROXY UNKNOWN\r\n")
+      case .v2:
+        sink.append(signature)
+        sink.append([0x20, 0x00, 0x00, 0x00])
+      }
+      return
+    }
+    let isV4 = client.address.isV4
+    switch version {
+    case .v1:
+      sink.append(isV4 ? "PROXY TCP4 " : "PROXY TCP6 ")
+      let words = "\(client.address) \(server.address) \(client.port) \(server.port)\r\n"
+      sink.append(string: words)
+    case .v2:
+      sink.append(signature)
+      sink.append(isV4 ? [0x21, 0x11, 0x00, 0x0C] : [0x21, 0x21, 0x00, 0x24])
+      for address in [client.address, server.address] {
+        for index in (isV4 ? 12 : 0)..<16 { sink.append(byte: address.octet(index)) }
+      }
+      for port in [client.port, server.port] {
+        sink.append(byte: UInt8(port >> 8))
+        sink.append(byte: UInt8(port & 0xFF))
+      }
+    }
+  }
+
   // MARK: Version 1
 
   private static func line(_ octets: ByteView) -> Reading {

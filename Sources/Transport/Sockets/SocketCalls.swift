@@ -138,6 +138,12 @@ public enum SocketCalls {
     }
   }
 
+  /// Our end of a connection; `nil` for unix sockets.
+  public static func localAddress(_ descriptor: Int32) -> (address: IPAddress, port: UInt16)? {
+    guard case .ip(let address, let port)? = Listener.name(of: descriptor) else { return nil }
+    return (address, port)
+  }
+
   /// Whether an idle connection is still quiet: nothing to read, not closed, not failed.
   public static func isQuiet(_ descriptor: Int32) -> Bool {
     var octet: UInt8 = 0
