@@ -98,6 +98,37 @@ import Testing
     #expect(alone.serve { _ in .succeeded } == "a")
   }
 
+  @Test func `spares a backend retries until the time that it named, not new requests`() throws {
+    let bench = Bench(["a", "b"])
+    let place = try #require(bench.reserve())
+    bench.state.pause(place.slot, for: TimeAmount.seconds(5), now: bench.now)
+    bench.end(place, .succeeded)
+    let paused = bench.name(Int(place.backend))
+    func retries() -> Set<String> {
+      Set(
+        (0..<40).compactMap { _ in
+          let found = bench.state.reserve(
+            hash: 0, tried: TriedBackends(), isIdempotent: true, isFirst: false, now: bench.now)
+          guard let found else { return nil }
+          bench.end(found, .succeeded)
+          return bench.name(Int(found.backend))
+        })
+    }
+    #expect(retries().count == 1 && !retries().contains(paused))
+    #expect(Set((0..<4).compactMap { _ in bench.serve { _ in .succeeded } }) == ["a", "b"])
+    var tried = TriedBackends()
+    tried.insert(place.slot == 0 ? 1 : 0)
+    let none = bench.state.reserve(
+      hash: 0, tried: tried, isIdempotent: true, isFirst: false, now: bench.now)
+    #expect(none == nil, "rather none than one that asked to be spared")
+    bench.now = bench.now + TimeAmount.seconds(5)
+    #expect(retries() == ["a", "b"])
+    bench.state.pause(place.slot, for: .max, now: bench.now)
+    bench.now = bench.now + UpstreamState.longestPause
+    #expect(retries() == ["a", "b"])
+    #expect(bench.state.views(now: bench.now).map(\.inFlight) == [0, 0])
+  }
+
   @Test func `remembers across a reload, but not for another address`() {
     let bench = Bench(["a", "b", "c"])
     for _ in 0..<15 { _ = bench.serve { $0 == "b" ? .gatewayFailed : .succeeded } }

@@ -64,6 +64,7 @@ enum AllowList {
     "Sources/Proxy/Exchange/TunnelFlow.swift",
     "Sources/Proxy/SessionFrames.swift",
     "Sources/Proxy/Snapshot.swift",
+    "Sources/Proxy/Upstream/BackendPause.swift",
     "Sources/Proxy/Upstream/ConnectionPool.swift",
     "Sources/Proxy/Upstream/HealthProbe.swift",
     "Sources/Proxy/Upstream/UpstreamCarrier.swift",

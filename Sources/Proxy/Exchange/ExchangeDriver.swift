@@ -294,7 +294,8 @@ extension Worker {
     }
     guard found == nil, exchange.pointee.wantsNewConnection else { return found }
     return plan.pointee.state.reserve(
-      hash: hash, tried: TriedBackends(), isIdempotent: isIdempotent, isFirst: false, now: now)
+      hash: hash, tried: TriedBackends(), isIdempotent: isIdempotent, isFirst: false,
+      minds: false, now: now)
   }
 
   // MARK: Rewrite and send

@@ -154,6 +154,7 @@ extension Worker {
   /// true, and the answer is thrown away.
   func retriesStatus(_ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>) -> Bool {
     let status = Int(responseHead.status)
+    notePause(exchange)
     guard exchange.pointee.retry.mayRepeat(status: status), isIntact(exchange),
       !exchange.pointee.hasAnswered, let plan = route(exchange).pointee.upstream
     else { return false }

@@ -25,6 +25,8 @@ struct BackendCondition: BitwiseCopyable {
   var isCheckAsked = false
   /// A connect failed a moment ago: others are preferred until then (rule 45).
   var heldUntil = MonotonicTime.zero
+  /// It has answered that it wants no retries before then (`Retry-After`).
+  var pausesUntil = MonotonicTime.zero
   /// When it came, where that is so short a time ago that it starts slowly; zero: it did not.
   var newSince = MonotonicTime.zero
   /// When its share grows next.

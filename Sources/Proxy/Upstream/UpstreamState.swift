@@ -152,10 +152,11 @@ public final class UpstreamState: Sendable {
   /// Chooses a backend and counts the request there; `nil` where there is none to try.
   /// `isIdempotent`: it may be sent twice, and so may try out a backend that failed before.
   /// `isFirst`: a request's first attempt, which adds to the budget of retries.
+  /// `pauses`: a retry, which backends may have asked to be spared (semantics.md 12).
   /// `sticky`: the number of the backend that the request's cookie names; 0: none.
   func reserve(
     hash: UInt64, tried: TriedBackends, isIdempotent: Bool, isFirst: Bool = true,
-    sticky: UInt64 = 0, now: MonotonicTime
+    sticky: UInt64 = 0, minds pauses: Bool = true, now: MonotonicTime
   ) -> ReservedBackend? {
     live.withLock { live in
       if isFirst { live.budget.requestBegan(now: now) }
@@ -170,6 +171,9 @@ public final class UpstreamState: Sendable {
       if found == nil, live.endHolds() {
         // Steering around is for when there is another way: never at the price of an answer.
         found = live.balancer.reserve(hash: hash, tried: tried)
+      }
+      if !isFirst, pauses, let first = found {
+        found = live.pastPauses(first, hash: hash, tried: tried, now)
       }
       guard let found else { return nil }
       let slot = found.slot
