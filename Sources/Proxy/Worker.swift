@@ -225,16 +225,13 @@ public final class Worker: StreamSource {
   private func harvestIdle(_ count: Int) {
     for index in 0..<count {
       let (handle, readiness) = poller.event(index)
-      guard handle.kind == HandleKind.upstream, let connection = upstreams.resolve(handle) else {
+      guard handle.kind == HandleKind.upstream, let connection = upstreams.resolve(handle),
+        connection.pointee.state.rawValue >= UpstreamConnection.State.idle.rawValue
+      else { continue }
+      if connection.pointee.state == .multiplexing {
+        harvestCarrier(handle, connection, readiness)
         continue
       }
-      if connection.pointee.state == .multiplexing, connection.pointee.firstStream == .none {
-        // It may say that it takes no more streams.
-        connection.pointee.wire.note(readiness)
-        multiplex(handle, connection)
-        continue
-      }
-      guard connection.pointee.state == .idle else { continue }
       if !readiness.isDisjoint(with: [.readable, .peerClosed, .failed, .hungUp]) {
         idleEnded(connection)
         closeUpstream(handle)

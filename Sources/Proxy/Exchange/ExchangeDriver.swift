@@ -98,10 +98,7 @@ extension Worker {
   ) {
     let route = route(exchange)
     // Any answer of success would be taken for the tunnel.
-    if connection.pointee.isTunnel, route.pointee.upstream == nil || !mayUpgrade(route) {
-      metrics.add(.badRequests)
-      return answer(handle, .upgradeRefused)
-    }
+    if connection.pointee.isTunnel, refusesTunnel(handle, route) { return }
     if requestHead.fields.contains(.via), isLoop() {
       metrics.add(.loopsDetected)
       return answer(handle, .loop)
@@ -193,11 +190,21 @@ extension Worker {
   }
 
   /// Rule 17: a configured protocol, asked for by a GET without content.
+  @inline(never)
   private func mayUpgrade(_ route: UnsafePointer<RoutePlan>) -> Bool {
     guard requestHead.wantsUpgrade, requestHead.method == .get, requestHead.framing == .none,
       let wanted = requestHead.first(.upgrade)
     else { return false }
     return route.pointee.upgrades.contains { $0.withByteView { wanted.equalsIgnoringCase($0) } }
+  }
+
+  /// True where the route opens no such tunnel, and the client has been told.
+  @inline(never)
+  private func refusesTunnel(_ handle: Handle, _ route: UnsafePointer<RoutePlan>) -> Bool {
+    if route.pointee.upstream != nil, mayUpgrade(route) { return false }
+    metrics.add(.badRequests)
+    answer(handle, .upgradeRefused)
+    return true
   }
 
   // MARK: Select and acquire
@@ -306,9 +313,6 @@ extension Worker {
     _ client: UnsafeMutablePointer<DownstreamConnection>,
     _ upstream: UnsafeMutablePointer<UpstreamConnection>
   ) {
-    if upstream.pointee.wire.isStream, exchange.pointee.asksUpgrade, !takesTunnels(upstream) {
-      return attemptFailed(handle, exchange, .upgradeFailed)
-    }
     restoreHead(handle, exchange, client)
     let route = route(exchange)
     guard let plan = route.pointee.upstream else { preconditionFailure("no upstream") }
@@ -336,9 +340,7 @@ extension Worker {
     exchange.pointee.sentBefore = upstream.pointee.wire.sentOctets
     upstream.pointee.knownOctets = 0
     if exchange.pointee.mustContinue { invite(exchange, client) }
-    if upstream.pointee.wire.isStream, !submit(exchange, upstream, &sink) {
-      return attemptFailed(handle, exchange, .exhausted)
-    }
+    if upstream.pointee.wire.isStream, !submit(handle, exchange, upstream, &sink) { return }
     pumpRequest(handle, exchange, client, upstream, head: &sink)
   }
 

@@ -24,13 +24,13 @@ extension Worker {
 
   /// Content is kept where it is short, of known length, and may be needed again.
   func keepForReplay(_ exchange: UnsafeMutablePointer<Exchange>) {
-    let content = exchange.pointee.request
+    guard exchange.pointee.request.source == .length,
+      exchange.pointee.request.remaining <= Replay.limitBytes, exchange.pointee.retry.limit > 1
+    else { return }
     // A backend may refuse a stream whose content is on its way: then it was unsent, whatever the
     // method.
     let mayBeRefused = route(exchange).pointee.upstream?.pointee.http2Streams ?? 0 > 0
-    guard exchange.pointee.retry.isReplayable || mayBeRefused, exchange.pointee.retry.limit > 1,
-      content.source == .length, content.remaining <= Replay.limitBytes
-    else { return }
+    guard exchange.pointee.retry.isReplayable || mayBeRefused else { return }
     exchange.pointee.request.replay.keep()
   }
 

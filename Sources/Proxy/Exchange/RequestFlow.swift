@@ -58,13 +58,7 @@ extension Worker {
       content: &exchange.pointee.request, head: &head, pool: &pool)
     if exchange.pointee.phase == .tunnel { return tunnelMoved(handle, exchange, outcome) }
     if client.pointee.wire.isStream { streamMoved(client) }
-    if upstream.pointee.wire.isStream {
-      // Of a tunnel that is asked for this is only the beginning.
-      if outcome == .complete, !exchange.pointee.asksUpgrade {
-        upstream.pointee.wire.outputEnds = true
-      }
-      streamMoved(upstream)
-    }
+    if upstream.pointee.wire.isStream { requestMoved(exchange, upstream, outcome) }
     switch outcome {
     case .complete: requestSent(exchange, upstream)
     case .needsSource: awaitBody(handle, exchange, client)

@@ -29,11 +29,7 @@ extension Worker {
       content: &exchange.pointee.response, head: &sink, pool: &pool)
     if exchange.pointee.phase == .tunnel { return tunnelMoved(handle, exchange, outcome) }
     if client.pointee.wire.isStream, outcome != .complete { streamMoved(client) }
-    // What the client has not taken keeps the backend's window closed: a stream that stalls holds
-    // one window's worth in all (rule 36).
-    if upstream.pointee.wire.isStream, outcome != .complete, client.pointee.wire.output.isEmpty {
-      streamMoved(upstream)
-    }
+    if upstream.pointee.wire.isStream, outcome != .complete { responseMoved(upstream, client) }
     switch outcome {
     case .complete: responseComplete(handle, exchange, client)
     case .needsSource:
@@ -79,22 +75,20 @@ extension Worker {
       if octets.count > known, HeadParser.mayHaveProgressed(octets, known: known) {
         let length: Int
         do throws(HeadFault) {
-          guard let plan = route(exchange).pointee.upstream else { return false }
-          length = try HeadParser.parseResponse(
-            octets, into: &responseHead,
-            // What HTTP/2 brought has passed them, and has more octets in this form.
-            limits: upstream.pointee.wire.isStream ? Worker.acceptedLimits : plan.pointee.limits,
-            isHead: exchange.pointee.isHead)
+          length =
+            upstream.pointee.wire.isStream
+            ? try parseStreamHead(octets, isHead: exchange.pointee.isHead)
+            : try parseHead(octets, exchange)
         } catch {
           attemptFailed(handle, exchange, .headMalformed)
           return false
         }
         if length > 0 {
           upstream.pointee.knownOctets = 0
-          if opensTunnel(exchange, upstream) {
-            guard switchProtocols(handle, exchange, upstream, &sink) else { return false }
-            upstream.pointee.wire.input.consume(length)
-            return true
+          if exchange.pointee.asksUpgrade || responseHead.status == 101,
+            opensTunnel(exchange, upstream)
+          {
+            return openTunnel(handle, exchange, upstream, length, &sink)
           }
           if responseHead.status >= 200 {
             guard respond(handle, exchange, &sink) else { return false }
@@ -124,6 +118,22 @@ extension Worker {
     }
   }
 
+  @inline(__always)
+  private func parseHead(
+    _ octets: ByteView, _ exchange: UnsafeMutablePointer<Exchange>
+  ) throws(HeadFault) -> Int {
+    guard let plan = route(exchange).pointee.upstream else { preconditionFailure("no upstream") }
+    return try HeadParser.parseResponse(
+      octets, into: &responseHead, limits: plan.pointee.limits, isHead: exchange.pointee.isHead)
+  }
+
+  /// What HTTP/2 brought has passed the limits, and has more octets in this form.
+  @inline(never)
+  private func parseStreamHead(_ octets: ByteView, isHead: Bool) throws(HeadFault) -> Int {
+    try HeadParser.parseResponse(
+      octets, into: &responseHead, limits: Worker.acceptedLimits, isHead: isHead)
+  }
+
   /// Renders the final head and decides how the client connection goes on. False where it does
   /// not fit, and the attempt has failed.
   @inline(__always)
@@ -145,8 +155,10 @@ extension Worker {
     // Neither has chunks; HTTP/2 says the end in its own way.
     let isStream = client.pointee.wire.isStream
     let toHTTP10 = exchange.pointee.clientIsHTTP10
-    let framing = contentFraming(
-      upstreams[exchange.pointee.upstream].pointee, isStream: isStream)
+    let upstream = upstreams[exchange.pointee.upstream]
+    let framing =
+      upstream.pointee.wire.isStream
+      ? streamFraming(upstream, toStream: isStream) : responseHead.framing
     let hasUnknownLength = framing == .chunked || framing == .untilClose
     let hasLength = responseHead.framing != .chunked && responseHead.framing != .untilClose
     if toHTTP10, hasUnknownLength { exchange.pointee.keepsClient = false }
@@ -170,29 +182,34 @@ extension Worker {
         proxyStatus: route.pointee.hasLadder || exchange.pointee.rung != .none
           ? rungLine(exchange, after: earlier) : .empty,
         cookie: exchange.pointee.setsSticky ? stickyLine(exchange, client) : .empty))
-    guard !sink.overflowed else {
-      exchange.pointee.firstOctetAt = .zero
-      exchange.pointee.response = Content()
-      exchange.pointee.receivedStatus = exchange.pointee.status
-      attemptFailed(handle, exchange, .headMalformed)
-      return false
-    }
+    if sink.overflowed { return headOverflowed(handle, exchange) }
     exchange.pointee.phase = .relaying
     exchange.pointee.hasAnswered = true
     if exchange.pointee.ticket.isProbe { judgeProbe(exchange) }
     return true
   }
 
+  /// The head does not fit what is rendered at once.
+  @inline(never)
+  private func headOverflowed(
+    _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>
+  ) -> Bool {
+    exchange.pointee.firstOctetAt = .zero
+    exchange.pointee.response = Content()
+    exchange.pointee.receivedStatus = exchange.pointee.status
+    attemptFailed(handle, exchange, .headMalformed)
+    return false
+  }
+
   /// How the content comes. A backend's stream says by itself where it ends: with its head, or
   /// behind trailers, which the client's stream is to get too, whatever length was told.
-  @inline(__always)
-  private func contentFraming(
-    _ upstream: borrowing UpstreamConnection, isStream: Bool
+  @inline(never)
+  private func streamFraming(
+    _ upstream: UnsafeMutablePointer<UpstreamConnection>, toStream: Bool
   ) -> BodyFraming {
-    guard upstream.wire.isStream else { return responseHead.framing }
     switch responseHead.framing {
-    case .untilClose where upstream.endsWithHead: return .none
-    case .length where isStream: return .untilClose
+    case .untilClose where upstream.pointee.endsWithHead: return .none
+    case .length where toStream: return .untilClose
     default: return responseHead.framing
     }
   }

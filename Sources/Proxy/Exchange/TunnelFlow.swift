@@ -11,7 +11,7 @@ extension Worker {
   private static let keyRoom = 64
 
   /// Whether the head in `responseHead` is one that would open a tunnel, asked for or not.
-  @inline(__always)
+  @inline(never)
   func opensTunnel(
     _ exchange: UnsafeMutablePointer<Exchange>,
     _ upstream: UnsafeMutablePointer<UpstreamConnection>
@@ -23,9 +23,20 @@ extension Worker {
       || downstreams[exchange.pointee.downstream].pointee.isTunnel
   }
 
+  /// Such a head, of `length` octets. False where the attempt has failed.
+  @inline(never)
+  func openTunnel(
+    _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>,
+    _ upstream: UnsafeMutablePointer<UpstreamConnection>, _ length: Int, _ sink: inout ByteSink
+  ) -> Bool {
+    guard switchProtocols(handle, exchange, upstream, &sink) else { return false }
+    upstream.pointee.wire.input.consume(length)
+    return true
+  }
+
   /// Rule 17: octets go through as they are only where that was asked for and granted. False where
   /// it was not, and the attempt has failed.
-  func switchProtocols(
+  private func switchProtocols(
     _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>,
     _ upstream: UnsafeMutablePointer<UpstreamConnection>, _ sink: inout ByteSink
   ) -> Bool {

@@ -98,6 +98,16 @@ extension Worker {
 
   // MARK: Receiving
 
+  /// One without streams may say that it takes no more of them.
+  @inline(never)
+  func harvestCarrier(
+    _ handle: Handle, _ carrier: UnsafeMutablePointer<UpstreamConnection>, _ readiness: Readiness
+  ) {
+    guard carrier.pointee.firstStream == .none else { return }
+    carrier.pointee.wire.note(readiness)
+    multiplex(handle, carrier)
+  }
+
   /// Reads what there is, tells the streams, and sends what is due.
   func multiplex(_ handle: Handle, _ carrier: UnsafeMutablePointer<UpstreamConnection>) {
     var receptions = 0

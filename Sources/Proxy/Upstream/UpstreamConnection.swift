@@ -18,7 +18,9 @@ struct UpstreamConnection: BitwiseCopyable {
     case connecting
     /// TLS is being agreed on; nothing of a request has gone out.
     case handshaking
-    case busy, idle
+    case busy
+    // From here on it may be that nobody waits for news of it.
+    case idle
     /// Speaks HTTP/2: its streams have records of their own.
     case multiplexing
   }

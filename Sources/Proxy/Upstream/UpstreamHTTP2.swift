@@ -94,15 +94,29 @@ extension Worker {
     !exchange.pointee.asksUpgrade || session(carrier).isSettled
   }
 
-  func takesTunnels(_ stream: UnsafeMutablePointer<UpstreamConnection>) -> Bool {
+  private func takesTunnels(_ stream: UnsafeMutablePointer<UpstreamConnection>) -> Bool {
     upstreams.resolve(stream.pointee.parent).map { session($0).takesTunnels } ?? false
   }
 
   // MARK: Moving
 
   /// Hands a rendered request head to the stream's session. The sink is empty afterwards. False
-  /// where it cannot be sent there.
+  /// where it cannot be sent there, and the attempt has failed.
+  @inline(never)
   func submit(
+    _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>,
+    _ stream: UnsafeMutablePointer<UpstreamConnection>, _ sink: inout ByteSink
+  ) -> Bool {
+    if exchange.pointee.asksUpgrade, !takesTunnels(stream) {
+      attemptFailed(handle, exchange, .upgradeFailed)
+      return false
+    }
+    if submit(exchange, stream, &sink) { return true }
+    attemptFailed(handle, exchange, .exhausted)
+    return false
+  }
+
+  private func submit(
     _ exchange: UnsafeMutablePointer<Exchange>,
     _ stream: UnsafeMutablePointer<UpstreamConnection>, _ sink: inout ByteSink
   ) -> Bool {
@@ -124,6 +138,27 @@ extension Worker {
     exchange.pointee.sentBefore = carrier.pointee.wire.sentOctets
     queue(parent, carrier)
     return true
+  }
+
+  /// Some of the request, or its end, was moved to its stream.
+  @inline(never)
+  func requestMoved(
+    _ exchange: UnsafeMutablePointer<Exchange>,
+    _ stream: UnsafeMutablePointer<UpstreamConnection>, _ outcome: RelayOutcome
+  ) {
+    // Of a tunnel that is asked for this is only the beginning.
+    if outcome == .complete, !exchange.pointee.asksUpgrade { stream.pointee.wire.outputEnds = true }
+    streamMoved(stream)
+  }
+
+  /// Some of the response was moved from its stream. What the client has not taken keeps the
+  /// backend's window closed: a stream that stalls holds one window's worth in all (rule 36).
+  @inline(never)
+  func responseMoved(
+    _ stream: UnsafeMutablePointer<UpstreamConnection>,
+    _ client: UnsafeMutablePointer<DownstreamConnection>
+  ) {
+    if client.pointee.wire.output.isEmpty { streamMoved(stream) }
   }
 
   /// Something was moved from or to a stream: its backend gets window back, and frames.
