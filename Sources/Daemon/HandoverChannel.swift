@@ -1,6 +1,5 @@
 import Admin
 import CLinux
-import Foundation
 import Glibc
 import Transport
 
@@ -90,9 +89,8 @@ struct HandoverChannel {
   // MARK: What is handed over
 
   func give(_ letter: HandoverLetter, _ sockets: [Listener]) -> Bool {
-    guard let text = try? JSONEncoder().encode(letter), text.count < HandoverChannel.letterBytes,
-      send(Array(text), [])
-    else { return false }
+    let text = AdminJSON.encode(letter)
+    guard text.count < HandoverChannel.letterBytes, send(text, []) else { return false }
     let most = Int(WEIR_DESCRIPTORS_PER_MESSAGE)
     for start in stride(from: 0, to: sockets.count, by: most) {
       let part = sockets[start..<min(sockets.count, start + most)].map(\.descriptor)
@@ -103,7 +101,7 @@ struct HandoverChannel {
 
   func take() -> (letter: HandoverLetter, sockets: [Listener])? {
     guard let first = receiveAll(),
-      let letter = try? JSONDecoder().decode(HandoverLetter.self, from: Data(first.text.utf8))
+      let letter = AdminJSON.decode(HandoverLetter.self, Array(first.text.utf8))
     else { return nil }
     var sockets: [Listener] = []
     while let next = receiveAll() {

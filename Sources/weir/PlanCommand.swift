@@ -2,7 +2,7 @@ import Admin
 import ArgumentParser
 import Config
 import Daemon
-import Foundation
+import Glibc
 
 /// `weir plan FILE`
 struct PlanCommand: ParsableCommand {
@@ -105,7 +105,9 @@ struct PlanCommand: ParsableCommand {
   }
 
   private static func text(_ share: Double) -> String {
-    String(format: "%.2f%%", share * 100)
+    let hundredths = Int((share * 10_000).rounded())
+    let fraction = hundredths % 100
+    return "\(hundredths / 100).\(fraction < 10 ? "0" : "")\(fraction)%"
   }
 
   /// The requests of an access log, as heads: what routes can see of them there.
@@ -115,16 +117,27 @@ struct PlanCommand: ParsableCommand {
       var host: String
       var target: String
     }
-    guard let log = FileHandle(forReadingAtPath: path) else {
-      throw ValidationError("\(path) cannot be read")
-    }
-    let end = try log.seekToEnd()
-    try log.seek(toOffset: end > UInt64(logBytes) ? end - UInt64(logBytes) : 0)
-    let lines = (try log.readToEnd() ?? Data()).split(separator: 0x0A).suffix(requestLimit)
-    let decoder = JSONDecoder()
-    return lines.compactMap { try? decoder.decode(Line.self, from: $0) }.map {
+    let lines = try end(of: path).split(separator: 0x0A).suffix(requestLimit)
+    return lines.compactMap { AdminJSON.decode(Line.self, Array($0)) }.map {
       Array("\($0.method) \($0.target) HTTP/1.1\r\nHost: \($0.host)\r\n\r\n".utf8)
     }
+  }
+
+  private static func end(of path: String) throws -> [UInt8] {
+    let log = open(path, O_RDONLY | O_CLOEXEC)
+    guard log >= 0 else {
+      throw ValidationError("\(path) cannot be read: \(String(cString: strerror(errno)))")
+    }
+    defer { close(log) }
+    lseek(log, max(0, lseek(log, 0, SEEK_END) - logBytes), SEEK_SET)
+    var octets: [UInt8] = []
+    var block = [UInt8](repeating: 0, count: 64 << 10)
+    while octets.count < logBytes {
+      let count = read(log, &block, block.count)
+      guard count > 0 else { break }
+      octets += block[..<count]
+    }
+    return octets
   }
 
   private func printText(

@@ -16,6 +16,13 @@ import Testing
     }
   }
 
+  /// The whole of Foundation is 44 MB in a binary of 18: its essentials are enough.
+  @Test func `the program takes the essentials of Foundation, and no more`() {
+    for file in SourceTree.sources where file.isSwift {
+      #expect(!file.lines.contains("import Foundation"), "\(file.path)")
+    }
+  }
+
   @Test func `no value is called data or info`() {
     let name = #/\b(let|var)\s+(data|info)\b/#
     for file in SourceTree.swift where !AllowList.wordFiles.contains(file.path) {
