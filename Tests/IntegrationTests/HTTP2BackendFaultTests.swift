@@ -37,6 +37,26 @@ import Testing
     #expect(refusing.records.count == 1 && refusing.failures.allSatisfy { $0.contains("ended") })
   }
 
+  @Test func `content in chunks is chunked again for a fallback of HTTP/1`() throws {
+    let refusing = try ScriptedOrigin { wire, _ in
+      let service = try HTTP2Service(wire)
+      while true { try service.reset(try service.requestHead().stream, 7) }
+    }
+    let origin = try HTTPOrigin()
+    var configuration = `HTTP/2 to backends`.configuration(
+      [refusing.address], route: "fallback-upstream other")
+    configuration.blocks = "upstream other {\nbackend \(origin.address)\n}"
+    try withDaemon(configuration) { daemon in
+      let client = try daemon.connect()
+      try client.send("POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+      let hasCome = Poll.until(.patient) { origin.receivedCount > 0 }
+      #expect(hasCome)
+      try client.send("4\r\nbody\r\n0\r\n\r\n")
+      let response = try client.readResponse()
+      #expect(response.status == 200 && response["x-content-count"] == "4", "\(response)")
+    }
+  }
+
   @Test func `one that every backend refuses is answered`() throws {
     let refusing = try ScriptedOrigin(http2: []) { service, request, _ in
       try service.reset(request.stream, 7)

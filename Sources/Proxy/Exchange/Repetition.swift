@@ -10,7 +10,9 @@ extension Worker {
   func isIntact(_ exchange: UnsafeMutablePointer<Exchange>) -> Bool {
     let request = exchange.pointee.request
     // The last chunk is not kept: without it the next backend would wait for ever.
-    if request.octets == 0 { return !request.isComplete || !request.sendsChunks }
+    if request.octets == 0 {
+      return !request.isComplete || request.source == .none || request.source == .length
+    }
     return request.replay.isOn && request.replay.count == request.octets
   }
 

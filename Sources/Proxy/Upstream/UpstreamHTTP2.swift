@@ -189,6 +189,11 @@ extension Worker {
     _ handle: Handle, _ stream: UnsafeMutablePointer<UpstreamConnection>, isComplete: Bool
   ) {
     let parent = stream.pointee.parent
+    // The next attempt may be at a backend of HTTP/1, of another upstream.
+    if !isComplete, let exchange = exchanges.resolve(stream.pointee.exchange) {
+      let source = exchange.pointee.request.source
+      exchange.pointee.request.sendsChunks = source == .chunked || source == .untilClose
+    }
     if let carrier = upstreams.resolve(parent) {
       unlink(stream, carrier)
       if stream.pointee.streamID > 0 { leave(stream, carrier, isComplete: isComplete) }
