@@ -138,6 +138,33 @@ import Testing
     }
   }
 
+  /// One thread alone is held up, at the end of its wait for events; all others turn.
+  @Test func `hears nothing any more once a single worker is stuck`() throws {
+    var configuration = DaemonConfiguration([try HTTPOrigin().address])
+    configuration.workers = 2
+    try withManaged(configuration, ["WATCHDOG_USEC=150000"]) { (daemon, manager) throws in
+      func count() -> Int { manager.lines.count { $0 == "WATCHDOG=1" } }
+      #expect(manager.wait { $0.count { $0 == "WATCHDOG=1" } >= 4 })
+      let tasks = "/proc/\(daemon.pid)/task"
+      let worker = try FileManager.default.contentsOfDirectory(atPath: tasks).first {
+        try String(contentsOfFile: "\(tasks)/\($0)/comm", encoding: .utf8) == "weir-worker-1\n"
+      }
+      let tracer = try ChildProcess(
+        "strace",
+        [
+          "-p", try #require(worker), "-e", "trace=epoll_wait", "-e",
+          "inject=epoll_wait:delay_exit=60000000",
+        ])
+      #expect(tracer.waitForOutput { $0.contains("epoll_wait") })
+      let before = count()
+      #expect(!manager.wait(1.5) { $0.count { $0 == "WATCHDOG=1" } >= before + 3 })
+      tracer.kill(SIGKILL)
+      _ = tracer.waitForEnd()
+      let after = count()
+      #expect(manager.wait { $0.count { $0 == "WATCHDOG=1" } >= after + 4 })
+    }
+  }
+
   @Test func `is asked for no watchdog where it means another process`() throws {
     let configuration = DaemonConfiguration([try HTTPOrigin().address])
     let ofOther = ["WATCHDOG_USEC=50000", "WATCHDOG_PID=1"]
