@@ -10,8 +10,8 @@ public struct MessageSeal: Sendable {
 
   public init(key: [UInt8]) { self.key = key }
 
-  /// A new key from the kernel (getrandom). Every start makes one, and OpenSSL's own generator would
-  /// have to be set up first: a fifth of the time to the first answer.
+  /// A new key from the kernel (getrandom). Every start makes one, and OpenSSL's own generator
+  /// would have to be set up first: a fifth of the time to the first answer.
   public static func randomKey() -> [UInt8] {
     var source = SystemRandomNumberGenerator()
     return (0..<keyBytes).map { _ in UInt8.random(in: .min ... .max, using: &source) }
