@@ -78,6 +78,8 @@ public final class Session {
   /// Window that streams may still grow by, over all of them (safety rule 28).
   private var growthLeft = Session.maxStreamWindow
   public internal(set) var openStreams = 0
+  /// Streams whose other direction goes on when weir's has ended.
+  var tunnels: Set<Int32> = []
   /// The first GOAWAY was sent, and when: new streams are not wanted, but still accepted.
   public private(set) var announcedAt: MonotonicTime?
   /// The last GOAWAY was sent: no new stream is accepted.
@@ -390,14 +392,19 @@ public final class Session {
   }
 
   /// A stream that was closed gives back what its window had grown by.
-  func streamClosed(window: Int32) {
+  func streamClosed(_ stream: Int32, window: Int32) {
     openStreams -= 1
+    tunnels.remove(stream)
     let grown = max(0, window - Session.streamWindow)
     growthLeft = min(Session.maxStreamWindow, growthLeft + grown)
   }
 
   /// A response went out whole, or came in.
   public func responseCompleted() { abuse.refund() }
+
+  /// The stream has become a tunnel, whose sides end by themselves (RFC 8441 §5); the rest of an
+  /// ordinary request is declined once its answer is complete.
+  public func openTunnel(_ stream: Int32) { tunnels.insert(stream) }
 
   // MARK: Ending
 

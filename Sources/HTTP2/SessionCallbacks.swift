@@ -249,7 +249,8 @@ extension Session {
   }
 
   func closed(_ stream: Int32, _ code: UInt32) -> Int32 {
-    streamClosed(window: nghttp2_session_get_stream_effective_local_window_size(raw, stream))
+    streamClosed(
+      stream, window: nghttp2_session_get_stream_effective_local_window_size(raw, stream))
     if assembling == stream { assembling = 0 }
     ended.insert(stream)
     var event = SessionEvent(kind: .reset, stream: stream)
@@ -306,7 +307,9 @@ extension Session {
     // RFC 9113 §8.1: the answer is complete, the rest of the request is not needed. Only now: a
     // reset that is submitted while the answer waits takes its place.
     let ends = frame.hd.flags & UInt8(NGHTTP2_FLAG_END_STREAM.rawValue) != 0
-    if ends, nghttp2_session_get_stream_remote_close(raw, stream) == 0 { reset(stream, .noError) }
+    if ends, nghttp2_session_get_stream_remote_close(raw, stream) == 0, !tunnels.contains(stream) {
+      reset(stream, .noError)
+    }
     return Session.continueOn
   }
 }

@@ -328,4 +328,65 @@ import Testing
       #expect([0, 200].contains(answer.status) && answer.resetCode == 8, "\(answer)")
     }
   }
+
+  @Test func `what was said last reaches the backend, even if the client has left since`() throws {
+    let isReleased = Monitor(false)
+    let received = Monitor<(count: Int, ending: WireConnection.Ending)?>(nil)
+    let origin = try ScriptedOrigin { connection, _ in
+      let proof = try Self.accept(try connection.readHead()["sec-websocket-key"] ?? "")
+      try connection.send(
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+          + "Sec-WebSocket-Accept: \(proof)\r\n\r\n")
+      connection.finishSending()
+      guard isReleased.wait(until: .patient, for: { $0 }) else { return }
+      let all = try connection.readToEnd()
+      received.update { $0 = (all.octets.count, all.ending) }
+    }
+    var configuration = DaemonConfiguration([origin.address])
+    configuration.blocks = "route /fixed {\nrespond 200 body=\"fixed\"\n}"
+    configuration.workers = 1
+    try withDaemon(configuration) { daemon in
+      let client = try HTTP2Connection(try daemon.connect())
+      try open(client)
+      let sent = try fill(client)
+      try client.send(FrameType.content, flags: FrameFlags.endStream, stream: 1)
+      // The session has seen both ends before the client leaves.
+      try client.send(FrameType.ping, payload: [UInt8](repeating: 1, count: 8))
+      while try client.next().type != FrameType.ping {}
+      client.wire.close()
+      #expect(try daemon.get("/fixed").status == 200, "the worker goes on")
+      isReleased.update { $0 = true }
+      let isReceived = received.wait(until: .patient) { $0 != nil }
+      #expect(isReceived)
+      let got = received.current
+      #expect(got?.count == sent && got?.ending == .fin, "\(String(describing: got)) of \(sent)")
+      let rests = try daemon.comesToRest()
+      #expect(rests)
+    }
+  }
+
+  /// Sends content until the backend and all buffers before it are full and the other side has
+  /// ended; the number of octets.
+  private func fill(_ client: HTTP2Connection) throws -> Int {
+    let block = [UInt8](repeating: 7, count: 16_000)
+    var (sent, hasEnded) = (0, false)
+    // What weir allows a stream at first.
+    var windows: [UInt32: Int] = [0: 65_535, 1: 16_384]
+    while true {
+      if hasEnded, windows.values.allSatisfy({ $0 >= block.count }) {
+        try client.content(1, block, ends: false)
+        sent += block.count
+        for stream in windows.keys { windows[stream, default: 0] -= block.count }
+      } else if try !hasEnded || client.wire.hasMoreWithin(1) {
+        let frame = try client.next()
+        if frame.type == FrameType.reset { throw TestFailure("reset: \(frame.errorCode)") }
+        if frame.type == FrameType.content, frame.endsStream { hasEnded = true }
+        if frame.type == FrameType.windowUpdate {
+          windows[frame.stream, default: 0] += Int(frame.errorCode)
+        }
+      } else {
+        return sent
+      }
+    }
+  }
 }

@@ -121,7 +121,9 @@ import Testing
         #expect(line.hasPrefix("PROXY TCP4 \(source) 127.0.0.1 "), "\(line)")
         #expect(line.hasSuffix(" \(daemon.port)"), "\(line)")
       }
-      #expect(origin.records.count == 4, "a connection each, and the check's")
+      // The check has its own thread and its own time.
+      let isChecked = origin.wait { $0.contains { $0.text.contains(" /check ") } }
+      #expect(isChecked && origin.records.count == 4, "a connection each, and the check's")
       let check = origin.records.map(\.text).filter { $0.contains(" /check ") }
       #expect(check.count == 1 && check[0].hasPrefix("PROXY UNKNOWN\r\n"), "\(check)")
     }

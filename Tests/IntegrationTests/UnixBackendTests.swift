@@ -20,6 +20,7 @@ import Testing
       for _ in 0..<8 { #expect(try daemon.get("/")["x-origin"] == "behind") }
       let asked = origin.requests.filter { $0.head["x-forwarded-for"] != nil }
       #expect(Set(asked.compactMap { $0.head["host"] }) == ["localhost"])
+      #expect(origin.wait { $0.contains { $0.head["x-forwarded-for"] == nil } }, "no check came")
       let checks = origin.requests.filter { $0.head["x-forwarded-for"] == nil }
       #expect(!checks.isEmpty && checks.allSatisfy { $0.head["host"] == "localhost" })
       let large = try daemon.get("/bytes/3000000")

@@ -235,6 +235,12 @@ extension Worker {
     return content.isEmpty || stream.pointee.wire.send(content, .empty, &pool)
   }
 
+  /// The client goes on talking when its backend has ended.
+  func tunnelOpened(_ stream: UnsafeMutablePointer<DownstreamConnection>) {
+    guard let connection = downstreams.resolve(stream.pointee.parent) else { return }
+    session(connection).openTunnel(stream.pointee.streamID)
+  }
+
   /// Something was moved from or to a stream: its client gets window back, and frames.
   func streamMoved(_ stream: UnsafeMutablePointer<DownstreamConnection>) {
     if stream.pointee.fetch.fill != nil { return fetchMoved(stream) }
@@ -395,11 +401,16 @@ extension Worker {
     connection.pointee.session = nil
   }
 
-  /// Nobody will hear the answers to what is under way.
+  /// Nobody will hear the answers to what is under way. What outlives its connection is a tunnel
+  /// that both sides have ended: what its client said last is still on its way to the backend.
   private func abandonStreams(_ connection: UnsafeMutablePointer<DownstreamConnection>) {
     while connection.pointee.firstStream != .none {
       let handle = connection.pointee.firstStream
-      cutStream(handle, downstreams[handle])
+      let stream = downstreams[handle]
+      cutStream(handle, stream)
+      guard connection.pointee.firstStream == handle else { continue }
+      unlinkStream(stream, connection)
+      stream.pointee.parent = .none
     }
   }
 

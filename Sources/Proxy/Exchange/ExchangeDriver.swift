@@ -358,7 +358,7 @@ extension Worker {
     if requestHead.host.isEmpty {
       requestHead.assumeHost(listenerOptions(client).pointee.defaultHost)
     }
-    if client.pointee.parent != .none { requestHead.version = .http2 }
+    if client.pointee.streamID != 0 { requestHead.version = .http2 }
     headOwner = handle
   }
 

@@ -50,6 +50,7 @@ extension Worker {
     metrics.add(.tunnels)
     let route = route(exchange)
     if client.pointee.isTunnel {
+      tunnelOpened(client)
       HeaderRewrite.appendTunnel(responseHead, to: &sink, edits: route.pointee.responseEdits)
     } else {
       HeaderRewrite.appendSwitchingProtocols(
