@@ -1,6 +1,7 @@
 #include "field_section.h"
 
 #include "byte_scan.h"
+#include "long_vectors.h"
 
 /* Up to 24 all of a name is compared: its first sixteen bytes and its last eight. */
 #define LONGEST_NAME 21
@@ -216,6 +217,18 @@ static inline uint32_t odd_value_bytes(const uint8_t *p) {
     return (uint32_t)_mm_movemask_epi8(printable) ^ 0xFFFF;
 }
 
+#if defined(WEIR_LONG_VECTORS)
+/* The same of 32 bytes. */
+WEIR_WITH_LONG_VECTORS static inline uint32_t odd_value_bytes_32(const uint8_t *p) {
+    __m256i b = _mm256_loadu_si256((const __m256i *)p);
+    __m256i printable =
+        _mm256_cmpgt_epi8(_mm256_add_epi8(b, _mm256_set1_epi8(1)), _mm256_set1_epi8(0x20));
+    return ~(uint32_t)_mm256_movemask_epi8(printable);
+}
+#else
+static inline uint32_t odd_value_bytes_32(const uint8_t *p) { return odd_value_bytes(p); }
+#endif
+
 /* A name of 16 to 31 bytes, of which all that matter lie before `p + 32`: its length, and above
    that its number; 0 where `scan_line` must look. */
 __attribute__((noinline)) static uint32_t scan_long_name(const uint8_t *p) {
@@ -250,8 +263,10 @@ __attribute__((noinline)) static uint32_t probe_name(const known_name *known, __
 }
 
 /* Takes lines as long as they are like nearly all lines: nothing is taken that `scan_line` would
-   judge otherwise, and everything else is left to it. */
-static inline void scan_ordinary_lines(line_scan *scan) {
+   judge otherwise, and everything else is left to it. `has_long_vectors` is a constant to each of
+   the two functions that this is a part of. */
+__attribute__((always_inline)) static inline void scan_ordinary_lines(line_scan *scan,
+                                                                      int has_long_vectors) {
     const uint8_t *const head = scan->head;
     size_t at = (size_t)(scan->p - head), length = (size_t)(scan->limit - head);
     weir_field_table *const table = scan->table;
@@ -263,6 +278,8 @@ static inline void scan_ordinary_lines(line_scan *scan) {
     /* A short name, its colon, a blank and one byte more can be looked at without a question. */
     if (length - at < 18 || count >= max_fields) return;
     const size_t last_start = length - 18, last_vector = length - 16;
+    /* Nothing is looked at before `at`, so that 0 is in front of everything. */
+    const size_t last_long = has_long_vectors && length >= 32 ? length - 32 : 0;
     weir_field *const fields = table->fields;
     uint64_t present = table->present, repeated = table->repeated;
     while (head[at] != '\r') {
@@ -293,7 +310,11 @@ static inline void scan_ordinary_lines(line_scan *scan) {
         value = name_end + (__builtin_expect(head[name_end + 1] == ' ', 1) ? 2 : 1);
         if (head[value] <= ' ') break;
         uint32_t odd;
-        for (end = value;; end += 16) {
+        for (end = value, odd = 0; has_long_vectors && end <= last_long; end += 32) {
+            odd = odd_value_bytes_32(head + end);
+            if (odd) break;
+        }
+        for (; !odd; end += 16) {
             if (end > last_vector) {
                 odd = odd_value_bytes(head + last_vector) >> (end - last_vector);
                 break;
@@ -345,20 +366,45 @@ static inline line_scan begin_scan(weir_field_table *table, const uint8_t *head,
     return (line_scan){head, head + start, head + length, table, max_fields, max_line};
 }
 
-weir_field_section weir_scan_fields(weir_field_table *table, const uint8_t *head, uint32_t start,
-                                    uint32_t length, uint32_t max_fields, uint32_t max_line) {
-    line_scan scan = begin_scan(table, head, start, length, max_fields, max_line);
+/* To the end of the section, or to what ends the scan. */
+__attribute__((always_inline)) static inline weir_field_section scan_section(line_scan *scan,
+                                                                             int has_long_vectors) {
     for (;;) {
 #if defined(__SSE2__)
-        scan_ordinary_lines(&scan);
-        if (scan.limit - scan.p >= 2 && scan.p[0] == '\r' && scan.p[1] == '\n') {
-            scan.p += 2;
-            return end_scan(&scan, WEIR_FIELDS_COMPLETE);
+        scan_ordinary_lines(scan, has_long_vectors);
+        if (scan->limit - scan->p >= 2 && scan->p[0] == '\r' && scan->p[1] == '\n') {
+            scan->p += 2;
+            return end_scan(scan, WEIR_FIELDS_COMPLETE);
         }
 #endif
-        uint32_t outcome = scan_line(&scan);
-        if (outcome != LINE_ADDED) return end_scan(&scan, outcome);
+        uint32_t outcome = scan_line(scan);
+        if (outcome != LINE_ADDED) return end_scan(scan, outcome);
     }
+}
+
+weir_field_section weir_scan_fields_shortly(weir_field_table *table, const uint8_t *head,
+                                            uint32_t start, uint32_t length, uint32_t max_fields,
+                                            uint32_t max_line) {
+    line_scan scan = begin_scan(table, head, start, length, max_fields, max_line);
+    return scan_section(&scan, 0);
+}
+
+#if defined(WEIR_LONG_VECTORS)
+WEIR_WITH_LONG_VECTORS static weir_field_section scan_fields_longly(
+    weir_field_table *table, const uint8_t *head, uint32_t start, uint32_t length,
+    uint32_t max_fields, uint32_t max_line) {
+    line_scan scan = begin_scan(table, head, start, length, max_fields, max_line);
+    return scan_section(&scan, 1);
+}
+#endif
+
+weir_field_section weir_scan_fields(weir_field_table *table, const uint8_t *head, uint32_t start,
+                                    uint32_t length, uint32_t max_fields, uint32_t max_line) {
+#if defined(WEIR_LONG_VECTORS)
+    if (weir_has_long_vectors)
+        return scan_fields_longly(table, head, start, length, max_fields, max_line);
+#endif
+    return weir_scan_fields_shortly(table, head, start, length, max_fields, max_line);
 }
 
 weir_field_section weir_scan_fields_plainly(weir_field_table *table, const uint8_t *head,

@@ -72,7 +72,7 @@ public final class Worker: StreamSource {
   /// Read once a turn.
   var now: MonotonicTime
   var wallSeconds: Int64 = 0
-  var wallNanoseconds: Int32 = 0
+  var wallMilliseconds = 0
   var dateText: ByteSink
   private let dateSpace: UnsafeMutablePointer<UInt8>
   private var dateSecond: Int64 = -1
@@ -213,7 +213,9 @@ public final class Worker: StreamSource {
 
   private func tellTime() {
     now = MonotonicTime.now()
-    (wallSeconds, wallNanoseconds) = WallClock.now()
+    let time = WallClock.now()
+    wallSeconds = time.seconds
+    wallMilliseconds = Int(time.nanoseconds / 1_000_000)
     guard wallSeconds != dateSecond else { return }
     dateSecond = wallSeconds
     dateText.removeAll()

@@ -57,7 +57,9 @@ import Testing
     "", "a", "text/html", "max-age=0", "gzip, deflate, br", "caf\u{E9}", "a\tb", "tab at the end\t",
     "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0", "a\u{7F}b", "\u{0}",
     String(repeating: "v", count: 15), String(repeating: "v", count: 16),
-    String(repeating: "v", count: 17), "  two blanks before", "two blanks behind  ", " ",
+    String(repeating: "v", count: 17), String(repeating: "v", count: 31),
+    String(repeating: "v", count: 32), String(repeating: "v", count: 33), "  two blanks before",
+    "two blanks behind  ", " ",
   ]
   private static let separators = [":", ": ", ": ", ": ", ":\t", ":  ", " :", ""]
   private static let lineEnds = [
@@ -93,11 +95,14 @@ import Testing
         let part = Array(bytes[..<length])
         let fast = Self.scan(
           part, weir_scan_fields, start: start, maxFields: maxFields, maxLine: maxLine)
+        let short = Self.scan(
+          part, weir_scan_fields_shortly, start: start, maxFields: maxFields, maxLine: maxLine)
         let plain = Self.scan(
           part, weir_scan_fields_plainly, start: start, maxFields: maxFields, maxLine: maxLine)
-        if fast != plain {
+        if fast != plain || short != plain {
           let text = String(decoding: part, as: UTF8.self).debugDescription
-          Issue.record("\(fast), not \(plain): \(text) from \(start), \(maxFields), \(maxLine)")
+          Issue.record(
+            "\(fast), \(short), not \(plain): \(text) from \(start), \(maxFields), \(maxLine)")
           return
         }
       }
@@ -106,16 +111,19 @@ import Testing
 
   @Test func `agree at each length of name and value, wherever the bytes end`() {
     for nameLength in 1...40 {
-      for valueLength in 0...40 {
+      for valueLength in 0...70 {
         let line =
           String(repeating: "n", count: nameLength) + ": "
           + String(repeating: "v", count: valueLength) + "\r\n"
         for rest in ["", "\r", "\r\n", "A: b\r\n\r\n", "\r\n" + String(repeating: "x", count: 40)] {
           let bytes = Array((line + rest).utf8)
           let fast = Self.scan(bytes, weir_scan_fields, start: 0, maxFields: 256, maxLine: 99)
+          let short = Self.scan(
+            bytes, weir_scan_fields_shortly, start: 0, maxFields: 256, maxLine: 99)
           let plain = Self.scan(
             bytes, weir_scan_fields_plainly, start: 0, maxFields: 256, maxLine: 99)
           if fast != plain { Issue.record("\(fast), not \(plain): \(line + rest)") }
+          if short != plain { Issue.record("\(short), not \(plain): \(line + rest)") }
         }
       }
     }
@@ -123,13 +131,17 @@ import Testing
 
   @Test func `accept and refuse each octet in a value and in a name as the plain scanner does`() {
     for octet in 0...255 {
-      for place in 0..<36 {
-        var bytes = Array("Abcdefghijk: lmnopqrstuvwxyzabcdefgh\r\nHost: b\r\n\r\n".utf8)
+      for place in 0..<62 {
+        let value = "lmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefgh"
+        var bytes = Array("Abcdefghijk: \(value)\r\nHost: b\r\n\r\n".utf8)
         bytes[place] = UInt8(octet)
         let fast = Self.scan(bytes, weir_scan_fields, start: 0, maxFields: 256, maxLine: 99)
+        let short = Self.scan(
+          bytes, weir_scan_fields_shortly, start: 0, maxFields: 256, maxLine: 99)
         let plain = Self.scan(
           bytes, weir_scan_fields_plainly, start: 0, maxFields: 256, maxLine: 99)
         if fast != plain { Issue.record("\(octet) at \(place): \(fast), not \(plain)") }
+        if short != plain { Issue.record("\(octet) at \(place): \(short), not \(plain)") }
       }
     }
   }

@@ -54,8 +54,13 @@ typedef struct {
 weir_field_section weir_scan_fields(weir_field_table *table, const uint8_t *head, uint32_t start,
                                     uint32_t length, uint32_t max_fields, uint32_t max_line);
 
-/* The same, line by line without vectors: what machines without them have, and what the other one
-   is compared with in tests. */
+/* The same with vectors of sixteen bytes only, for machines that have no longer ones. */
+weir_field_section weir_scan_fields_shortly(weir_field_table *table, const uint8_t *head,
+                                            uint32_t start, uint32_t length, uint32_t max_fields,
+                                            uint32_t max_line);
+
+/* The same, line by line without vectors: what machines without them have, and what the others
+   are compared with in tests. */
 weir_field_section weir_scan_fields_plainly(weir_field_table *table, const uint8_t *head,
                                             uint32_t start, uint32_t length, uint32_t max_fields,
                                             uint32_t max_line);

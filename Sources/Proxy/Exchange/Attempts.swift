@@ -14,6 +14,7 @@ extension Worker {
   private static let probePatience = TimeAmount.seconds(1)
 
   /// What this attempt, which has ended, says about its backend (semantics.md 7).
+  @inline(__always)
   func outcome(
     _ exchange: UnsafeMutablePointer<Exchange>, _ plan: UnsafePointer<UpstreamPlan>
   ) -> CircuitBreaker.Outcome {

@@ -104,7 +104,7 @@ extension Worker {
   @inline(__always)
   private func stampTime() {
     log.record.unixSeconds = wallSeconds
-    log.record.milliseconds = Int(wallNanoseconds / 1_000_000)
+    log.record.milliseconds = wallMilliseconds
   }
 
   /// A request whose head broke a rule has no exchange, but its refusal is logged all the same.

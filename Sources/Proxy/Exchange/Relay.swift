@@ -326,8 +326,13 @@ struct Relay: ~Copyable {
   }
 
   /// Returns the pipe, if there is one; closed if a message was cut short in it.
+  @inline(__always)
   mutating func endSplicing(_ content: inout Content) {
-    guard content.pipe.isOpen else { return }
+    if content.pipe.isOpen { givePipe(of: &content) }
+  }
+
+  @inline(never)
+  private mutating func givePipe(of content: inout Content) {
     pipes.give(content.pipe)
     content.pipe = .none
   }

@@ -25,6 +25,7 @@ extension Worker {
   }
 
   /// Content is kept where it is short, of known length, and may be needed again.
+  @inline(__always)
   func keepForReplay(_ exchange: UnsafeMutablePointer<Exchange>) {
     guard exchange.pointee.request.source == .length,
       exchange.pointee.request.remaining <= Replay.limitBytes, exchange.pointee.retry.limit > 1

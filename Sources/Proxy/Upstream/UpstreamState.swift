@@ -194,15 +194,15 @@ public final class UpstreamState: Sendable {
     _ slot: Int32, _ ticket: CircuitBreaker.Ticket, _ outcome: CircuitBreaker.Outcome,
     now: MonotonicTime
   ) {
-    let grants = live.withLock { live -> [Live.Grant] in
+    let somebodyWaits = live.withLock { live in
       let slot = Int(slot)
       live.balancer.release(slot)
       if !live.conditions[slot].breaker.recordHealthy(ticket, outcome, now: now) {
         record(&live, slot, ticket, outcome, now)
       }
-      return live.queue.isEmpty ? [] : grantPlaces(&live, now)
+      return !live.queue.isEmpty
     }
-    if !grants.isEmpty { post(grants) }
+    if somebodyWaits { offerPlaces(now) }
   }
 
   /// Judges an attempt before it ends: one that may go on for hours must not keep a probe's place.
