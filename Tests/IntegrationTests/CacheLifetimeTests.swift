@@ -272,9 +272,9 @@ import Testing
       waiting.update { $0 = true }
       let answers = try clients.map { try $0.readResponse() }
       #expect(Set(answers.map(\.status)).count == 1)
+      #expect(try Self.comesToRest(daemon))
       let count = try daemon.sum("weir_cache_fetches_total")
       #expect(count == 1)
-      #expect(try Self.comesToRest(daemon))
     }
   }
 

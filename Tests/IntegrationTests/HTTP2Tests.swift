@@ -3,12 +3,6 @@ import TestSupport
 import Testing
 
 extension DaemonProcess {
-  /// A counter without labels.
-  func metric(_ name: String) throws -> Int? {
-    let line = try admin("/metrics").text.split(separator: "\n").first { $0.hasPrefix(name + " ") }
-    return line.flatMap { Int($0.dropFirst(name.utf8.count + 1)) }
-  }
-
   func connect2(settings: [(UInt16, UInt32)] = []) throws -> HTTP2Connection {
     try HTTP2Connection(try connect(), settings: settings)
   }

@@ -72,7 +72,8 @@ import Testing
       #expect(outcome.failures.isEmpty, "\(outcome.failures.prefix(3)) of \(outcome.completed)")
       // Two connections of HTTP/2 have lasted all the time, and nobody got an error.
       #expect(streams.ending == nil, "\(streams.output)")
-      let page = try daemon.admin("/metrics").text.split(separator: "\n")
+      let page = try daemon.metrics { $0.contains("\nweir_http2_connections_total 2\n") }
+        .split(separator: "\n")
       #expect(page.contains("weir_config_generation \(1 + Self.rounds / 2)"))
       #expect(page.contains("weir_http2_connections_total 2"))
       let errors = page.filter { $0.hasPrefix("weir_route_responses_total") && $0.contains("5xx") }

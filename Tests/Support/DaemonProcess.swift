@@ -148,6 +148,28 @@ public final class DaemonProcess: Sendable {
     return try connection.readResponse(to: method)
   }
 
+  /// The page of metrics as soon as it satisfies `condition`, or as it still is when nobody would wait
+  /// longer. A worker counts after it has sent: who asks at once may be earlier.
+  public func metrics(when condition: (String) -> Bool) throws -> String {
+    var page = ""
+    _ = try Poll.until(.patient) {
+      page = try admin("/metrics").text
+      return condition(page)
+    }
+    return page
+  }
+
+  /// Whether the page of metrics has all of these, now or soon.
+  public func counts(_ lines: String...) throws -> Bool {
+    let page = try metrics { page in lines.allSatisfy { page.contains($0) } }
+    return lines.allSatisfy { page.contains($0) }
+  }
+
+  /// Whether the page of metrics has this line no more, now or soon.
+  public func counts(beyond line: String) throws -> Bool {
+    try !metrics { !$0.contains(line) }.contains(line)
+  }
+
   /// Resident memory of the process in bytes; `field` is a line of /proc/PID/status.
   public func memoryBytes(_ field: String = "VmRSS") throws -> Int {
     let status = try String(contentsOfFile: "/proc/\(pid)/status", encoding: .utf8)

@@ -17,7 +17,10 @@ extension Worker {
     case .ended, .failed: closeDownstream(handle)
     case .octets(let count):
       switch ProxyProtocolHeader.read(ByteView(base: scratch, count: count)) {
-      case .needsMore: connection.pointee.wire.mayRead = false
+      case .needsMore:
+        // What lies there stays there: its end is not read but reported.
+        guard !connection.pointee.wire.peerClosed else { return refuseProxy(handle) }
+        connection.pointee.wire.mayRead = false
       case .malformed: refuseProxy(handle)
       case .complete(let length, let client):
         guard SocketCalls.receive(descriptor, scratch, length) == .octets(length) else {
