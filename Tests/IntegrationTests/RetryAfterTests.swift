@@ -1,8 +1,8 @@
 import TestSupport
 import Testing
 
-/// What a backend may do with `Retry-After` (RFC 9110 §10.2.3): spare itself retries, for a minute at
-/// most; nothing else.
+/// What a backend may do with `Retry-After` (RFC 9110 §10.2.3): spare itself retries, for a minute
+/// at most; nothing else.
 @Suite(.blocking) struct `Retry-After of backends` {
   /// Answers 503 with these lines, and counts what it was asked.
   private func origin(_ fields: String, _ count: Monitor<Int>) throws -> ScriptedOrigin {
@@ -15,8 +15,8 @@ import Testing
     }
   }
 
-  /// The attempts of ten GETs, each of two attempts if nothing forbids the second, and of ten POSTs,
-  /// which have one and make the next GET begin at the other of two backends. One has these lines.
+  /// The attempts of ten GETs, each of two if nothing forbids the second, and of ten POSTs, which
+  /// have one and make the next GET begin at the other of two backends. One has these lines.
   private func attempts(_ fields: String) throws -> Int {
     let count = Monitor(0)
     let origins = [try origin(fields, count), try origin("", count)]

@@ -148,8 +148,8 @@ public final class DaemonProcess: Sendable {
     return try connection.readResponse(to: method)
   }
 
-  /// The page of metrics as soon as it satisfies `condition`, or as it still is when nobody would wait
-  /// longer. A worker counts after it has sent: who asks at once may be earlier.
+  /// The page of metrics as soon as it satisfies `condition`, or as it still is when nobody would
+  /// wait longer. A worker counts after it has sent: who asks at once may be earlier.
   public func metrics(when condition: (String) -> Bool) throws -> String {
     var page = ""
     _ = try Poll.until(.patient) {
