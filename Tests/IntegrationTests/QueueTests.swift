@@ -147,6 +147,40 @@ import Testing
     }
   }
 
+  @Test(arguments: [1, 2])
+  func `with the last backend taken out nobody waits any longer`(workers: Int) throws {
+    let gate = Gate()
+    let origin = try ScriptedOrigin { connection, _ in try gate.serve(connection) }
+    let other = try HTTPOrigin("other")
+    var configuration = DaemonConfiguration([
+      "\(origin.address) name=a", "\(other.address) name=b",
+    ])
+    configuration.workers = workers
+    configuration.upstream = "max-requests 1\n  queue 10 timeout=60s"
+    try withDaemon(configuration) { daemon in
+      func set(_ state: String, _ backend: String) throws {
+        let done = try daemon.command(
+          state, "app/\(backend)", "--admin", "unix:\(daemon.adminPath)")
+        #expect(done.ending == .exit(0), "\(done.output)")
+      }
+      try set("maint", "b")
+      let first = try send("/0", daemon)
+      #expect(gate.waitForOrder(1))
+      let waiting = try (1...3).map { try send("/\($0)", daemon) }
+      try waitForQueue(3, daemon)
+      try set("maint", "a")
+      for client in waiting {
+        let response = try client.readResponse()
+        #expect(response.status == 503 && response["retry-after"] != nil)
+        #expect(response["proxy-status"]?.contains("destination_unavailable") == true)
+      }
+      gate.letGo(1)
+      #expect(try first.readResponse().status == 200, "what is in flight goes on")
+      try set("ready", "b")
+      #expect(try daemon.get("/again")["x-origin"] == "other")
+    }
+  }
+
   @Test func `waits no longer than until another backend is ready again`() throws {
     let gate = Gate()
     let full = try ScriptedOrigin { connection, _ in try gate.serve(connection) }

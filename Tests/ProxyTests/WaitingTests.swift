@@ -33,7 +33,7 @@ import Transport
     var granted: [String] {
       mailbox.take().compactMap { message in
         guard case .granted(let grant) = message, grant.exchange == request else { return nil }
-        return bench.name(Int(grant.backend))
+        return grant.reserved.map { bench.name(Int($0.backend)) } ?? "none"
       }
     }
 
@@ -70,6 +70,18 @@ import Transport
     #expect(waiting.wait() && waiting.granted == [])
     bench.state.healthChanged(waiting.b, .cameUp, .timedOut, now: bench.now)
     #expect(waiting.granted == ["b"])
+  }
+
+  @Test func `is told at once that there will be none, when nobody is left to have one`() throws {
+    let waiting = Waiting { $0.healthCheck = HealthCheckOptions(kind: .tcp) }
+    let bench = waiting.bench
+    #expect(bench.state.setMode("b", .maint, now: bench.now))
+    let place = try #require(bench.reserve())
+    #expect(waiting.wait() && waiting.granted == [])
+    bench.state.healthChanged(Int(place.backend), .wentDown, .timedOut, now: bench.now)
+    #expect(waiting.granted == ["none"] && bench.state.queuedCount == 0)
+    bench.end(place, .succeeded)
+    #expect(waiting.granted == [])
   }
 
   @Test func `gets it when a breaker lets probes through, without any other request`() throws {

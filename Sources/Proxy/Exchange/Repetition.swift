@@ -131,13 +131,20 @@ extension Worker {
     return true
   }
 
-  /// A place has become free for an exchange that waited, unless it waits no more.
+  /// A place has become free for an exchange that waited, unless it waits no more, or will not.
   func granted(_ grant: PlaceGrant) {
     guard let exchange = exchanges.resolve(grant.exchange), exchange.pointee.phase == .queued,
       let plan = route(exchange).pointee.upstream
-    else { return grant.upstream.release(grant.slot, grant.ticket, .abandoned, now: now) }
+    else {
+      guard let place = grant.reserved else { return }
+      return grant.upstream.release(place.slot, place.ticket, .abandoned, now: now)
+    }
     wheel.cancel(&exchange.pointee.timer)
-    start(grant.exchange, exchange, plan, grant.reserved)
+    guard let place = grant.reserved else {
+      metrics.add(.noBackendAvailable)
+      return answer(grant.exchange, .noBackend)
+    }
+    start(grant.exchange, exchange, plan, place)
   }
 
   func leaveQueue(_ exchange: UnsafeMutablePointer<Exchange>) {

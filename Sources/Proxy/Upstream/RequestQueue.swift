@@ -55,19 +55,14 @@ struct RequestQueue {
   }
 }
 
-/// A place at a backend for an exchange that has waited for one. Whoever receives it uses it, or
-/// gives it back.
+/// What an exchange that has waited for a place gets: one, which whoever receives it uses or gives
+/// back, or the word that there will be none.
 public struct PlaceGrant: Sendable {
   let worker: Int32
   let exchange: Handle
   let upstream: UpstreamState
-  let slot: Int32
-  let backend: Int32
-  let ticket: CircuitBreaker.Ticket
-
-  var reserved: ReservedBackend {
-    ReservedBackend(slot: slot, backend: backend, isSpill: false, ticket: ticket)
-  }
+  /// `nil`: no backend is left that one could come from.
+  let reserved: ReservedBackend?
 }
 
 extension UpstreamState {
@@ -138,8 +133,7 @@ extension UpstreamState {
         .granted(
           PlaceGrant(
             worker: grant.request.worker, exchange: grant.request.exchange, upstream: self,
-            slot: grant.reserved.slot, backend: grant.reserved.backend,
-            ticket: grant.reserved.ticket)),
+            reserved: grant.reserved)),
         to: Int(grant.request.worker))
     }
   }
@@ -148,16 +142,32 @@ extension UpstreamState {
 extension UpstreamState.Live {
   struct Grant: BitwiseCopyable {
     var request: QueuedRequest
-    var reserved: ReservedBackend
+    var reserved: ReservedBackend?
   }
 
-  /// Gives what places there are to those who have waited longest.
+  /// Whether some backend may serve now, or without checks or people saying so first: one that is
+  /// full, or whose breaker has yet to try it out.
+  private var mayComeToServe: Bool {
+    conditions.indices.contains { slot in
+      let condition = conditions[slot]
+      return balancer.isConfigured(slot) && balancer.weight(slot) > 0 && condition.mode == .ready
+        && (!condition.isDown || condition.mayServeDown)
+    }
+  }
+
+  /// Gives what places there are to those who have waited longest. Where none can come any more,
+  /// nobody is left to wait.
   fileprivate mutating func grantPlaces(now: MonotonicTime) -> [Grant] {
     var grants: [Grant] = []
     while let request = queue.first {
       guard let found = balancer.reserve(hash: request.hash, tried: TriedBackends()) else { break }
       queue.removeFirst()
       grants.append(Grant(request: request, reserved: placed(found, request, now)))
+    }
+    guard !queue.isEmpty, !mayComeToServe else { return grants }
+    while let request = queue.first {
+      queue.removeFirst()
+      grants.append(Grant(request: request, reserved: nil))
     }
     return grants
   }
