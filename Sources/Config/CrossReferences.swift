@@ -17,6 +17,7 @@ extension Draft {
     resolveUpstreams()
     resolveCaches()
     checkRoutes()
+    checkStickyCookies()
   }
 
   private mutating func checkPresence() {

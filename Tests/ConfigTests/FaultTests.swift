@@ -254,6 +254,10 @@ import Testing
         top: "route * {\nwhen path ~ ^/m/\\d\nrespond 200\n}\nroute /m/* {\nrespond 200\n}"),
       "1:7: no request can reach this route"
     ),
+    (
+      fileWith(top: sticky("b", "s", "a.example") + sticky("c", "s", "*")),
+      "8:10: two upstreams of one site make clients stick by the cookie 's'"
+    ),
     ("listener web {\nbind :80\n}\n", "0:0: no route: every request is answered with 404"),
   ])
   func `a warning does not refuse the file`(text: String, expected: String) {
@@ -262,6 +266,21 @@ import Testing
     #expect(found == [expected])
     #expect(result.diagnostics.allSatisfy { $0.severity == .warning })
     #expect(result.options != nil)
+  }
+
+  /// An upstream and a route to it.
+  private static func sticky(_ name: String, _ cookie: String, _ host: String) -> String {
+    "upstream \(name) {\nbackend 10.0.0.1:80\nsticky cookie \(cookie)\n}\n"
+      + "route \(host)/\(name) {\nupstream \(name)\n}\n"
+  }
+
+  @Test(arguments: [
+    sticky("b", "s", "a.example") + sticky("c", "t", "a.example"),
+    sticky("b", "s", "a.example") + sticky("c", "s", "b.example"),
+    sticky("b", "s", "a.example") + "route a.example/more {\nupstream b\n}\n",
+  ])
+  func `sticky cookies that do not meet are no fault`(top: String) {
+    #expect(load(fileWith(top: top)).diagnostics.isEmpty)
   }
 
   @Test(arguments: [
