@@ -232,14 +232,14 @@ struct Tier: ~Copyable {
   private func chooseByHash(
     _ hash: UInt64, tried: TriedBackends, slots: borrowing FixedTable<BackendSlot>
   ) -> Reservation? {
-    guard let ring, ring.count > 0 else { return nil }
+    guard let ring, !ring.isEmpty else { return nil }
     let isFirst = tried.isEmpty
     if !isFirst, triedCandidates(tried, slots: slots) == candidates { return nil }
-    var point = ring.firstPoint(for: hash)
+    var place = ring.firstPlace(for: hash)
     var spilled = false
     var withheld = -1
-    for _ in 0..<ring.count {
-      let slot = Int(slotOfOwner[Int(ring.points[point].owner)])
+    for _ in 0..<ring.placeCount {
+      let slot = Int(slotOfOwner[ring.owner(at: place)])
       let backend = slots[slot]
       if backend.isCandidate, isFirst || !tried.contains(slot) {
         if isFirst, backend.share < BackendSlot.wholeShare, backend.share <= Tier.rampPoint(hash) {
@@ -250,8 +250,8 @@ struct Tier: ~Copyable {
           spilled = true
         }
       }
-      point += 1
-      if point == ring.count { point = 0 }
+      place += 1
+      if place == ring.placeCount { place = 0 }
     }
     // The rooms of all candidates together hold more than what is in flight: whoever had none for
     // this key left it to one that starts slowly.

@@ -66,24 +66,25 @@ public struct CircuitBreaker: Sendable, BitwiseCopyable {
   /// Doublings beyond this change nothing: any `open` of a millisecond is over a day by then.
   private static let maxLevel: Int32 = 30
 
+  // What each request looks at lies together: with many backends every line of it is a cache miss.
   public private(set) var state = State.closed
-  public private(set) var options: BreakerOptions
+  private var isFrozen = false
+  private var epoch: UInt32 = 0
+  private var streak: Int32 = 0
+  private var bucket: Int32 = 0
+  /// When the current bucket ends.
+  private var bucketEnd = MonotonicTime.zero
+  private var buckets = InlineArray<10, Bucket>(repeating: Bucket())
+  private var level: Int32 = 0
+  private var probesInFlight: Int32 = 0
+  private var probesSucceeded: Int32 = 0
   /// Why it opened last; meaningful unless closed.
   public private(set) var reason = Reason.failuresInARow
   /// Of an open one.
   public private(set) var openUntil = MonotonicTime.never
   /// When the present state began; zero at first.
   public private(set) var changedAt = MonotonicTime.zero
-  private var epoch: UInt32 = 0
-  private var isFrozen = false
-  private var streak: Int32 = 0
-  private var level: Int32 = 0
-  private var probesInFlight: Int32 = 0
-  private var probesSucceeded: Int32 = 0
-  private var bucket: Int32 = 0
-  /// When the current bucket ends.
-  private var bucketEnd = MonotonicTime.zero
-  private var buckets = InlineArray<10, Bucket>(repeating: Bucket())
+  public private(set) var options: BreakerOptions
 
   public init(_ options: BreakerOptions) { self.options = options }
 

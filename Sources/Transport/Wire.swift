@@ -19,13 +19,13 @@ public struct Wire: BitwiseCopyable {
   public var hasEnded = false
   /// Octets the socket has taken over the connection's life.
   public var sentOctets = 0
-  public var input = InputBuffer()
-  public var output = OutputQueue()
-  /// Set: `input` holds what was opened and `output` what was sealed (SealedWire.swift).
-  public internal(set) var tls: TLSChannel?
-
   /// No socket: a stream of an HTTP/2 connection (StreamWire.swift).
   public let isStream: Bool
+  /// Set: `input` holds what was opened and `output` what was sealed (SealedWire.swift).
+  public internal(set) var tls: TLSChannel?
+  public var input = InputBuffer()
+  public var output = OutputQueue()
+
   var inbox = OutputQueue()
   var inboxEnded = false
   var creditOwed = 0

@@ -40,7 +40,8 @@ extension Worker {
     guard exchange.pointee.backend >= 0, exchange.pointee.firstOctetAt > .zero else { return }
     let cells = cells(Int(exchange.pointee.backend))
     cells.add(BackendCounter.responses(status: status))
-    cells.add(.requestOctets, UInt64(exchange.pointee.request.octets))
+    let sent = exchange.pointee.request.octets
+    if sent > 0 { cells.add(.requestOctets, UInt64(sent)) }
     cells.add(.responseOctets, UInt64(exchange.pointee.response.octets))
     cells.latency.record(
       microseconds: UInt64(

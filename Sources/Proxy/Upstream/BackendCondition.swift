@@ -23,6 +23,8 @@ struct BackendCondition: BitwiseCopyable {
   var mayServeDown = false
   /// The watch thread has been asked for a check that has not begun.
   var isCheckAsked = false
+  /// Here, because each request looks at what stands above and at its first fields.
+  var breaker: CircuitBreaker
   /// A connect failed a moment ago: others are preferred until then (rule 45).
   var heldUntil = MonotonicTime.zero
   /// It has answered that it wants no retries before then (`Retry-After`).
@@ -31,7 +33,6 @@ struct BackendCondition: BitwiseCopyable {
   var newSince = MonotonicTime.zero
   /// When its share grows next.
   var growsAt = MonotonicTime.never
-  var breaker: CircuitBreaker
 
   init(_ options: BreakerOptions) { breaker = CircuitBreaker(options) }
 

@@ -12,13 +12,13 @@ struct WorkerBackend {
   /// Of this worker, from the first attempt on.
   var cells: BackendCells?
   var idle = HandleList()
-  /// Connections that take streams, oldest first (UpstreamHTTP2.swift).
-  var carriers = HandleList()
   /// No snapshot in use names it any more: its idle connections are closed.
   var isConfigured = true
   /// It closes connections soon after they become idle: until then a request that must not be sent
   /// twice gets a new one.
   var waryUntil = MonotonicTime.zero
+  /// Connections that take streams, oldest first (UpstreamHTTP2.swift).
+  var carriers = HandleList()
   /// To be resumed by the next connection, and the rules it was made under.
   var session: TLSSession?
   var sessionSecurity: Int32 = 0

@@ -34,7 +34,7 @@ struct UpstreamConnection: BitwiseCopyable {
     case malformed
   }
 
-  var wire: Wire
+  // What each request changes lies together, with the part of the wire that it uses.
   var state = State.connecting
   /// `BackendState.id`
   let backend: Int32
@@ -51,6 +51,7 @@ struct UpstreamConnection: BitwiseCopyable {
   var idleNext = Handle.none
   /// Queued in `Worker.ready`.
   var isQueued = false
+  var wire: Wire
 
   // HTTP/2
   /// Of a carrier; released when it closes.

@@ -260,12 +260,12 @@ public enum RouteCounter: Int, CaseIterable, Sendable, BitwiseCopyable, CatalogC
 /// Counters of one backend on one worker.
 public enum BackendCounter: Int, CaseIterable, Sendable, BitwiseCopyable, CatalogCounter {
   case responses1xx, responses2xx, responses3xx, responses4xx, responses5xx
-  case attempts, retriedAway, spills
-  case connectionsOpened, connectionsReused
+  case attempts, connectionsReused, responseOctets
+  // Up to here those that most requests count: one cache line.
+  case requestOctets, retriedAway, spills, connectionsOpened
   case connectRefused, connectTimeouts, connectFailures
   case certificatesRefused, handshakesFailed
   case resets, responseTimeouts, invalidResponses, incompleteResponses
-  case requestOctets, responseOctets
 
   @inline(__always)
   public static func responses(status: Int) -> BackendCounter {
