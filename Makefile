@@ -32,7 +32,8 @@ SWIFT_PACKAGES := git ca-certificates g++ libc6-dev libcurl4 libxml2 libsqlite3-
 BUILD_PACKAGES := $(SWIFT_PACKAGES) pkg-config libssl-dev libnghttp2-dev libpcre2-dev libxxhash-dev
 TEST_PACKAGES := curl openssl strace valgrind libc6-dbg binutils python3
 DEB_PACKAGES := dpkg-dev debhelper lintian
-BENCH_PACKAGES := gcc libc6-dev python3 util-linux nginx-light haproxy varnish $(TEST_PACKAGES)
+BENCH_PACKAGES := gcc libc6-dev python3 util-linux nginx-light haproxy varnish nghttp2-client \
+  nghttp2-proxy nghttp2-server h2o $(TEST_PACKAGES)
 
 RELEASE := $(SWIFT) build -c release --static-swift-stdlib --product weir
 

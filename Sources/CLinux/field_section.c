@@ -122,10 +122,18 @@ __attribute__((constructor)) static void fill_slots(void) {
     }
 }
 
-static int is_known(const known_name *known, const uint8_t *name, size_t length) {
+static inline int is_known(const known_name *known, const uint8_t *name, size_t length) {
     if (known->length != length) return 0;
+#if defined(__SSE2__)
+    __m128i letters = _mm_load_si128((const __m128i *)known->letters);
+    __m128i bytes = _mm_or_si128(weir_load_vector(name, length), letters);
+    __m128i same = _mm_cmpeq_epi8(bytes, _mm_load_si128((const __m128i *)known->front));
+    uint32_t own = length < 16 ? (1u << length) - 1 : 0xFFFF;
+    if (((uint32_t)_mm_movemask_epi8(same) & own) != own) return 0;
+#else
     for (size_t i = 0; i < length && i < 16; i++)
         if ((name[i] | known->letters[i]) != known->front[i]) return 0;
+#endif
     return length <= 16 || weir_lowercased_word(name + length - 8) == known->back;
 }
 

@@ -8,7 +8,12 @@ import Primitives
 /// nghttp2 copies from when the head is submitted.
 final class FieldList {
   private let list: UnsafeMutablePointer<nghttp2_nv>
+  private var fields = Fields()
   private static let capacity = Fields.hardLimit + 64
+  private static let longestLine = 1 << 24
+  /// Other values in each request: in the peers' tables they would only take the place of those
+  /// that come again, and each search would go through all of them (RFC 7541 §6.2.3).
+  private static var unique: FieldSet { FieldSet(.xRequestId, .traceparent) }
   private(set) var count = 0
 
   init() { list = .allocate(capacity: FieldList.capacity) }
@@ -71,30 +76,41 @@ final class FieldList {
 
   private func readLines(_ head: ByteView, from first: Int) -> Bool {
     var start = first
-    while start < head.count, head[start] != UInt8(ascii: "\r") {
-      guard let end = head.firstIndex(of: UInt8(ascii: "\n"), from: start),
-        let colon = head.firstIndex(of: UInt8(ascii: ":"), from: start), count < Self.capacity
-      else { return false }
-      let name = head.slice(start, colon)
-      name.lowercaseInPlace()
-      start = end + 1
-      let value = head.slice(colon + 1, end - 1).trimmed()
-      // Not even where a route's edits ask for them (RFC 9113 §8.2.2).
-      let field = FieldName(name)
-      if FieldSet.hopByHop.contains(field), field != .te || !value.equals("trailers") { continue }
-      // Said by `:authority`; and of a tunnel by its stream.
-      if field == .host || field == .secWebsocketKey { continue }
-      append(name, value)
+    while true {
+      let (outcome, end) = fields.scan(
+        head, from: start, maxFields: Fields.hardLimit, maxFieldBytes: Self.longestLine)
+      guard count + fields.count <= Self.capacity else { return false }
+      for index in 0..<fields.count { append(fields[index], of: head) }
+      switch outcome {
+      // Trailer lines have no blank line behind them.
+      case .complete, .partial: return true
+      case .tooMany: start = end
+      case .bareCR, .badName, .badValue, .longLine: return false
+      }
     }
-    return true
   }
 
-  private func append(_ name: ByteView, _ value: ByteView) {
+  private func append(_ field: Field, of head: ByteView) {
+    let value = head.slice(field.valueRange)
+    switch field.name {
+    // Said by `:authority`; and of a tunnel by its stream.
+    case .host, .secWebsocketKey: return
+    case .te where value.equals("trailers"): break
+    // Not even where a route's edits ask for them (RFC 9113 §8.2.2).
+    default: if FieldSet.hopByHop.contains(field.name) { return }
+    }
+    let name = head.slice(field.nameRange)
+    name.lowercaseInPlace()
+    append(name, value, isUnique: Self.unique.contains(field.name))
+  }
+
+  private func append(_ name: ByteView, _ value: ByteView, isUnique: Bool = false) {
+    let flags = isUnique ? NGHTTP2_NV_FLAG_NO_INDEX : NGHTTP2_NV_FLAG_NONE
     (list + count).initialize(
       to: nghttp2_nv(
         name: UnsafeMutablePointer(mutating: name.pointer),
         value: UnsafeMutablePointer(mutating: value.pointer), namelen: name.count,
-        valuelen: value.count, flags: UInt8(NGHTTP2_NV_FLAG_NONE.rawValue)))
+        valuelen: value.count, flags: UInt8(flags.rawValue)))
     count += 1
   }
 }

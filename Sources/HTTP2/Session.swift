@@ -440,13 +440,17 @@ public enum ResetCode: UInt32, Sendable {
 struct RecentStreams {
   private var streams = InlineArray<128, Int32>(repeating: 0)
   private var next = 0
+  /// Of all that were ever inserted. Numbers only grow, so this settles most questions.
+  private var (lowest, highest) = (Int32.max, Int32.min)
 
   mutating func insert(_ stream: Int32) {
     streams[next] = stream
     next = (next + 1) % 128
+    (lowest, highest) = (min(lowest, stream), max(highest, stream))
   }
 
   func contains(_ stream: Int32) -> Bool {
+    guard stream >= lowest, stream <= highest else { return false }
     for index in 0..<128 where streams[index] == stream { return true }
     return false
   }

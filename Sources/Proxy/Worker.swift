@@ -73,6 +73,7 @@ public final class Worker: StreamSource {
   var now: MonotonicTime
   var wallSeconds: Int64 = 0
   var wallMilliseconds = 0
+  private var coolingDue = MonotonicTime.zero
   var dateText: ByteSink
   private let dateSpace: UnsafeMutablePointer<UInt8>
   private var dateSecond: Int64 = -1
@@ -189,6 +190,9 @@ public final class Worker: StreamSource {
   /// Readers on other workers leave without a word.
   private static let drainLook = TimeAmount.milliseconds(100)
 
+  /// Buffers that nobody has needed for so long give their memory back.
+  private static let coolingTime = TimeAmount.milliseconds(250)
+
   private func turn() {
     let count = poller.wait(timeoutMs: timeoutMs())
     tellTime()
@@ -200,12 +204,17 @@ public final class Worker: StreamSource {
     while let handle = wheel.popExpired(now: now) { fire(handle) }
     runReady()
     log.turnEnded(now: now)
+    if pool.hasSpare, now >= coolingDue {
+      pool.coolDown()
+      coolingDue = now + Worker.coolingTime
+    }
   }
 
   private func timeoutMs() -> Int32 {
     if !ready.isEmpty { return 0 }
     var due = min(wheel.nextDue, min(drainDeadline, log.flushDue))
     if isDraining, fetches > 0 { due = min(due, now + Worker.drainLook) }
+    if pool.hasSpare { due = min(due, coolingDue) }
     if due == .never { return -1 }
     let wait = due - now
     return Int32(clamping: max(0, (wait.nanoseconds + 999_999) / 1_000_000))

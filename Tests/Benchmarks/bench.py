@@ -28,7 +28,8 @@ def figure(scenario, outcome):
 
 def measure(scenario, rounds, seconds):
     """All variants of one scenario, interleaved; a list of outcomes for each label."""
-    origin = peers.Origin()
+    speaks_http2 = any(variant.job.http2_backends for variant in scenario.variants)
+    origin = peers.StreamOrigin() if speaks_http2 else peers.Origin()
     started = []
     try:
         for variant in scenario.variants:
@@ -108,7 +109,7 @@ def parse_arguments():
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--seconds", type=float)
     parser.add_argument("--only", help="scenario names, separated by commas")
-    parser.add_argument("--peers", default="weir,nginx,haproxy,varnish")
+    parser.add_argument("--peers", default="weir,nginx,haproxy,varnish,nghttpx,h2o")
     parser.add_argument("--write", help="a page with markers to put the tables into")
     arguments = parser.parse_args()
     arguments.rounds = arguments.rounds or (2 if arguments.quick else 5)

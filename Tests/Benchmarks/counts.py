@@ -1,5 +1,6 @@
 """What is counted, not timed: memory of idle connections, system calls, instructions."""
 
+import attackers
 import meters
 import peers
 
@@ -115,8 +116,8 @@ def cache_system_calls(names):
 
 
 def proxies(section):
-    """For what a cache that is no proxy with a log of its own cannot show."""
-    return lambda names: section([name for name in names if name != "varnish"])
+    """For what the peers that are there for one thing only are not asked."""
+    return lambda names: section([n for n in names if n in ("weir", "nginx", "haproxy")])
 
 
 def sections():
@@ -125,4 +126,5 @@ def sections():
             "cache-system-calls": cache_system_calls, "cache-instructions": cache_instructions,
             "system-calls": proxies(system_calls),
             "tls-system-calls": proxies(tls_system_calls),
-            "instructions": instructions}
+            "instructions": instructions,
+            "attackers": attackers.section}

@@ -1,4 +1,4 @@
-"""The three proxies of the benchmark: their configurations, their processes, their versions."""
+"""The proxies of the benchmark: their configurations, their processes, their versions."""
 
 import dataclasses
 import os
@@ -61,6 +61,9 @@ class Job:
     connections: int = 12000
     balance: str = "least-connections"
     tls: bool = False
+    # Clients speak HTTP/2; and backends do.
+    http2: bool = False
+    http2_backends: bool = False
     # MiB of cache; 0: nothing is stored.
     cache: int = 0
 
@@ -79,13 +82,31 @@ def certificate(directory):
     return path
 
 
-# What a listener says more where it speaks TLS.
+# What a listener says more where it speaks TLS, HTTP/2 without TLS, and HTTP/2 in TLS.
 TLS = {
     "weir": "    tls {{\n        certificate {pem}\n    }}",
     "nginx": " ssl;\n        ssl_protocols TLSv1.2 TLSv1.3;\n"
              "        ssl_certificate {pem};\n        ssl_certificate_key {pem}",
     "haproxy": " ssl crt {pem} ssl-min-ver TLSv1.2",
+    "nghttpx": "private-key-file={pem}\ncertificate-file={pem}\n",
+    "h2o": "  ssl:\n    certificate-file: {pem}\n    key-file: {pem}\n"
+           "    minimum-version: TLSv1.2",
 }
+HTTP2 = {"weir": "", "nginx": " http2", "haproxy": " proto h2", "nghttpx": "", "h2o": ""}
+HTTP2_IN_TLS = TLS | {
+    "nginx": TLS["nginx"].replace(" ssl;", " ssl http2;"),
+    "haproxy": TLS["haproxy"] + " alpn h2,http/1.1",
+}
+
+
+def listener_words(name, job, directory):
+    if not job.tls:
+        return HTTP2[name] if job.http2 else ""
+    return (HTTP2_IN_TLS if job.http2 else TLS)[name].format(pem=certificate(directory))
+
+
+# What is said of backends that speak HTTP/2.
+HTTP2_BACKENDS = {"weir": "    http2 on", "haproxy": " proto h2", "nghttpx": "proto=h2"}
 
 
 # What each says where responses are stored: at the top, and where requests are passed on.
@@ -99,7 +120,7 @@ CACHE = {
                 "    max-age 3600\n    process-vary on\n",
                 "    http-response set-header Cache-Control max-age=3600\n"
                 "    http-request cache-use main\n    http-response cache-store main\n"),
-    "varnish": ("", ""),
+    "varnish": ("", ""), "nghttpx": ("", ""), "h2o": ("", ""),
 }
 
 
@@ -122,10 +143,29 @@ class Origin:
             yield f"127.1.{i // 250}.{i % 250 + 1}:{self.port}"
 
 
+class StreamOrigin(Origin):
+    """The same in HTTP/2, for targets of `/bytes/1024`: nghttpd."""
+
+    def __init__(self, cpus="1"):
+        self.port = free_port()
+        self.directory = pathlib.Path(tempfile.mkdtemp(prefix="weir-bench-origin-"))
+        (self.directory / "bytes").mkdir()
+        (self.directory / "bytes" / "1024").write_bytes(b"weir" * 256)
+        self.process = subprocess.Popen(
+            pinned(cpus, ["nghttpd", "--no-tls", "-d", str(self.directory), str(self.port)]),
+            stdout=subprocess.DEVNULL)
+        wait_for_port(self.port, self.process)
+
+    def stop(self):
+        super().stop()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
 BALANCE = {
     "weir": {"least-connections": "least-connections", "hash": "hash path"},
     "nginx": {"least-connections": "least_conn;", "hash": "hash $uri consistent;"},
-    "varnish": {"least-connections": ""},
+    "varnish": {"least-connections": ""}, "nghttpx": {"least-connections": ""},
+    "h2o": {"least-connections": ""},
     "haproxy": {"least-connections": "balance leastconn",
                 "hash": "balance uri\n    hash-type consistent sdbm avalanche"},
 }
@@ -161,15 +201,21 @@ class Peer:
             return ["varnishd", "-F", "-a", f"127.0.0.1:{self.port}", "-f", config,
                     "-n", str(self.directory / "work"), "-s", f"malloc,{self.job.cache}m",
                     "-p", "thread_pools=1", "-p", "workspace_client=32k"]
+        if self.name == "nghttpx":
+            return ["nghttpx", f"--conf={config}"]
+        if self.name == "h2o":
+            return ["h2o", "-c", config]
         return ["haproxy", "-db", "-f", config]
 
     def _write_config(self, origin):
         template = {"weir": "weir.conf", "nginx": "nginx.conf", "haproxy": "haproxy.cfg",
-                    "varnish": "varnish.vcl"}[self.name]
+                    "varnish": "varnish.vcl", "nghttpx": "nghttpx.conf",
+                    "h2o": "h2o.yaml"}[self.name]
         text = (HERE / "conf" / template).read_text()
         addresses = list(origin.addresses(self.job.backends))
         line = {"weir": "    backend {a}", "nginx": "        server {a};",
-                "haproxy": "    server s{i} {a}", "varnish": "{a}"}[self.name]
+                "haproxy": "    server s{i} {a}{p}"}.get(self.name, "{a}")
+        protocol = HTTP2_BACKENDS[self.name] if self.job.http2_backends else ""
         stored, used = (part.format(mib=self.job.cache, directory=self.directory)
                         for part in (CACHE[self.name] if self.job.cache else ("", "")))
         values = {
@@ -179,8 +225,10 @@ class Peer:
             "BALANCE": BALANCE[self.name][self.job.balance],
             "CACHE": stored, "CACHED": used,
             "ORIGIN": addresses[0].split(":")[0], "ORIGINPORT": addresses[0].split(":")[1],
-            "TLS": TLS[self.name].format(pem=certificate(self.directory)) if self.job.tls else "",
-            "BACKENDS": "\n".join(line.format(a=a, i=i) for i, a in enumerate(addresses)),
+            "TLS": listener_words(self.name, self.job, self.directory),
+            "FRONTEND": "" if self.job.tls else ";no-tls", "PROTOCOL": protocol,
+            "BACKENDS": "\n".join(
+                line.format(a=a, i=i, p=protocol) for i, a in enumerate(addresses)),
         }
         path = self.directory / template
         path.write_text(re.sub(r"@([A-Z]+)@", lambda m: str(values[m[1]]), text))
@@ -234,11 +282,12 @@ class Peer:
 def version(name):
     command = {"weir": [os.environ.get("WEIR_BINARY", ".build/release/weir"), "--version"],
                "nginx": ["nginx", "-v"], "haproxy": ["haproxy", "-v"],
-               "varnish": ["varnishd", "-V"]}[name]
+               "varnish": ["varnishd", "-V"], "nghttpx": ["nghttpx", "--version"],
+               "h2o": ["h2o", "--version"]}[name]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10)
     except OSError:
         return "not installed"
     text = (done.stdout + done.stderr).strip().splitlines()
-    numbers = re.search(r"\d+\.\d+[\w.+~-]*", text[0]) if text else None
+    numbers = re.search(r"\d+\.\d+[\w.+~-]*$|\d+\.\d+[\w.+~-]*", text[0]) if text else None
     return numbers[0] if numbers else (text[0] if text else "unknown")

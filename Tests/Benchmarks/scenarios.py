@@ -40,6 +40,10 @@ def caches(**job):
     return [Variant(n, n, peers.Job(**job)) for n in ("weir", "nginx", "haproxy", "varnish")]
 
 
+def streams(*names, **job):
+    return [Variant(n, n, peers.Job(http2=True, **job)) for n in ("weir", *names)]
+
+
 def growth(peer_names, small, large, **common):
     variants = []
     for name in peer_names:
@@ -53,6 +57,7 @@ def get(length, target="", **more):
 
 
 def all_scenarios():
+    multiplexed = get(1024, http2=True, connections=16, streams=32)
     thousand = {"variants": 1000, "target": "/k%u/bytes/1024", "length": 1024}
     return [
         Scenario("keep-alive", "keep-alive GET, 1 KiB, 64 connections", get(1024), trio(),
@@ -64,6 +69,13 @@ def all_scenarios():
         Scenario("tls-handshakes", "a full TLS 1.3 handshake (ECDSA P-256) and one request, 1 KiB",
                  get(1024, tls=True, new_connections=True), trio(tls=True), budget=1.05,
                  warm_requests=500),
+        Scenario("http2-tls", "HTTP/2 in TLS 1.3 to HTTP/1, 1 KiB, 16 connections of 32 streams",
+                 {**multiplexed, "tls": True},
+                 streams("nginx", "haproxy", "nghttpx", "h2o", tls=True), budget=0.9),
+        Scenario("http2", "HTTP/2 without TLS to HTTP/1, 1 KiB, 16 connections of 32 streams",
+                 multiplexed, streams("nginx", "haproxy", "nghttpx", "h2o"), budget=0.9),
+        Scenario("http2-both", "HTTP/2 to HTTP/2, without TLS, 1 KiB, 16 connections of 32 streams",
+                 multiplexed, streams("haproxy", "nghttpx", http2_backends=True), budget=1.0),
         Scenario("responses-1m", "1 MiB responses", get(MIB), trio(), unit="GiB",
                  warm_requests=200, budget=1.0),
         Scenario("responses-10m", "10 MiB responses", get(10 * MIB), trio(), unit="GiB",

@@ -43,6 +43,29 @@ import Testing
     }
     for block in held { pool.give(block) }
   }
+
+  @Test func `gives back the pages of blocks that were not needed for a while, and no others`() {
+    var pool = BufferPool(limit: 1000)
+    func use(_ count: Int) -> [UnsafeMutablePointer<UInt8>] {
+      let blocks = (0..<count).compactMap { _ in pool.take() }
+      for block in blocks { block[0] = 1 }
+      for block in blocks.reversed() { pool.give(block) }
+      return blocks
+    }
+    let blocks = use(1000)
+    // A page that went back is zero when it is looked at again.
+    func cooled() -> Int { blocks.count { $0[0] == 0 } }
+    #expect(blocks.count == 1000 && pool.hasSpare)
+    pool.coolDown()
+    #expect(cooled() == 0, "the burst was a moment ago")
+    for _ in 0..<10 {
+      _ = use(500)
+      pool.coolDown()
+    }
+    #expect(cooled() == 1000 - 500 - 128 && pool.hasSpare)
+    for _ in 0..<10 { pool.coolDown() }
+    #expect(cooled() == 1000 - 128 && !pool.hasSpare && pool.inUse == 0)
+  }
 }
 
 @Suite struct `An input buffer` {

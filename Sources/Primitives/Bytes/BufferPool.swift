@@ -3,16 +3,21 @@ import Glibc
 /// Fixed-size blocks for bytes in transit; owned by one thread.
 ///
 /// Blocks are cut from mapped regions, so one that was only partly filled costs only the pages
-/// touched. A freed block is reused last-in first-out while it is warm; beyond `warmLimit` free
-/// blocks its pages go back to the kernel, so a burst leaves no memory behind. Blocks are not
-/// cleared: every reader is bounded by what was written.
+/// touched. A freed block is reused last-in first-out while it is warm. The owner calls `coolDown`
+/// now and then: pages of blocks that nobody has needed since go back to the kernel, so a burst
+/// leaves no memory behind, and a load that lasts does not ask the kernel for the same pages again
+/// and again. Blocks are not cleared: every reader is bounded by what was written.
 @safe
 public struct BufferPool: ~Copyable {
   /// Octets of a block: a head of at most 16 KiB (rule 20) and as much content behind it.
   @inlinable
   public static var blockBytes: Int { 32 * 1024 }
   private static let blocksPerRegion = 64
-  @usableFromInline static var warmLimit: Int { 128 }
+  /// Free blocks that keep their pages at most, and however quiet it is.
+  @usableFromInline static var warmLimit: Int { 1 << 14 }
+  @usableFromInline static var quietWarmLimit: Int { 128 }
+  /// Blocks that go back at once: some hundred microseconds' work.
+  private static let mostCooled = 256
 
   /// May be changed at any time; blocks that are in use beyond it stay so.
   public var limit: Int
@@ -22,6 +27,8 @@ public struct BufferPool: ~Copyable {
   /// A stack of `warmLimit` places; looking after an array costs more than taking a block.
   @usableFromInline let warm: UnsafeMutablePointer<UnsafeMutablePointer<UInt8>>
   @usableFromInline var warmCount = 0
+  /// The fewest since the last `coolDown`: so many were not needed.
+  @usableFromInline var leastWarm = 0
   private var cold: [UnsafeMutablePointer<UInt8>] = unsafe []
   private var regions: [UnsafeMutableRawPointer] = unsafe []
 
@@ -42,8 +49,9 @@ public struct BufferPool: ~Copyable {
   @unsafe
   @inlinable @inline(__always)
   public mutating func take() -> UnsafeMutablePointer<UInt8>? {
-    guard warmCount > 0 else { return unsafe takeCold() }
+    guard warmCount > 0, taken < limit else { return unsafe takeCold() }
     warmCount &-= 1
+    leastWarm = min(leastWarm, warmCount)
     taken &+= 1
     return unsafe warm[warmCount]
   }
@@ -73,6 +81,22 @@ public struct BufferPool: ~Copyable {
   mutating func giveCold(_ block: UnsafeMutablePointer<UInt8>) {
     unsafe madvise(block, Self.blockBytes, MADV_DONTNEED)
     unsafe cold.append(block)
+  }
+
+  /// There may be something to cool down.
+  @inlinable
+  public var hasSpare: Bool { warmCount > Self.quietWarmLimit }
+
+  /// Gives back to the kernel what was not needed since the last call, some of it each time.
+  public mutating func coolDown() {
+    let spare = min(leastWarm - Self.quietWarmLimit, Self.mostCooled)
+    if spare > 0 {
+      // The ones at the bottom have been free for longest.
+      for index in 0..<spare { unsafe giveCold(warm[index]) }
+      warmCount -= spare
+      unsafe warm.update(from: warm + spare, count: warmCount)
+    }
+    leastWarm = warmCount
   }
 
   private mutating func addRegion() {

@@ -1,0 +1,116 @@
+"""A well-behaved client beside attackers of HTTP/2: what its requests take, and weir's memory.
+
+Run by itself this is the attacker: `attackers.py FLOOD PORT SECONDS` opens one connection after the
+other, sends a flood on each until weir cuts it, and prints how many there were.
+"""
+
+import socket
+import statistics
+import subprocess
+import sys
+import time
+
+import meters
+import peers
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+DATA, HEADERS, PRIORITY, RESET, SETTINGS, PING, WINDOW, CONTINUATION = 0, 1, 2, 3, 4, 6, 8, 9
+END_STREAM, END_HEADERS = 1, 4
+FRAMES = 1000
+# GET, http, /, and an authority that is not indexed.
+BLOCK = bytes([0x82, 0x86, 0x84, 0x01, 0x01]) + b"a"
+
+
+def frame(kind, flags=0, stream=0, payload=b""):
+    return (len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big")
+            + payload)
+
+
+def request(stream, flags=END_STREAM | END_HEADERS):
+    return frame(HEADERS, flags, stream, BLOCK)
+
+
+def repeated(make):
+    return b"".join(make(2 * n + 1) for n in range(FRAMES))
+
+
+FLOODS = {
+    "rapid reset": lambda: repeated(
+        lambda stream: request(stream) + frame(RESET, 0, stream, b"\0\0\0\x08")),
+    "provoked resets": lambda: repeated(
+        lambda stream: request(stream) + frame(WINDOW, 0, stream, b"\0\0\0\0")),
+    "CONTINUATION": lambda: request(1, END_STREAM) + repeated(
+        lambda _: frame(CONTINUATION, 0, 1, b"\0\x01a\x01b")),
+    "SETTINGS": lambda: repeated(lambda _: frame(SETTINGS)),
+    "PING": lambda: repeated(lambda _: frame(PING, 0, 0, b"weir" * 2)),
+    "empty DATA": lambda: request(1, END_HEADERS) + repeated(lambda _: frame(DATA, 0, 1)),
+    "PRIORITY": lambda: repeated(lambda stream: frame(PRIORITY, 0, stream, b"\0\0\0\0\x0f")),
+    "WINDOW_UPDATE": lambda: repeated(lambda _: frame(WINDOW, 0, 0, b"\0\0\0\x01")),
+}
+
+
+def attack(flood, port, seconds):
+    octets = PREFACE + frame(SETTINGS) + FLOODS[flood]()
+    end, connections = time.monotonic() + seconds, 0
+    while time.monotonic() < end:
+        with socket.create_connection(("127.0.0.1", port), timeout=2) as connection:
+            try:
+                connection.sendall(octets)
+                while connection.recv(65536):
+                    pass
+            except ConnectionError:
+                pass
+        connections += 1
+    return connections
+
+
+def well_behaved(port, seconds):
+    """800 requests a second over 8 connections: p99 in microseconds."""
+    load = meters.StreamLoad(port, "/bytes/1024", 1024, connections=8, streams=1, seconds=seconds,
+                             rate=100)
+    try:
+        return load.result()["p99_us"]
+    finally:
+        load.finish()
+
+
+def measure(peer, flood, seconds):
+    """p99 and the memory's growth, of a connection's life or of `flood` beside it."""
+    before = meters.anonymous_bytes(peer.pids())
+    attacker = flood and subprocess.Popen(
+        peers.pinned("1", ["nice", "-n", "19", sys.executable, __file__, flood, str(peer.port),
+                           str(seconds)]), stdout=subprocess.PIPE, text=True)
+    late = well_behaved(peer.port, seconds)
+    grown = meters.anonymous_bytes(peer.pids()) - before
+    return late, grown, int(attacker.communicate()[0]) if attacker else 0
+
+
+def section(names, rounds=3, seconds=2):
+    lines = ["### A client that behaves, beside attackers of HTTP/2 (weir)", "",
+             f"800 requests a second over 8 connections, medians of {rounds} interleaved rounds. "
+             "The attacker opens one connection after the other, as fast as it can.", "",
+             "| attack | p99 µs | to undisturbed | attacks/s | memory |",
+             "| --- | --- | --- | --- | --- |"]
+    origin = peers.Origin()
+    peer = peers.Peer("weir", peers.Job(http2=True), origin)
+    found = {flood: [] for flood in (None, *FLOODS)}
+    try:
+        well_behaved(peer.port, seconds)
+        for _ in range(rounds):
+            for flood, outcomes in found.items():
+                outcomes.append(measure(peer, flood, seconds))
+    finally:
+        peer.stop()
+        origin.stop()
+    calm = statistics.median(late for late, _, _ in found[None])
+    for flood, outcomes in found.items():
+        late = statistics.median(late for late, _, _ in outcomes)
+        attacks = statistics.median(count for _, _, count in outcomes) / seconds
+        grown = max(grown for _, grown, _ in outcomes) / (1 << 20)
+        lines.append(f"| {flood or 'none'} | {late:,.0f} | {late / calm:.2f} | {attacks:,.0f} "
+                     f"| {grown:+.1f} MiB |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(attack(sys.argv[1], int(sys.argv[2]), float(sys.argv[3])))
