@@ -24,6 +24,8 @@ struct SmoothRoundRobin: ~Copyable {
   private var started: IndexedHeap
   /// Virtual time between two turns of each slot.
   private var periods: FixedTable<UInt64>
+  /// When the turn of a slot that has left would have started, plus one; 0: it never left.
+  private var left: FixedTable<UInt64>
   private var now: UInt64 = 0
   private var weight = 0
 
@@ -31,6 +33,7 @@ struct SmoothRoundRobin: ~Copyable {
     waiting = IndexedHeap(capacity: capacity)
     started = IndexedHeap(capacity: capacity)
     periods = FixedTable(repeating: 0, count: capacity)
+    left = FixedTable(repeating: 0, count: capacity)
   }
 
   func contains(_ slot: Int) -> Bool { waiting.contains(slot) || started.contains(slot) }
@@ -47,13 +50,24 @@ struct SmoothRoundRobin: ~Copyable {
     let period = VirtualTime.period(slotWeight)
     periods[slot] = period
     weight += slotWeight
-    let phase = SmoothRoundRobin.goldenFraction &* UInt64(truncatingIfNeeded: slot)
-    // Between half a turn too early and half a turn too late.
-    let offset = wholeUnits(
-      Int64(phase.multipliedFullWidth(by: period).high) - Int64(period / 2))
+    let offset = offset(of: slot, period)
     let start = now &+ UInt64(bitPattern: offset)
     waiting.insert(.init(rank: 0, time: start, slot: slot), now: now)
     advance(byShare: offset * Int64(slotWeight))
+  }
+
+  /// How far from now the first turn of a slot that joins starts.
+  private func offset(of slot: Int, _ period: UInt64) -> Int64 {
+    if left[slot] != 0 {
+      // Who was away for a moment, being full, has the turn it had: with a new one, those that are
+      // full after each request would be served in the order of their slots. At most half a turn
+      // too early, so that nobody is owed the time it was away.
+      let distance = Int64(bitPattern: left[slot] &- 1 &- now)
+      return wholeUnits(max(-Int64(period / 2), min(distance, Int64(period))))
+    }
+    let phase = SmoothRoundRobin.goldenFraction &* UInt64(truncatingIfNeeded: slot)
+    // Between half a turn too early and half a turn too late.
+    return wholeUnits(Int64(phase.multipliedFullWidth(by: period).high) - Int64(period / 2))
   }
 
   mutating func remove(_ slot: Int, weight slotWeight: Int) {
@@ -66,6 +80,7 @@ struct SmoothRoundRobin: ~Copyable {
       return
     }
     weight -= slotWeight
+    left[slot] = start &+ 1
     if weight > 0 {
       advance(byShare: Int64(bitPattern: now &- start) * Int64(slotWeight))
     }

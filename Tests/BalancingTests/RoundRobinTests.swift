@@ -117,6 +117,21 @@ private func worstDeviation(_ sequence: [Int], weights: [Int]) -> Double {
     #expect(abs(back[1] - 100) <= 1, "\(back)")
   }
 
+  @Test(arguments: [2, 3, 7], [1, 2])
+  func `backends that one request fills take turns all the same`(count: Int, held: Int) {
+    let specs = (0..<count).map { BackendSpec(name: "b\($0)", maxRequests: 1) }
+    var balancer = Balancer(policy: .roundRobin, backends: specs, seed: 1)
+    var served = [Int](repeating: 0, count: count)
+    var present: [Int] = []
+    for _ in 0..<(100 * count) {
+      if present.count == held { balancer.release(present.removeFirst()) }
+      guard let slot = balancer.reserve()?.slot else { continue }
+      served[slot] += 1
+      present.append(slot)
+    }
+    #expect(served.allSatisfy { abs($0 - 100) <= 2 }, "\(served)")
+  }
+
   @Test func `a turn that was avoided is taken next`() throws {
     let specs = (0..<4).map { BackendSpec(name: "b\($0)") }
     let balancer = HeldBalancer(policy: .roundRobin, backends: specs, seed: 1)
