@@ -177,7 +177,8 @@ import Testing
     try withDaemon(`HTTP/2 to backends`.configuration([origin.address])) { daemon in
       let response = try daemon.get("/")
       #expect(response.status == 502)
-      #expect(response["proxy-status"]?.contains("error=http_protocol_error") == true)
+      #expect(
+        response["proxy-status"]?.contains("error=http_protocol_error") == true, "\(response)")
     }
   }
 

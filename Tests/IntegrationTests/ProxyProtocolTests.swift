@@ -123,6 +123,52 @@ import Testing
     }
   }
 
+  /// Whose connection it is stands before the handshake, and no two clients have one.
+  @Test func `a backend of TLS reads the header before the handshake, on a connection each`()
+    throws
+  {
+    let certificates = try TestCertificates()
+    let tls = try TestTLS(serving: certificates.issue(["api.internal"]))
+    let origin = try ScriptedOrigin { connection, number in
+      // One octet at a time: what follows belongs to the handshake.
+      var line: [UInt8] = []
+      while line.last != UInt8(ascii: "\n") {
+        var octet: UInt8 = 0
+        guard recv(connection.descriptor, &octet, 1, 0) == 1 else { return }
+        line.append(octet)
+      }
+      try connection.startTLS(tls)
+      while try connection.hasMore() {
+        let head = try connection.readHead()
+        _ = try connection.readRequestBody(head)
+        // The first connection ends with its first request: that goes out once more, on another.
+        if number == 0 { return }
+        let source = String(decoding: line, as: UTF8.self).split(separator: " ").dropFirst(2).first
+        try connection.send(
+          "HTTP/1.1 200 OK\r\nX-Source: \(source ?? "")\r\nContent-Length: 0\r\n\r\n")
+      }
+    }
+    var configuration = DaemonConfiguration([origin.address])
+    configuration.upstream = """
+      proxy-protocol v1
+      tls {
+      ca \(certificates.authority)
+      server-name api.internal
+      }
+      """
+    try withDaemon(configuration) { daemon in
+      let clients = try ["127.0.0.7", "127.0.0.8"].map { ($0, try daemon.connect(source: $0)) }
+      for _ in 0..<3 {
+        for (source, client) in clients {
+          try client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+          let response = try client.readResponse()
+          #expect(response.status == 200 && response["x-source"] == source, "\(response)")
+        }
+      }
+    }
+    #expect(origin.records.count == 7)
+  }
+
   @Test func `a backend reads the header first, of requests and of checks`() throws {
     let origin = try ScriptedOrigin { connection, _ in
       let line = try connection.readLine()
