@@ -206,7 +206,8 @@ public final class Session {
       }
       return verdict == nil && !abuse.isExhausted
     }
-    parse(until: octets.count)
+    // Whoever is cut for it does not get another thousand streams made before.
+    if !abuse.isExhausted { parse(until: octets.count) }
   }
 
   /// DATA or HEADERS for a stream that is behind the highest one, but not there.

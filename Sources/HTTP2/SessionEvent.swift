@@ -79,19 +79,17 @@ public final class Intake {
     used = 0
   }
 
-  /// A stream that was opened and reset in the same read is never dispatched (safety rule 31).
+  /// A stream that was opened and reset in the same read is never dispatched (safety rule 31). A
+  /// thousand of them may stand in one read, so each event is looked at once.
   func cancelResetStreams() {
-    guard events.contains(where: { $0.kind == .reset }) else { return }
-    for index in events.indices where events[index].kind == .reset {
-      let stream = events[index].stream
-      guard
-        let opened = events.firstIndex(where: {
-          $0.stream == stream && ($0.kind == .opened || $0.kind == .openedOverLimit)
-        })
-      else { continue }
-      for other in opened...index where events[other].stream == stream {
-        events[other].kind = .void
-      }
+    guard events.contains(where: { $0.kind == .reset }),
+      let first = events.first(where: { $0.kind == .opened || $0.kind == .openedOverLimit })
+    else { return }
+    // Numbers of streams only grow: what is not below the first was opened in this read, too.
+    var reset: Set<Int32> = []
+    for index in events.indices.reversed() where events[index].stream >= first.stream {
+      if events[index].kind == .reset { reset.insert(events[index].stream) }
+      if reset.contains(events[index].stream) { events[index].kind = .void }
     }
   }
 }

@@ -85,7 +85,7 @@ def measure(peer, flood, seconds):
     return late, grown, int(attacker.communicate()[0]) if attacker else 0
 
 
-def section(names, rounds=3, seconds=2):
+def section(names, rounds=5, seconds=2):
     lines = ["### A client that behaves, beside attackers of HTTP/2 (weir)", "",
              f"800 requests a second over 8 connections, medians of {rounds} interleaved rounds. "
              "The attacker opens one connection after the other, as fast as it can.", "",
