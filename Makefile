@@ -5,6 +5,8 @@
 #   make bench    weir beside nginx and HAProxy on the same load (QUICK=1: one scenario, 20 s)
 #   make scenarios  what clients see when backends fail (ONLY=kill,hole; WRITE=1: into the docs)
 #   make soak     the slow variants: 10 GiB bodies, a minute of purges
+#   make simulate  the workers under a clock and faults of a seed's (SEEDS=10000, TRACE=SEED)
+#   make planted  plants faults in a copy of the sources: the simulation must find each
 #   make tsan     the integration tests against a build with the thread sanitizer
 #   make asan     the same with the address and leak sanitizer
 #   make lint     formatting
@@ -37,8 +39,8 @@ BENCH_PACKAGES := gcc libc6-dev python3 util-linux nginx-light haproxy varnish n
 
 RELEASE := $(SWIFT) build -c release --static-swift-stdlib --product weir
 
-.PHONY: help run build release debug test scenarios soak tsan asan bench bench-tools lint format \
-	install stage tarball deb deb-check clean \
+.PHONY: help run build release debug test scenarios soak simulate planted tsan asan bench \
+	bench-tools lint format install stage tarball deb deb-check clean \
 	build-packages test-packages bench-packages deb-packages
 .DEFAULT_GOAL := help
 
@@ -109,6 +111,17 @@ soak: test-packages
 	WEIR_SOAK=1 WEIR_BINARY=$$($(RELEASE) --show-bin-path)/weir \
 	  $(SWIFT) test --disable-xctest --skip-build --no-parallel \
 	  --filter 'BudgetTests.BigBodyTests|The race with purges'
+
+# SEEDS=100000 FIRST=1: that many seeds; TRACE=17: what happens in one.
+SIMULATE := $(SWIFT) build -c release --product test-simulate
+simulate: build-packages
+	$(SIMULATE)
+	$$($(SIMULATE) --show-bin-path)/test-simulate \
+	  $(if $(TRACE),trace $(TRACE),$(or $(FIRST),1) $(or $(SEEDS),10000))
+
+# Faults in a copy of the sources, each of which the simulation must find.
+planted: build-packages
+	python3 Tests/Simulation/planted.py $(SEEDS)
 
 # A report makes the daemon's exit code 66, and so fails the test that brought it about.
 tsan: test-packages

@@ -19,7 +19,7 @@ let pure: [SwiftSetting] = [.strictMemorySafety(), .treatAllWarnings(as: .error)
 /// allow-list of files instead (`TidyTests`).
 let edge: [SwiftSetting] = [.treatAllWarnings(as: .error), inlining]
 
-/// Tests are never built for release.
+/// Tests are never built for release, but for the simulation, which runs many seeds there.
 let testing: [SwiftSetting] = [.treatAllWarnings(as: .error)]
 
 let package = Package(
@@ -128,6 +128,18 @@ let package = Package(
       swiftSettings: testing),
     .testTarget(
       name: "IntegrationTests", dependencies: ["CLinux", "TestSupport"], swiftSettings: testing),
+    // The workers in one thread under a clock of its own (docs/decisions/0403).
+    .target(
+      name: "TestSimulation",
+      dependencies: [
+        "Primitives", "Balancing", "Caching", "Telemetry", "Transport", "Proxy", "Config",
+      ],
+      path: "Tests/Simulation", exclude: ["planted.py"], swiftSettings: testing),
+    .executableTarget(
+      name: "test-simulate", dependencies: ["TestSimulation"], path: "Tests/Simulate",
+      swiftSettings: testing),
+    .testTarget(
+      name: "SimulationTests", dependencies: ["TestSimulation"], swiftSettings: testing),
     .testTarget(name: "TidyTests", swiftSettings: testing),
     .testTarget(name: "BudgetTests", dependencies: ["TestSupport"], swiftSettings: testing),
     // Tests of the admin endpoint

@@ -31,7 +31,8 @@ public final class Snapshot: Sendable {
 
   /// Throws what the configuration's own checks cannot know.
   public init(
-    _ options: ProxyOptions, generation: UInt64, name: String, shared: SharedState
+    _ options: ProxyOptions, generation: UInt64, name: String, shared: SharedState,
+    now: MonotonicTime = .now()
   ) throws(SnapshotFault) {
     do throws(RouteTableError) {
       table = try RouteTable(options.routes.map(\.pattern))
@@ -59,7 +60,7 @@ public final class Snapshot: Sendable {
     self.stores = stores
     let rules = Snapshot.distinctRules(options)
     cacheRules = FixedStorage(count: rules.count) { CacheRuleOfStore(rules[$0]) }
-    let states = options.upstreams.map { shared.upstream($0) }
+    let states = options.upstreams.map { shared.upstream($0, now: now) }
     upstreamStates = states
     let upstreams = FixedStorage(count: states.count) {
       UpstreamPlan(

@@ -105,10 +105,12 @@ public final class Worker: StreamSource {
   var acceptPauseTimer = TimerWheel.Timer.none
   var isAcceptPaused = false
 
-  /// Made on the thread that will call `run`. `nil` where the process has no descriptor left.
+  /// Made on the thread that will call `run`, or take its turns. `nil` where the process has no
+  /// descriptor left.
   public init?(
     number: Int, snapshot: Snapshot, shared: SharedState, mailbox: Mailbox<WorkerMessage>,
-    listeners: [WorkerListener], metrics: WorkerMetrics, log: AccessLogBuffer, seed: UInt64
+    listeners: [WorkerListener], metrics: WorkerMetrics, log: AccessLogBuffer, seed: UInt64,
+    now: MonotonicTime = .now()
   ) {
     guard let poller = Poller() else { return nil }
     self.poller = poller
@@ -118,7 +120,7 @@ public final class Worker: StreamSource {
     self.metrics = metrics
     self.log = log
     self.listeners = listeners
-    now = MonotonicTime.now()
+    self.now = now
     wheel = TimerWheel(now: now)
     random = SeededRandom(seed: seed)
     relay = Relay(pipes: PipePool(workers: shared.workerCount))
@@ -170,12 +172,31 @@ public final class Worker: StreamSource {
 
   /// Serves until drained.
   public func run() {
-    tellTime()
-    while !isDone { turn() }
+    tellTime(.now(), WallClock.now())
+    while !isDone {
+      let count = poller.wait(timeoutMs: timeoutMs())
+      _ = turn(count, .now(), WallClock.now())
+    }
     closeEverything()
   }
 
-  private var isDone: Bool {
+  /// One turn for who has a clock of their own (the simulation): never waits. False where there was
+  /// nothing to do. `isDone` ends the series, and `closeEverything` follows.
+  public func turn(at time: MonotonicTime, wall: (seconds: Int64, nanoseconds: Int32)) -> Bool {
+    turn(poller.wait(timeoutMs: 0), time, wall)
+  }
+
+  /// When there will be something to do without an event; `never` where there will not.
+  public var nextDue: MonotonicTime {
+    if !ready.isEmpty { return now }
+    var due = min(wheel.nextDue, min(drainDeadline, log.flushDue))
+    if isDraining, fetches > 0 { due = min(due, now + Worker.drainLook) }
+    if pool.hasSpare { due = min(due, coolingDue) }
+    return due
+  }
+
+  /// A drain has come to its end.
+  public var isDone: Bool {
     isDraining && (downstreams.count == fetches || now >= drainDeadline) && !hasReadFetches
   }
 
@@ -193,38 +214,41 @@ public final class Worker: StreamSource {
   /// Buffers that nobody has needed for so long give their memory back.
   private static let coolingTime = TimeAmount.milliseconds(250)
 
-  private func turn() {
-    let count = poller.wait(timeoutMs: timeoutMs())
-    tellTime()
+  @inline(__always)
+  private func turn(
+    _ count: Int, _ time: MonotonicTime, _ wall: (seconds: Int64, nanoseconds: Int32)
+  ) -> Bool {
+    var hadWork = count > 0 || !ready.isEmpty
+    tellTime(time, wall)
     harvestIdle(count)
     for index in 0..<count {
       let (handle, readiness) = poller.event(index)
       dispatch(handle, readiness)
     }
-    while let handle = wheel.popExpired(now: now) { fire(handle) }
+    while let handle = wheel.popExpired(now: now) {
+      fire(handle)
+      hadWork = true
+    }
     runReady()
     log.turnEnded(now: now)
     if pool.hasSpare, now >= coolingDue {
       pool.coolDown()
       coolingDue = now + Worker.coolingTime
     }
+    return hadWork
   }
 
   private func timeoutMs() -> Int32 {
-    if !ready.isEmpty { return 0 }
-    var due = min(wheel.nextDue, min(drainDeadline, log.flushDue))
-    if isDraining, fetches > 0 { due = min(due, now + Worker.drainLook) }
-    if pool.hasSpare { due = min(due, coolingDue) }
+    let due = nextDue
     if due == .never { return -1 }
     let wait = due - now
     return Int32(clamping: max(0, (wait.nanoseconds + 999_999) / 1_000_000))
   }
 
-  private func tellTime() {
-    now = MonotonicTime.now()
-    let time = WallClock.now()
-    wallSeconds = time.seconds
-    wallMilliseconds = Int(time.nanoseconds / 1_000_000)
+  private func tellTime(_ time: MonotonicTime, _ wall: (seconds: Int64, nanoseconds: Int32)) {
+    now = time
+    wallSeconds = wall.seconds
+    wallMilliseconds = Int(wall.nanoseconds / 1_000_000)
     guard wallSeconds != dateSecond else { return }
     dateSecond = wallSeconds
     dateText.removeAll()

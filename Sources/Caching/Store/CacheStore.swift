@@ -435,8 +435,8 @@ public final class CacheStore: Sendable {
     return usage
   }
 
-  /// For tests.
-  func checkInvariants() {
+  /// For tests: traps where the structures contradict each other.
+  package func checkInvariants() {
     arena.checkInvariants()
     for shard in shards { shard.tables.withLock { $0.checkInvariants() } }
   }

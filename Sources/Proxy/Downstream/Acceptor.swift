@@ -234,7 +234,7 @@ extension Worker {
   }
 
   /// What is left when the drain's time is over is cut.
-  func closeEverything() {
+  public func closeEverything() {
     for handle in downstreams.handles() where downstreams.resolve(handle) != nil {
       let connection = downstreams[handle]
       if connection.pointee.exchange != .none {

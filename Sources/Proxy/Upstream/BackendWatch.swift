@@ -29,7 +29,7 @@ public final class BackendWatch {
   private let log: EventLog
   private var poller: Poller
   private var wheel: TimerWheel
-  private var now = MonotonicTime.now()
+  private var now: MonotonicTime
   private var random: SeededRandom
   private var head = ResponseHead()
   /// For what checks receive and cannot send at once; each holds at most a few.
@@ -47,10 +47,12 @@ public final class BackendWatch {
   private var unheard: Set<Int>?
   private var isFirst = true
 
-  /// Made on the thread that will call `run`. `nil` where the process has no descriptor left.
-  public init?(shared: SharedState, log: EventLog) {
+  /// Made on the thread that will call `run`, or take its turns. `nil` where the process has no
+  /// descriptor left.
+  public init?(shared: SharedState, log: EventLog, now: MonotonicTime = .now()) {
     guard let poller = Poller() else { return nil }
     self.poller = poller
+    self.now = now
     self.shared = shared
     self.log = log
     wheel = TimerWheel(now: now)
@@ -62,13 +64,28 @@ public final class BackendWatch {
 
   /// Serves until told to stop.
   public func run() {
-    while !isStopping { turn() }
+    while !isStopping {
+      let count = poller.wait(timeoutMs: timeoutMs())
+      _ = turn(count, .now())
+    }
+    finish()
+  }
+
+  /// One turn for who has a clock of their own (the simulation): never waits. False where there was
+  /// nothing to do; `finish` ends the series.
+  public func turn(at time: MonotonicTime) -> Bool { turn(poller.wait(timeoutMs: 0), time) }
+
+  /// Gives up the checks under way.
+  public func finish() {
     for probe in probes { probe?.finish(&pool) }
   }
 
-  private func turn() {
-    let count = poller.wait(timeoutMs: timeoutMs())
-    now = MonotonicTime.now()
+  /// When there will be something to do without an event; `never` where there will not.
+  public var nextDue: MonotonicTime { alarms.reduce(wheel.nextDue) { min($0, $1.at) } }
+
+  private func turn(_ count: Int, _ time: MonotonicTime) -> Bool {
+    var hadWork = count > 0
+    now = time
     for index in 0..<count {
       let (handle, readiness) = poller.event(index)
       if handle.kind == BackendWatch.mailboxKind {
@@ -78,21 +95,24 @@ public final class BackendWatch {
       }
     }
     while let handle = wheel.popExpired(now: now) {
+      hadWork = true
       guard let probe = probes[Int(handle.index)], handle.generation == 0 else { continue }
       probe.timer = .none
       timeIsUp(Int(handle.index), probe)
     }
-    if !alarms.isEmpty { ringAlarms() }
+    if !alarms.isEmpty, ringAlarms() { hadWork = true }
+    return hadWork
   }
 
-  private func ringAlarms() {
+  private func ringAlarms() -> Bool {
     let due = alarms.filter { $0.at <= now }
     alarms.removeAll { $0.at <= now }
     for alarm in due { alarm.upstream.alarmRang(now: now) }
+    return !due.isEmpty
   }
 
   private func timeoutMs() -> Int32 {
-    let due = alarms.reduce(wheel.nextDue) { min($0, $1.at) }
+    let due = nextDue
     guard due != .never else { return -1 }
     return Int32(clamping: max(0, ((due - MonotonicTime.now()).nanoseconds + 999_999) / 1_000_000))
   }
@@ -194,12 +214,19 @@ public final class BackendWatch {
   /// Checks that stay go on undisturbed; new ones begin at once.
   private func adopt(_ snapshot: Snapshot) {
     var wanted: [HealthProbe.Key: [HealthProbe.Subscriber]] = [:]
+    // In the order of the configuration: a dictionary's own order differs from run to run.
+    var order: [HealthProbe.Key] = []
     for check in snapshot.healthChecks(shared) {
+      if wanted[check.key] == nil { order.append(check.key) }
       wanted[check.key, default: []] += check.subscribers
     }
-    for (key, seat) in seats where wanted[key] == nil { remove(seat, key) }
+    for probe in probes {
+      guard let key = probe?.key, let seat = seats[key], wanted[key] == nil else { continue }
+      remove(seat, key)
+    }
     seatsOfBackends = [:]
-    for (key, subscribers) in wanted {
+    for key in order {
+      guard let subscribers = wanted[key] else { continue }
       let seat = seats[key] ?? add(key, subscribers)
       guard let probe = probes[seat] else { continue }
       probe.subscribers = subscribers

@@ -274,6 +274,14 @@ public final class UpstreamState: Sendable {
 
   // MARK: Looking
 
+  /// For tests: traps where the structures contradict each other.
+  package func checkInvariants() {
+    live.withLock { live in
+      live.balancer.checkInvariants()
+      for slot in live.conditions.indices { live.conditions[slot].breaker.checkInvariants() }
+    }
+  }
+
   /// Of every backend that is configured or has requests in flight. What is over by `now` counts
   /// as over, though only the next request ends it.
   public func views(now: MonotonicTime) -> [BackendView] {

@@ -1,0 +1,101 @@
+import Glibc
+
+/// One backend: it reads requests, remembers what it saw, and answers well or badly, as the seed
+/// has it.
+final class Backend {
+  enum Mode: CaseIterable {
+    /// Accepts and serves.
+    case serving
+    /// Nobody listens: connects are refused. Connections there are go on.
+    case refusing
+    /// As a process that was killed: nobody listens, and every connection is gone.
+    case dead
+    /// Connects are taken by the kernel, and nobody ever reads.
+    case stuck
+  }
+
+  let name: String
+  let path: String
+  private(set) var mode = Mode.serving
+  private var listener: Int32 = -1
+  private(set) var connections: [BackendConnection] = []
+  private var random: Draw
+  private let faults: Faults
+  private let mostRequests: Int
+
+  init(name: String, path: String, faults: Faults, mostRequests: Int, random: Draw) {
+    self.name = name
+    self.path = path
+    self.faults = faults
+    self.mostRequests = mostRequests
+    self.random = random
+    open()
+  }
+
+  private func open() { listener = Sockets.listen(path, backlog: 16) }
+
+  private func stopListening() {
+    if listener >= 0 { close(listener) }
+    listener = -1
+  }
+
+  func become(_ next: Mode, _ world: inout World) {
+    world.trace.say("backend \(name) becomes \(next)")
+    world.trace.note(Mode.allCases.firstIndex(of: next) ?? 0)
+    if next == .dead { for connection in connections { connection.end(&world) } }
+    connections.removeAll { $0.isClosed }
+    switch next {
+    case .refusing, .dead: stopListening()
+    case .serving, .stuck: if listener < 0 { open() }
+    }
+    mode = next
+  }
+
+  func finish(_ world: inout World) {
+    for connection in connections { connection.end(&world) }
+    stopListening()
+    unlink(path)
+  }
+
+  /// When an answer that waits is due.
+  var nextDue: UInt64 { connections.reduce(.max) { min($0, $1.dueAt) } }
+
+  /// False where there was nothing to do.
+  func step(_ world: inout World) -> Bool {
+    guard mode != .stuck else { return false }
+    var hadWork = false
+    while listener >= 0 {
+      let accepted = Sockets.accept(listener)
+      guard accepted >= 0 else { break }
+      hadWork = true
+      connections.append(
+        BackendConnection(accepted, backend: name, faults: faults, random: random.split()))
+    }
+    for connection in connections where connection.step(&world) { hadWork = true }
+    connections.removeAll { $0.isClosed }
+    if mostRequests > 0 { countRequests(&world) }
+    return hadWork
+  }
+
+  /// Those whose connection weir has closed are no more, whether this end has seen it or not.
+  private func countRequests(_ world: inout World) {
+    let busy = connections.filter(\.isBusy)
+    guard busy.count > mostRequests else { return }
+    let count = busy.count { !Sockets.isHungUp($0.descriptor) }
+    if count > mostRequests {
+      world.ledger.violated("backend \(name): \(count) requests at once, allowed \(mostRequests)")
+    }
+  }
+}
+
+/// What may go wrong, in per cent of the requests.
+struct Faults {
+  /// Answers that are cut short, connections that are reset, requests that are never answered, …
+  var badAnswers = 0
+  /// Clients that go away, stop reading, or send what is no request.
+  var badClients = 0
+  /// Backends change their mode at one step in a thousand times this.
+  var flapping = 0
+  /// Idle connections that a backend closes without a word.
+  var closedIdle = 0
+}
