@@ -139,7 +139,8 @@ let package = Package(
       name: "test-simulate", dependencies: ["TestSimulation"], path: "Tests/Simulate",
       swiftSettings: testing),
     .testTarget(
-      name: "SimulationTests", dependencies: ["TestSimulation"], swiftSettings: testing),
+      name: "SimulationTests", dependencies: ["TestSupport", "test-simulate"],
+      swiftSettings: testing),
     .testTarget(name: "TidyTests", swiftSettings: testing),
     .testTarget(name: "BudgetTests", dependencies: ["TestSupport"], swiftSettings: testing),
     // Tests of the admin endpoint

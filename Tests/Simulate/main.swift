@@ -21,6 +21,7 @@ var requests = 0
 var answered = 0
 var ownAnswers = 0
 var unanswered = 0
+var digest: UInt64 = 0
 for seed in first..<(first + count) {
   CrashNote.seed(seed)
   let outcome = Simulation.run(seed: seed)
@@ -28,6 +29,7 @@ for seed in first..<(first + count) {
   answered += outcome.answered
   ownAnswers += outcome.ownAnswers
   unanswered += outcome.unanswered
+  digest = (digest &* 0x9E37_79B9_7F4A_7C15) ^ outcome.digest
   guard outcome.violations.isEmpty else {
     for violation in outcome.violations { print("seed \(seed): \(violation)") }
     print("after \(seed - first) good seeds; again, with what happened: simulate trace \(seed)")
@@ -36,4 +38,5 @@ for seed in first..<(first + count) {
 }
 print(
   "\(count) seeds from \(first): every rule held; \(requests) requests, \(answered) answered by "
-    + "backends or the cache, \(ownAnswers) by weir itself, \(unanswered) cut off")
+    + "backends or the cache, \(ownAnswers) by weir itself, \(unanswered) cut off; "
+    + "digest \(String(digest, radix: 16))")
