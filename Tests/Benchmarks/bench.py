@@ -81,7 +81,27 @@ def table(scenario, outcomes):
         verdict = "kept" if ratio <= scenario.budget else "NOT kept"
         lines += ["", f"weir to the better peer: **{ratio:.2f}**, budget {scenario.budget}: "
                   f"{verdict}."]
+    if scenario.growth_budget is not None:
+        lines += ["", growth_verdict(scenario, outcomes)]
     return "\n".join(lines) + "\n"
+
+
+def growth_verdict(scenario, outcomes):
+    """The cost of the large job over that of the small one, round by round, for each peer."""
+    growth = {}
+    for small, large in zip(scenario.variants[::2], scenario.variants[1::2]):
+        growth[small.peer] = [
+            after["figure"] / before["figure"]
+            for before, after in zip(outcomes[small.label], outcomes[large.label])]
+    text = "growth round by round: " + ", ".join(
+        f"{name} **{statistics.median(r):.2f}** ({min(r):.2f}–{max(r):.2f})"
+        for name, r in growth.items())
+    others = [statistics.median(r) for name, r in growth.items() if name != "weir"]
+    if "weir" not in growth or not others:
+        return text + "."
+    limit = min(others) * scenario.growth_budget
+    verdict = "kept" if statistics.median(growth["weir"]) <= limit else "NOT kept"
+    return f"{text}; budget {scenario.growth_budget} of the other's, {limit:.2f}: {verdict}."
 
 
 def heading(arguments, names):
@@ -138,7 +158,8 @@ def main():
         for scenario in scenarios.all_scenarios():
             scenario.variants = [v for v in scenario.variants if v.peer in names]
             if (wanted is None or scenario.name in wanted) and scenario.variants:
-                outcomes = measure(scenario, arguments.rounds, arguments.seconds)
+                rounds = arguments.rounds * scenario.rounds_factor
+                outcomes = measure(scenario, rounds, arguments.seconds)
                 text.append(table(scenario, outcomes))
         for name, section in counts.sections().items():
             if (wanted is None or name in wanted) and not (arguments.quick and wanted is None):

@@ -29,7 +29,10 @@ class Scenario:
     warm_requests: int = 2000
     # The variant whose ratio to the best other peer is the budget, and the budget.
     budget: float | None = None
-    note: str = ""
+    # Variants come in pairs, a small job and a large one: weir's growth from one to the other may
+    # be this many times the other peer's. A ratio of ratios needs more rounds.
+    growth_budget: float | None = None
+    rounds_factor: int = 1
 
 
 def trio(**job):
@@ -59,6 +62,7 @@ def get(length, target="", **more):
 def all_scenarios():
     multiplexed = get(1024, http2=True, connections=16, streams=32)
     thousand = {"variants": 1000, "target": "/k%u/bytes/1024", "length": 1024}
+    much = {"growth_budget": 1.1, "rounds_factor": 3}
     return [
         Scenario("keep-alive", "keep-alive GET, 1 KiB, 64 connections", get(1024), trio(),
                  budget=0.8),
@@ -91,12 +95,13 @@ def all_scenarios():
                           cpus=None, load_cpus=None) for n in (1, 2)]),
         Scenario("backends", "2 and 1,000 backends, least connections", thousand,
                  growth(("weir", "haproxy"), ("2", {"backends": 2}),
-                        ("1,000", {"backends": 1000})), warm_requests=20000),
+                        ("1,000", {"backends": 1000})), warm_requests=20000, **much),
         Scenario("backends-hash", "2 and 1,000 backends, hash of the path", thousand,
                  growth(("weir", "haproxy"), ("2", {"backends": 2}),
-                        ("1,000", {"backends": 1000}), balance="hash"), warm_requests=20000),
+                        ("1,000", {"backends": 1000}), balance="hash"), warm_requests=20000,
+                 **much),
         Scenario("routes", "1 and 10,000 routes",
                  {"variants": 10000, "target": "/r%u/bytes/1024", "length": 1024},
                  growth(("weir", "haproxy"), ("1", {}), ("10,000", {"routes": 10000})),
-                 warm_requests=20000),
+                 warm_requests=20000, **much),
     ]

@@ -101,6 +101,8 @@ public final class BackendWatch {
       timeIsUp(Int(handle.index), probe)
     }
     if !alarms.isEmpty, ringAlarms() { hadWork = true }
+    // Turns of this thread are few, and a burst of checks ends with one in which nothing is taken.
+    if pool.hasSpare { pool.coolDown() }
     return hadWork
   }
 
