@@ -132,7 +132,8 @@ let package = Package(
     .target(
       name: "TestSimulation",
       dependencies: [
-        "Primitives", "Balancing", "Caching", "Telemetry", "Transport", "Proxy", "Config",
+        "CNghttp2", "Primitives", "Balancing", "Caching", "Telemetry", "Transport", "Proxy",
+        "Config",
       ],
       path: "Tests/Simulation", exclude: ["planted.py"], swiftSettings: testing),
     .executableTarget(

@@ -312,6 +312,9 @@ public struct CircuitBreaker: Sendable, BitwiseCopyable {
     bucketEnd = .zero
   }
 
+  /// No request holds a place of it.
+  public var isIdle: Bool { probesInFlight == 0 }
+
   /// Traps where the state contradicts itself.
   public func checkInvariants() {
     precondition(probesInFlight >= 0, "more probes ended than began")

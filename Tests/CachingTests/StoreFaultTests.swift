@@ -164,6 +164,28 @@ import Testing
     #expect(again.fill !== slow.fill)
   }
 
+  @Test func `what a purge reached on its way takes nobody from the fetch that replaces it`()
+    throws
+  {
+    for (soft, isTransient) in [(false, false), (true, false), (false, true)] {
+      let driver = StoreDriver()
+      let old = driver.lookup("/x")
+      if isTransient {
+        driver.now = driver.now + .seconds(5)
+      } else {
+        _ = driver.purge(urls: ["http://a/x"], soft: soft)
+      }
+      let new = driver.lookup("/x")
+      let fill = try #require(new.fill)
+      #expect(new.kind == .fetch && fill !== old.fill)
+      driver.head(try #require(old.fill), length: 3, isTransient: isTransient)
+      #expect(!fill.look(new.waiter, since: .pending, 0).isSuperseded)
+      #expect(driver.lookup("/x").fill === fill)
+      _ = old.fill?.fail(0)
+      _ = fill.fail(0)
+    }
+  }
+
   @Test func `a soft purge keeps later requests from a fetch that began before it`() throws {
     for hasHead in [true, false] {
       let driver = StoreDriver()

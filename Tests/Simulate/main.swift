@@ -17,18 +17,12 @@ if words.first == "trace", let seed = words.dropFirst().first.flatMap({ UInt64($
 
 let first = words.first.flatMap { UInt64($0) } ?? 1
 let count = words.dropFirst().first.flatMap { UInt64($0) } ?? 1000
-var requests = 0
-var answered = 0
-var ownAnswers = 0
-var unanswered = 0
+var counts = Counts()
 var digest: UInt64 = 0
 for seed in first..<(first + count) {
   CrashNote.seed(seed)
   let outcome = Simulation.run(seed: seed)
-  requests += outcome.requests
-  answered += outcome.answered
-  ownAnswers += outcome.ownAnswers
-  unanswered += outcome.unanswered
+  counts.add(outcome.counts)
   digest = (digest &* 0x9E37_79B9_7F4A_7C15) ^ outcome.digest
   guard outcome.violations.isEmpty else {
     for violation in outcome.violations { print("seed \(seed): \(violation)") }
@@ -36,7 +30,5 @@ for seed in first..<(first + count) {
     exit(1)
   }
 }
-print(
-  "\(count) seeds from \(first): every rule held; \(requests) requests, \(answered) answered by "
-    + "backends or the cache, \(ownAnswers) by weir itself, \(unanswered) cut off; "
-    + "digest \(String(digest, radix: 16))")
+print("\(count) seeds from \(first): every rule held; digest \(String(digest, radix: 16))")
+for line in counts.lines { print(line) }

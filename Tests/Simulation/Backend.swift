@@ -15,7 +15,7 @@ final class Backend {
   }
 
   let name: String
-  let path: String
+  private let path: String
   private(set) var mode = Mode.serving
   private var listener: Int32 = -1
   private(set) var connections: [BackendConnection] = []
@@ -23,12 +23,9 @@ final class Backend {
   private let faults: Faults
   private let mostRequests: Int
 
-  init(name: String, path: String, faults: Faults, mostRequests: Int, random: Draw) {
-    self.name = name
-    self.path = path
-    self.faults = faults
+  init(_ role: Role, mostRequests: Int) {
+    (name, path, faults, random) = (role.name, role.path, role.faults, role.random)
     self.mostRequests = mostRequests
-    self.random = random
     open()
   }
 
@@ -48,6 +45,12 @@ final class Backend {
     case .refusing, .dead: stopListening()
     case .serving, .stuck: if listener < 0 { open() }
     }
+    switch next {
+    case .serving: break
+    case .refusing: world.ledger.counts[.refusing] += 1
+    case .dead: world.ledger.counts[.dead] += 1
+    case .stuck: world.ledger.counts[.stuck] += 1
+    }
     mode = next
   }
 
@@ -59,6 +62,9 @@ final class Backend {
 
   /// When an answer that waits is due.
   var nextDue: UInt64 { connections.reduce(.max) { min($0, $1.dueAt) } }
+
+  /// Since when the one who waits longest for what will never come has done so.
+  var silentSince: UInt64 { connections.reduce(.max) { min($0, $1.silentSince) } }
 
   /// False where there was nothing to do.
   func step(_ world: inout World) -> Bool {

@@ -7,6 +7,8 @@ final class BackendConnection {
     enum End { case keep, close, reset }
 
     var octets: [UInt8] = []
+    /// Octets behind the answer.
+    var surplus = 0
     var serial: Int?
     var end = End.keep
     /// Before the request's content has come.
@@ -30,6 +32,7 @@ final class BackendConnection {
   /// Content seen of `request`, and whether its end was.
   private var received = 0
   private var isRead = false
+  private var completeAt: UInt64 = 0
   private var plan: Plan?
   private var sent = 0
   private let readPiece: Int
@@ -50,6 +53,14 @@ final class BackendConnection {
     return plan.due
   }
 
+  /// When the request was complete that gets no answer; `max` where that is not so.
+  var silentSince: UInt64 {
+    guard let plan, plan.isSilent, isRead, !isClosed, !Sockets.isHungUp(descriptor) else {
+      return .max
+    }
+    return completeAt
+  }
+
   /// What weir has sent and nobody read is not thrown away unseen: a request in it was received.
   func end(_ world: inout World) {
     guard !isClosed else { return }
@@ -61,6 +72,9 @@ final class BackendConnection {
       // Nobody can tell that this is not all of it.
       world.ledger.endedEarly(serial, by: plan.octets.count - sent)
     }
+    if let request {
+      world.trace.say("backend \(backend) ends with \(request), \(sent) octets sent")
+    }
     close(descriptor)
     isClosed = true
   }
@@ -70,6 +84,7 @@ final class BackendConnection {
     let hasRead = read(&world)
     guard !isClosed else { return true }
     if request == nil, faults.closedIdle > 0, random.below(1000) < faults.closedIdle {
+      world.ledger.counts[.closedIdle] += 1
       end(&world)
       return true
     }
@@ -133,6 +148,7 @@ final class BackendConnection {
 
   private func requestEnded(_ world: inout World) {
     isRead = true
+    completeAt = world.now
     guard let request, request >= 0, world.ledger.requests.indices.contains(request) else {
       return
     }
@@ -165,17 +181,25 @@ final class BackendConnection {
     let isBad = random.chance(faults.badAnswers)
     var plan = Plan()
     plan.piece = random.chance(40) ? random.from(1, to: 700) : 1 << 20
+    if plan.piece < 1 << 20 { world.ledger.counts[.inPieces] += 1 }
     plan.isEarly = isBad && random.chance(20)
-    if random.chance(30) { plan.due = world.now + UInt64(random.below(50)) * 1_000_000 }
+    if plan.isEarly { world.ledger.counts[.early] += 1 }
+    if random.chance(30) {
+      world.ledger.counts[.late] += 1
+      plan.due = world.now + UInt64(random.below(50)) * 1_000_000
+    }
     if isBad, random.chance(20) {
+      world.ledger.counts[.silent] += 1
       plan.isSilent = true
       return plan
     }
     if isBad, random.chance(15) {
+      world.ledger.counts[.resets] += 1
       plan.end = .reset
       return plan
     }
     if isBad, random.chance(10) {
+      world.ledger.counts[.malformed] += 1
       plan.octets = Array("HTTP/1.1 2x0 What\r\n\r\n".utf8)
       plan.end = .close
       return plan
@@ -190,7 +214,10 @@ final class BackendConnection {
     let method = head.start[0]
     let object = Paths.object(head.start[1])
     var status = 200
-    if isBad, random.chance(60) { status = random.one(of: [404, 500, 502, 503, 504]) }
+    if isBad, random.chance(60) {
+      world.ledger.counts[.badStatuses] += 1
+      status = random.one(of: [404, 500, 502, 503, 504])
+    }
     let version = object.map { world.ledger.versions[$0] } ?? 0
     let tag = "\"\(object ?? 0)-\(version)\""
     if method == "GET", status == 200, head.value("if-none-match") == tag, random.chance(70) {
@@ -204,8 +231,9 @@ final class BackendConnection {
         request: request ?? -1, object: object, version: version, status: status, length: length))
     plan.serial = serial
     var fields = "X-Serial: \(serial)\r\n"
-    if method == "GET", object != nil, status == 200 {
-      fields += "ETag: \(tag)\r\nCache-Control: max-age=\(random.one(of: [0, 1, 5, 60]))\r\n"
+    if method == "GET", let object, status == 200 {
+      let age = random.one(of: [0, 1, 5, 60])
+      fields += "ETag: \(tag)\r\nCache-Control: max-age=\(age)\r\nCache-Tag: o\(object)\r\n"
     }
     if status == 503, random.chance(50) { fields += "Retry-After: \(random.from(0, to: 2))\r\n" }
     var text = random.chance(10) ? "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" : ""
@@ -222,7 +250,7 @@ final class BackendConnection {
       if !isHead { Content.append(UInt64(serial), from: 0, count: length, to: &plan.octets) }
     case 3:
       plan.octets = Array("\(text)Transfer-Encoding: chunked\r\n\r\n".utf8)
-      appendChunks(serial, length, to: &plan.octets)
+      Content.appendChunks(UInt64(serial), count: length, random: &random, to: &plan.octets)
     default:
       plan.octets = Array("\(text)\r\n".utf8)
       Content.append(UInt64(serial), from: 0, count: length, to: &plan.octets)
@@ -230,23 +258,22 @@ final class BackendConnection {
       plan.isUnframed = true
       return
     }
+    if isBad, random.chance(20), plan.end == .keep {
+      // As if it answered a request that nobody made.
+      world.ledger.counts[.surplus] += 1
+      plan.octets += BackendConnection.surplus
+      plan.surplus = BackendConnection.surplus.count
+      return
+    }
     guard isBad, random.chance(50), plan.octets.count > 1 else { return }
+    world.ledger.counts[.cutShort] += 1
     plan.octets.removeLast(random.from(1, to: plan.octets.count - 1))
     plan.end = random.chance(50) ? .close : .reset
     plan.serial = nil
   }
 
-  private func appendChunks(_ serial: Int, _ length: Int, to octets: inout [UInt8]) {
-    var done = 0
-    while done < length {
-      let size = min(length - done, random.size(upTo: 30_000) + 1)
-      octets += Array((String(size, radix: 16) + "\r\n").utf8)
-      Content.append(UInt64(serial), from: done, count: size, to: &octets)
-      octets += [13, 10]
-      done += size
-    }
-    octets += Array("0\r\n\r\n".utf8)
-  }
+  private static let surplus = Array(
+    "HTTP/1.1 200 OK\r\nX-Serial: 999999\r\nContent-Length: 0\r\n\r\n".utf8)
 
   private func write(_ world: inout World) -> Bool {
     guard let plan, !plan.isSilent, isRead || plan.isEarly, plan.due <= world.now else {
@@ -258,13 +285,16 @@ final class BackendConnection {
       case .octets(let count):
         world.trace.note(plan.octets[sent..<(sent + count)])
         sent += count
+        if sent >= plan.octets.count - plan.surplus, let serial = plan.serial {
+          world.ledger.sentWhole(serial)
+        }
       case .wouldBlock, .ended: return false
       case .failed:
         end(&world)
         return true
       }
       guard sent == plan.octets.count else { return true }
-      if let serial = plan.serial { world.ledger.sentWhole(serial) }
+      world.trace.say("backend \(backend) has answered \(request ?? -1)")
     }
     switch plan.end {
     // Answered early: the rest of the request is still read.

@@ -1,13 +1,8 @@
 import Glibc
 
-/// One client: connects, sends requests one behind the other or without waiting, reads what comes,
+/// One client of HTTP/1: connects, sends requests one behind the other or without waiting, reads what comes,
 /// and connects again when that is over.
-final class Client {
-  private struct Pending {
-    var request: Int
-    var isHead: Bool
-  }
-
+final class Client: Asker {
   let name: String
   private let path: String
   private var random: Draw
@@ -15,7 +10,7 @@ final class Client {
   private let objects: Int
   private(set) var descriptor: Int32 = -1
   private var reader = MessageReader(readsResponses: true)
-  private var pending: [Pending] = []
+  private var pending: [Answer] = []
   private var out: [UInt8] = []
   private var sent = 0
   /// Requests in `out` by where they begin.
@@ -28,19 +23,12 @@ final class Client {
   /// The connection is left after so many octets, read or written.
   private var leavesAfter = Int.max
   private var isLast = false
-  // Of the answer that is being read:
-  private var serial: Int?
-  private var status = 0
-  private var received = 0
-  private var isInBody = false
+  /// The answer that is being read says that it is the last.
   private var closes = false
 
-  init(name: String, path: String, faults: Faults, objects: Int, random: Draw) {
-    self.name = name
-    self.path = path
-    self.faults = faults
+  init(_ role: Role, objects: Int) {
+    (name, path, faults, random) = (role.name, role.path, role.faults, role.random)
     self.objects = objects
-    self.random = random
   }
 
   /// Nothing is expected any more.
@@ -80,73 +68,53 @@ final class Client {
 
   private func gone(_ world: inout World) {
     descriptor = -1
-    world.ledger.unanswered += pending.count
+    world.ledger.counts[.unanswered] += pending.count
     pending = []
     begins = []
     out = []
     sent = 0
-    forgetAnswer()
-  }
-
-  private func forgetAnswer() {
-    serial = nil
-    received = 0
-    isInBody = false
     closes = false
   }
 
   // MARK: Asking
 
   private func ask(_ world: inout World) {
-    world.requestsLeft -= 1
     if sent == out.count {
       out = []
       sent = 0
     }
     if random.chance(faults.badClients / 4) {
       // No request, and nothing behind it: weir answers 400, or hangs up.
+      world.requestsLeft -= 1
+      world.ledger.counts[.nonsense] += 1
       out += Array(random.one(of: Client.nonsense).utf8)
       isLast = true
       return
     }
-    let object = objects > 0 && random.chance(50) ? random.below(objects) : nil
-    let method =
-      object == nil
-      ? random.one(of: ["GET", "GET", "POST", "POST", "PUT", "DELETE", "HEAD"])
-      : random.one(of: ["GET", "GET", "GET", "GET", "GET", "HEAD", "PUT"])
-    let hasContent = method == "POST" || method == "PUT"
-    let length = hasContent ? random.size(upTo: world.largestBody) : 0
-    let id = world.ledger.add(method, object: object, length: length)
-    begins.append((out.count, id))
-    pending.append(Pending(request: id, isHead: method == "HEAD"))
-    let target = object.map(Paths.object) ?? Paths.plain(random.below(8))
-    var head = "\(method) \(target) HTTP/1.1\r\nHost: s\r\nX-Id: \(id)\r\n"
+    let question = Question(objects: objects, random: &random, &world)
+    begins.append((out.count, question.id))
+    pending.append(Answer(to: question))
+    var head = "\(question.method) \(question.target) HTTP/1.1\r\nHost: s\r\n"
+    head += "X-Id: \(question.id)\r\n"
     if let cookie { head += "Cookie: \(cookie)\r\n" }
     if random.chance(5) {
       head += "Connection: close\r\n"
       isLast = true
     }
-    if hasContent, random.chance(10) { head += "Expect: 100-continue\r\n" }
-    world.trace.say("client \(name) asks \(id): \(method) \(target), \(length) octets")
-    guard hasContent, random.chance(30) else {
-      out += Array("\(head)\(hasContent ? "Content-Length: \(length)\r\n" : "")\r\n".utf8)
-      Content.append(UInt64(id), from: 0, count: length, to: &out)
+    if question.hasContent, random.chance(10) { head += "Expect: 100-continue\r\n" }
+    world.trace.say(
+      "client \(name) asks \(question.id): \(question.method) \(question.target), "
+        + "\(question.length) octets")
+    let key = UInt64(question.id)
+    guard question.hasContent, random.chance(30) else {
+      let length = question.hasContent ? "Content-Length: \(question.length)\r\n" : ""
+      out += Array("\(head)\(length)\r\n".utf8)
+      Content.append(key, from: 0, count: question.length, to: &out)
       return
     }
     out += Array("\(head)Transfer-Encoding: chunked\r\n\r\n".utf8)
-    appendChunks(id, length)
-  }
-
-  private func appendChunks(_ id: Int, _ length: Int) {
-    var done = 0
-    while done < length {
-      let size = min(length - done, random.size(upTo: 30_000) + 1)
-      out += Array((String(size, radix: 16) + ";x=1\r\n").utf8)
-      Content.append(UInt64(id), from: done, count: size, to: &out)
-      out += [13, 10]
-      done += size
-    }
-    out += Array("0\r\n\r\n".utf8)
+    Content.appendChunks(
+      key, count: question.length, suffix: ";x=1", random: &random, to: &out)
   }
 
   private static let nonsense = [
@@ -211,67 +179,34 @@ final class Client {
         return leave(&world)
       case .head(let head): begin(head, &world)
       case .body(let range):
-        world.trace.note(reader.octets[range])
-        if let serial,
-          !Content.matches(UInt64(serial), from: received, reader.octets[range])
-        {
-          world.ledger.violated("answer \(serial): other octets at \(received)")
-        }
-        received += range.count
+        if !pending.isEmpty { pending[0].content(reader.octets[range], &world) }
       case .end: complete(&world)
       }
     }
   }
 
   private func begin(_ head: MessageReader.Head, _ world: inout World) {
-    status = Int(head.start[1]) ?? 0
+    let status = Int(head.start[1]) ?? 0
     guard status >= 200 else { return }
-    forgetAnswer()
-    isInBody = true
     closes = head.value("connection") == "close"
-    serial = head.number("x-serial")
+    let serial = head.number("x-serial")
     if let set = head.value("set-cookie") { cookie = String(set.prefix { $0 != ";" }) }
-    world.trace.note(status)
-    world.trace.note(serial ?? -1)
-    guard let first = pending.first else {
+    guard !pending.isEmpty else {
       // 408: it said nothing for too long.
       if serial != nil || !(isLast || status == 408) {
         world.ledger.violated("client \(name): an answer \(status) that nobody asked for")
       }
       return
     }
-    world.trace.say("client \(name): \(first.request) is answered \(status) (\(serial ?? -1))")
-    if let serial {
-      world.ledger.head(serial, status: status, for: first.request)
-    } else {
-      if head.value("proxy-status") == nil {
-        world.ledger.violated("request \(first.request): \(status) from nobody")
-      }
-      if world.isCalm {
-        let reason = head.value("proxy-status") ?? "?"
-        world.ledger.violated("request \(first.request): \(status) without a fault: \(reason)")
-      }
-    }
+    pending[0].begin(status, field: head.value, client: name, &world)
   }
 
   private func complete(_ world: inout World) {
-    defer { forgetAnswer() }
-    guard isInBody else { return }
     if closes { isLast = true }
-    guard let first = pending.first else { return }
+    closes = false
+    guard let first = pending.first, first.hasBegun else { return }
     pending.removeFirst()
-    guard let serial else {
-      world.ledger.ownAnswers += 1
-      return
-    }
-    world.ledger.answered += 1
-    let hasContent = !first.isHead && status != 304 && status != 204
-    world.ledger.complete(
-      serial, octets: received, for: first.request, hasContent: hasContent)
-    let request = world.ledger.requests[first.request]
-    if request.method == "PUT", status == 200, let object = request.object {
-      world.ledger.mustSee(object, world.ledger.responses[serial].version)
-    }
+    first.complete(&world)
   }
 
   private func hungUp(_ world: inout World, isReset: Bool) {

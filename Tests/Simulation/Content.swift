@@ -26,6 +26,21 @@ enum Content {
     }
   }
 
+  /// All of it in chunks whose sizes are drawn, each with `suffix` behind its size, and their end.
+  static func appendChunks(
+    _ key: UInt64, count: Int, suffix: String = "", random: inout Draw, to octets: inout [UInt8]
+  ) {
+    var done = 0
+    while done < count {
+      let size = min(count - done, random.size(upTo: 30_000) + 1)
+      octets += Array("\(String(size, radix: 16))\(suffix)\r\n".utf8)
+      append(key, from: done, count: size, to: &octets)
+      octets += [13, 10]
+      done += size
+    }
+    octets += Array("0\r\n\r\n".utf8)
+  }
+
   static func matches(_ key: UInt64, from offset: Int, _ octets: ArraySlice<UInt8>) -> Bool {
     var done = octets.startIndex
     while done < octets.endIndex {

@@ -31,9 +31,7 @@ struct Ledger {
   private(set) var leastVersions: [Int]
   private(set) var violations: [String] = []
   /// For the summary.
-  var answered = 0
-  var ownAnswers = 0
-  var unanswered = 0
+  var counts = Counts()
   let mostAttempts: Int
 
   init(objects: Int, mostAttempts: Int) {
@@ -86,7 +84,7 @@ struct Ledger {
       violated("request \(request): a POST reached a backend \(known.attempts) times")
     }
     // The cache may fetch more than once for one request: after a purge, or in the background.
-    if known.object == nil, known.attempts > mostAttempts {
+    if known.attempts > mostAttempts {
       violated("request \(request): \(known.attempts) attempts, allowed are \(mostAttempts)")
     }
   }

@@ -1,15 +1,22 @@
 /// What a seed stands for: a configuration, actors, and what goes wrong.
 struct Scenario {
   static let clientPath = "client"
-  static let cacheObjects = 4
+  /// In runs with faults: how long a backend may be silent.
+  static let firstByteSeconds = 3
 
   var draw: Draw
   let seed: UInt64
   let isCalm: Bool
   let workers: Int
   let clients: Int
+  /// How many of them speak HTTP/2.
+  let streamClients: Int
   let backends: Int
+  /// How many things there are that may be stored.
+  let objects: Int
   let hasCache: Bool
+  /// Nothing stale is served, so that a soft purge binds as a hard one does.
+  let isNeverStale: Bool
   let hasSpare: Bool
   let mostRequests: Int
   let attempts: Int
@@ -25,8 +32,11 @@ struct Scenario {
     isCalm = draw.chance(40)
     workers = draw.one(of: [1, 1, 2, 2, 3])
     clients = draw.from(1, to: 6)
+    streamClients = draw.chance(50) ? draw.from(0, to: clients) : 0
     backends = draw.from(1, to: 4)
-    hasCache = draw.chance(50)
+    objects = draw.one(of: [1, 2, 4])
+    hasCache = draw.chance(60)
+    isNeverStale = draw.chance(40)
     hasSpare = !isCalm && draw.chance(25)
     mostRequests = draw.chance(50) ? draw.from(1, to: 3) : 0
     attempts = draw.from(1, to: 4)
@@ -73,7 +83,7 @@ struct Scenario {
       ]
       return lines.joined(separator: "\n    ")
     }
-    lines += ["first-byte-timeout 3s", "idle-timeout 2s", "pool-idle-timeout 3s"]
+    lines += ["first-byte-timeout \(firstByteSeconds)s", "idle-timeout 2s", "pool-idle-timeout 3s"]
     if draw.chance(50) { lines.append("attempt-timeout \(draw.from(20, to: 1500))ms") }
     if draw.chance(20) { lines.append("panic 50%") }
     if draw.chance(20) { lines.append("slow-start 1s") }
@@ -108,12 +118,14 @@ struct Scenario {
     let spare = """
       upstream spare {
           backend unix:\(folder)/spare name=spare
-          first-byte-timeout 3s
+          first-byte-timeout \(Scenario.firstByteSeconds)s
           idle-timeout 2s
           \(attempts == 1 ? "retry off" : "retry attempts=\(attempts) budget=100%")
       }
       """
-    let stale = draw.chance(50) ? "stale-if-error=1m" : "stale-while-revalidate=2s"
+    let isForErrors = draw.chance(50)
+    let stale =
+      isNeverStale ? "" : isForErrors ? "stale-if-error=1m" : "stale-while-revalidate=2s"
     return """
       name sim
       workers \(workers)

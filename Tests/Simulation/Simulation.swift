@@ -16,11 +16,7 @@ public final class Simulation {
     public var digest: UInt64
     public var violations: [String]
     public var lines: [String]
-    public var requests: Int
-    public var answered: Int
-    public var ownAnswers: Int
-    public var unanswered: Int
-    public var isCalm: Bool
+    public var counts: Counts
   }
 
   static let start: UInt64 = 1_000_000_000_000_000
@@ -37,7 +33,7 @@ public final class Simulation {
   private var metrics: [WorkerMetrics] = []
   private var workers: [Worker] = []
   private let watch: BackendWatch
-  private var clients: [Client] = []
+  private var clients: [any Asker] = []
   private var backends: [Backend] = []
   private var sockets: [[WorkerListener]] = []
   /// A reload that not every worker has taken over yet.
@@ -72,7 +68,7 @@ public final class Simulation {
     self.watch = watch
     world = World(
       now: Simulation.start, trace: Trace(isKept: keepsTrace),
-      ledger: Ledger(objects: Scenario.cacheObjects, mostAttempts: scenario.mostAttempts),
+      ledger: Ledger(objects: scenario.objects, mostAttempts: scenario.mostAttempts),
       largestBody: scenario.largestBody, isCalm: scenario.isCalm, requestsLeft: scenario.requests)
     random = scenario.draw.split()
     self.scenario = scenario
@@ -102,15 +98,20 @@ public final class Simulation {
     for name in names {
       backends.append(
         Backend(
-          name: name, path: "\(folder)/\(name)", faults: scenario.faults,
-          mostRequests: name == "spare" ? 0 : scenario.mostRequests, random: random.split()))
+          role(name, path: name), mostRequests: name == "spare" ? 0 : scenario.mostRequests))
     }
     for index in 0..<scenario.clients {
+      let isStream = index < scenario.streamClients
+      let role = role("\(isStream ? "h" : "c")\(index)", path: Scenario.clientPath)
+      let objects = scenario.objects
       clients.append(
-        Client(
-          name: "c\(index)", path: "\(folder)/\(Scenario.clientPath)", faults: scenario.faults,
-          objects: Scenario.cacheObjects, random: random.split()))
+        isStream ? StreamClient(role, objects: objects) : Client(role, objects: objects))
     }
+  }
+
+  private func role(_ name: String, path: String) -> Role {
+    Role(
+      name: name, path: "\(folder)/\(path)", faults: scenario.faults, random: random.split())
   }
 
   private func makeWorkers(_ options: ProxyOptions, seed: UInt64, now: MonotonicTime) {
@@ -210,19 +211,26 @@ public final class Simulation {
   private func publishAndPurge(_ object: Int) {
     world.ledger.publish(object)
     var order = PurgeOrder()
-    order.urls = ["http://s\(Paths.object(object))"]
+    switch random.below(8) {
+    case 0: order.prefix = "http://s/c/"
+    case 1: order.all = true
+    case 2...4: order.tags = ["o\(object)"]
+    default: order.urls = ["http://s\(Paths.object(object))"]
+    }
+    order.soft = scenario.isNeverStale && random.chance(50)
     guard (try? snapshot.purge(order, now: time)) != nil else {
       return world.ledger.violated("a purge was refused")
     }
     let version = world.ledger.versions[object]
     world.ledger.mustSee(object, version)
+    world.ledger.counts[.purges] += 1
     world.trace.say("object \(object) is purged and at version \(version)")
   }
 
   private func purge() {
     // The control thread waits for the workers to take over a configuration.
     guard scenario.hasCache, hasAdopted() else { return }
-    publishAndPurge(random.below(Scenario.cacheObjects))
+    publishAndPurge(random.below(scenario.objects))
   }
 
   private func hasAdopted() -> Bool {
@@ -247,12 +255,14 @@ public final class Simulation {
     }
     adoption = arrivals
     shared.watch.post(.adopt(next))
+    world.ledger.counts[.reloads] += 1
     world.trace.say("reload \(generation)")
   }
 
   private func setMode() {
     let name = "b\(random.below(scenario.backends))"
     let mode = random.one(of: [BackendMode.ready, .ready, .drain, .maint])
+    world.ledger.counts[.modes] += 1
     for state in snapshot.upstreamStates where state.name == "app" {
       _ = state.setMode(name, mode, now: time)
     }
@@ -279,6 +289,7 @@ public final class Simulation {
         world.now = answers
         continue
       }
+      checkPatience()
       let due = min(nextDue, answers)
       guard due != .max else { return stuck("no timer is left") }
       world.now = max(world.now + 1_000_000, due)
@@ -288,6 +299,17 @@ public final class Simulation {
 
   private var nextDue: UInt64 {
     workers.reduce(watch.nextDue.nanoseconds) { min($0, $1.nextDue.nanoseconds) }
+  }
+
+  /// All is quiet: whoever waits for a backend that says nothing has a timer for that.
+  private func checkPatience() {
+    let since = backends.reduce(UInt64.max) { min($0, $1.silentSince) }
+    guard since != .max else { return }
+    let due = since + UInt64(Scenario.firstByteSeconds) * 1_000_000_000
+    // The wheel's grain.
+    if nextDue > max(due, world.now) + 100_000_000 {
+      world.ledger.violated("nobody gives up a backend that has been silent since \(since)")
+    }
   }
 
   private func stuck(_ why: String) {
@@ -318,6 +340,7 @@ public final class Simulation {
         world.ledger.violated("\(inFlight) requests are left at upstream \(state.name)")
       }
       if state.queuedCount != 0 { world.ledger.violated("somebody is left in a queue") }
+      if !state.isIdle { world.ledger.violated("a breaker of \(state.name) counts a probe") }
     }
     for store in snapshot.stores where store.usage.fetches != 0 {
       world.ledger.violated("\(store.usage.fetches) fetches are left")
@@ -342,10 +365,26 @@ public final class Simulation {
     for listener in sockets.joined() { listener.socket.close() }
     unlink("\(folder)/\(Scenario.clientPath)")
     rmdir(folder)
-    let ledger = world.ledger
     return Outcome(
-      seed: scenario.seed, digest: world.trace.digest, violations: ledger.violations,
-      lines: world.trace.lines, requests: ledger.requests.count, answered: ledger.answered,
-      ownAnswers: ledger.ownAnswers, unanswered: ledger.unanswered, isCalm: scenario.isCalm)
+      seed: scenario.seed, digest: world.trace.digest, violations: world.ledger.violations,
+      lines: world.trace.lines, counts: counts())
+  }
+
+  /// What was seen from outside, and what weir counted itself.
+  private func counts() -> Counts {
+    var counts = world.ledger.counts
+    counts[.requests] = world.ledger.requests.count
+    if scenario.isCalm { counts[.calm] = 1 }
+    let parts: [(Counts.Part, [ProxyCounter])] = [
+      (.hits, [.cacheHits, .cacheStaleHits]), (.collapsed, [.cacheCollapsed]),
+      (.retries, [.unsentRetries, .replays, .statusRetries]), (.queued, [.requestsQueued]),
+      (.noBackend, [.noBackendAvailable]), (.abortedByClients, [.clientAborts]),
+    ]
+    for (part, counters) in parts {
+      for counter in counters {
+        counts[part] = metrics.reduce(counts[part]) { $0 + Int($1.count(counter)) }
+      }
+    }
+    return counts
   }
 }

@@ -219,7 +219,9 @@ public final class CacheStore: Sendable {
     let wakes = shard(fill.hash).tables.withLock { shard in
       shard.unmark(fill.hash)
       let isPurged = notePurges(of: object, fill)
-      if isTransient || isPurged { shard.detach(fill) }
+      // What nobody finds takes nobody from another fetch, which would begin once more for them.
+      let isFound = !isTransient && !isPurged
+      if !isFound { shard.detach(fill) }
       var wakes = fill.inner.withLock { inner in
         inner.isTransient = isTransient
         inner.phase = .growing
@@ -230,6 +232,7 @@ public final class CacheStore: Sendable {
         inner.sleepers = []
         return wakes
       }
+      guard isFound else { return wakes }
       for other in shard.fills[fill.hash] ?? [] where other !== fill && other.isSame(as: fill) {
         wakes += other.inner.withLock { inner in
           guard inner.phase == .pending else { return [] }

@@ -99,6 +99,16 @@ extension UpstreamState {
   /// Requests that wait now.
   public var queuedCount: Int { live.withLock { $0.queue.count } }
 
+  /// No request waits, is in flight, or holds a probe's place at a breaker.
+  package var isIdle: Bool {
+    live.withLock { live in
+      live.queue.count == 0
+        && live.conditions.indices.allSatisfy {
+          live.balancer.inFlight($0) == 0 && live.conditions[$0].breaker.isIdle
+        }
+    }
+  }
+
   /// After a change of backends' conditions: those who wait get the places that it made available.
   func offerPlaces(_ now: MonotonicTime) {
     let grants = live.withLock { $0.queue.isEmpty ? [] : grantPlaces(&$0, now) }
