@@ -170,6 +170,32 @@ import Testing
     }
   }
 
+  /// A pipe takes as much as is due, and leaves the rest with the kernel, which tells no more of it.
+  @Test func `octets after a long response reach nobody, though the next request is there`()
+    throws
+  {
+    let long = String(repeating: "0123456789", count: 10_000)
+    let origin = try ScriptedOrigin { connection, number in
+      while try connection.hasMore() {
+        let head = try connection.readHead()
+        try connection.send(
+          head.target == "/first"
+            ? "HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n\(long)"
+              + "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison"
+            : "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nclean")
+      }
+    }
+    try withDaemon(DaemonConfiguration([origin.address])) { daemon in
+      let client = try daemon.connect()
+      try client.send(
+        "GET /first HTTP/1.1\r\nHost: a\r\n\r\nGET /second HTTP/1.1\r\nHost: a\r\n\r\n")
+      #expect(try client.readResponse().text == long)
+      #expect(try client.readResponse().text == "clean")
+      #expect(origin.wait { $0.first?.hasEnded == true }, "its connection was kept")
+      #expect(origin.wait { $0.count == 2 }, "its connection was used again")
+    }
+  }
+
   @Test func `octets on an idle pooled connection close it`() throws {
     let gate = Monitor(false)
     let origin = try ScriptedOrigin { connection, number in

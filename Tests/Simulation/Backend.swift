@@ -18,14 +18,17 @@ final class Backend {
   private let path: String
   private(set) var mode = Mode.serving
   private var listener: Int32 = -1
-  private(set) var connections: [BackendConnection] = []
+  private var connections: [any Answering] = []
   private var random: Draw
   private let faults: Faults
   private let mostRequests: Int
+  private let speaksHTTP2: Bool
 
-  init(_ role: Role, mostRequests: Int) {
+  /// `mostRequests`: at once; 0: any number.
+  init(_ role: Role, mostRequests: Int, speaksHTTP2: Bool) {
     (name, path, faults, random) = (role.name, role.path, role.faults, role.random)
     self.mostRequests = mostRequests
+    self.speaksHTTP2 = speaksHTTP2
     open()
   }
 
@@ -64,7 +67,10 @@ final class Backend {
   var nextDue: UInt64 { connections.reduce(.max) { min($0, $1.dueAt) } }
 
   /// Since when the one who waits longest for what will never come has done so.
-  var silentSince: UInt64 { connections.reduce(.max) { min($0, $1.silentSince) } }
+  var silentSince: UInt64 {
+    // Who reads nothing does not know what was taken back.
+    mode == .stuck && speaksHTTP2 ? .max : connections.reduce(.max) { min($0, $1.silentSince) }
+  }
 
   /// False where there was nothing to do.
   func step(_ world: inout World) -> Bool {
@@ -74,8 +80,13 @@ final class Backend {
       let accepted = Sockets.accept(listener)
       guard accepted >= 0 else { break }
       hadWork = true
+      let random = random.split()
       connections.append(
-        BackendConnection(accepted, backend: name, faults: faults, random: random.split()))
+        speaksHTTP2
+          ? StreamBackendConnection(
+            accepted, backend: name, faults: faults, largestBody: world.largestBody,
+            random: random)
+          : BackendConnection(accepted, backend: name, faults: faults, random: random))
     }
     for connection in connections where connection.step(&world) { hadWork = true }
     connections.removeAll { $0.isClosed }
@@ -83,11 +94,8 @@ final class Backend {
     return hadWork
   }
 
-  /// Those whose connection weir has closed are no more, whether this end has seen it or not.
   private func countRequests(_ world: inout World) {
-    let busy = connections.filter(\.isBusy)
-    guard busy.count > mostRequests else { return }
-    let count = busy.count { !Sockets.isHungUp($0.descriptor) }
+    let count = connections.count(where: \.isBusy)
     if count > mostRequests {
       world.ledger.violated("backend \(name): \(count) requests at once, allowed \(mostRequests)")
     }

@@ -9,6 +9,8 @@ public struct Counts: Sendable {
     case ownAnswers = "answered by weir itself"
     case unanswered = "cut off"
     case streams = "requests over HTTP/2"
+    case streamsToBackends = "requests to backends over HTTP/2"
+    case refused = "streams that backends refused or left out"
     case hits = "answered from the cache"
     case collapsed = "waited for another's fetch"
     case retries = "retries"

@@ -47,8 +47,8 @@ struct Frames {
   /// A block whose end has not come.
   private var block: (stream: Int, ends: Bool, octets: [UInt8])?
   private(set) var pingsOut = 0
-  /// The other end's settings are known.
-  private(set) var isSettled = false
+  /// The other end has confirmed these settings; until then it may not know the window.
+  private var isKnown = false
 
   /// `window`: of each stream at first, in octets.
   init(window: Int) {
@@ -84,7 +84,8 @@ struct Frames {
   mutating func writePreface() { out = Frames.preface + out }
 
   mutating func open(_ stream: Int) {
-    streams[stream] = Stream(sendWindow: peerWindow, receiveWindow: ownWindow)
+    streams[stream] = Stream(
+      sendWindow: peerWindow, receiveWindow: isKnown ? ownWindow : Frames.standardWindow)
   }
 
   /// Nothing more is sent there, and what comes is only counted.
@@ -254,14 +255,19 @@ struct Frames {
   }
 
   private mutating func takeSettings(_ flags: UInt8, _ payload: Range<Int>) {
-    guard flags & 1 == 0 else { return }
+    guard flags & 1 == 0 else {
+      isKnown = true
+      for stream in streams.keys {
+        streams[stream]?.receiveWindow += ownWindow - Frames.standardWindow
+      }
+      return
+    }
     for start in stride(from: payload.lowerBound, to: payload.upperBound, by: 6)
     where value(start..<(start + 2)) == 4 {
       let window = value((start + 2)..<(start + 6))
       for stream in streams.keys { streams[stream]?.sendWindow += window - peerWindow }
       peerWindow = window
     }
-    isSettled = true
     write(Kind.settings, flags: 1)
   }
 }

@@ -12,6 +12,8 @@ struct Scenario {
   /// How many of them speak HTTP/2.
   let streamClients: Int
   let backends: Int
+  /// Those of the upstream `app`, known beforehand.
+  let speakHTTP2: Bool
   /// How many things there are that may be stored.
   let objects: Int
   let hasCache: Bool
@@ -34,6 +36,7 @@ struct Scenario {
     clients = draw.from(1, to: 6)
     streamClients = draw.chance(50) ? draw.from(0, to: clients) : 0
     backends = draw.from(1, to: 4)
+    speakHTTP2 = draw.chance(30)
     objects = draw.one(of: [1, 2, 4])
     hasCache = draw.chance(60)
     isNeverStale = draw.chance(40)
@@ -51,7 +54,9 @@ struct Scenario {
       faults.closedIdle = draw.one(of: [0, 0, 10, 100])
     }
     self.faults = faults
-    fixed = Scenario.options(isCalm: isCalm, mostRequests, attempts, &draw)
+    var fixed = Scenario.options(isCalm: isCalm, mostRequests, attempts, &draw)
+    if speakHTTP2 { fixed += "\n    http2 on\n    http2-streams \(draw.from(1, to: 8))" }
+    self.fixed = fixed
     self.draw = draw
   }
 

@@ -98,7 +98,8 @@ public final class Simulation {
     for name in names {
       backends.append(
         Backend(
-          role(name, path: name), mostRequests: name == "spare" ? 0 : scenario.mostRequests))
+          role(name, path: name), mostRequests: name == "spare" ? 0 : scenario.mostRequests,
+          speaksHTTP2: name != "spare" && scenario.speakHTTP2))
     }
     for index in 0..<scenario.clients {
       let isStream = index < scenario.streamClients

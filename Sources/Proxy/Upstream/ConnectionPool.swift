@@ -93,7 +93,8 @@ extension Worker {
     takeSession(connection)
     guard backends[backend].idle.count < poolSize, backends[backend].isConfigured, !isDraining,
       !connection.pointee.wire.peerClosed, connection.pointee.wire.input.isEmpty,
-      connection.pointee.wire.output.isEmpty, !connection.pointee.wire.hasUnopenedInput
+      connection.pointee.wire.output.isEmpty, !connection.pointee.wire.hasUnopenedInput,
+      !connection.pointee.wire.mayRead || isReadToItsEnd(connection)
     else { return closeUpstream(handle) }
     connection.pointee.wire.input.detach(&pool)
     connection.pointee.exchange = .none
@@ -101,6 +102,13 @@ extension Worker {
     connection.pointee.idleSince = now
     setDeadline(handle, connection, now + timeout)
     linkIdle(handle, connection)
+  }
+
+  /// A response that was long, or went through a pipe, may not have been the last that came: what
+  /// is behind it is nobody's, and no edge will tell of it before the next request goes out.
+  @inline(never)
+  private func isReadToItsEnd(_ connection: UnsafeMutablePointer<UpstreamConnection>) -> Bool {
+    SocketCalls.isQuiet(connection.pointee.wire.descriptor)
   }
 
   @inline(__always)
