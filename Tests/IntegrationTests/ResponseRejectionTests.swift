@@ -170,7 +170,7 @@ import Testing
     }
   }
 
-  /// A pipe takes as much as is due, and leaves the rest with the kernel, which tells no more of it.
+  /// A pipe takes what is due, and leaves the rest with the kernel, which tells no more of it.
   @Test func `octets after a long response reach nobody, though the next request is there`()
     throws
   {

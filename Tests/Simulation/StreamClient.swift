@@ -137,7 +137,7 @@ final class StreamClient: Asker {
     }
   }
 
-  /// Content on an idle stream, half a preface's worth of noise, a head on a stream of the server's.
+  /// Content on an idle stream, noise, a head on a stream that is the server's to open.
   private static let nonsense: [[UInt8]] = [
     [0, 0, 1, 0, 0, 0, 0, 3, 231, 7], [UInt8](repeating: 255, count: 30),
     [0, 0, 1, 1, 5, 0, 0, 0, 2, 130],
