@@ -1,7 +1,7 @@
 import Glibc
 
-/// One client of HTTP/1: connects, sends requests one behind the other or without waiting, reads what
-/// comes, and connects again when that is over.
+/// One client of HTTP/1: connects, sends requests one behind the other or without waiting, reads
+/// what comes, and connects again when that is over.
 final class Client: Asker {
   let name: String
   private let path: String
