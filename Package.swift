@@ -37,6 +37,7 @@ let package = Package(
     .systemLibrary(
       name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
     .systemLibrary(name: "CXXHash", providers: [.apt(["libxxhash-dev"])]),
+    .systemLibrary(name: "CAres", pkgConfig: "libcares", providers: [.apt(["libc-ares-dev"])]),
     // Layer 1
     .target(name: "Primitives", dependencies: ["CLinux", "CXXHash"], swiftSettings: pure),
     // Layer 2
@@ -52,7 +53,8 @@ let package = Package(
     .target(name: "Caching", dependencies: ["HTTP", "Primitives"], swiftSettings: pure),
     // Layer 4
     .target(
-      name: "Transport", dependencies: ["CLinux", "COpenSSL", "Primitives"], swiftSettings: edge),
+      name: "Transport", dependencies: ["CAres", "CLinux", "COpenSSL", "Primitives"],
+      swiftSettings: edge),
     // Layer 5
     .target(
       name: "Proxy",

@@ -103,28 +103,16 @@ struct LiveBackend {
 }
 
 extension AdminState {
-  private struct BackendKey: Hashable {
-    var upstream: String
-    var name: String
-    var address: SocketAddress
-  }
-
   /// Backends by upstream, both in the order of the file. Those that a reload removed are not
   /// among them: the same name may come back with another address, and a name must be one series.
   func liveBackends() -> [[LiveBackend]] {
-    var known: [BackendKey: BackendState] = [:]
-    for state in shared.backends() {
-      let key = BackendKey(
-        upstream: state.upstreamName, name: state.name, address: state.endpoint.address)
-      known[key] = state
-    }
+    var known: [String: BackendState] = [:]
+    for state in shared.backends() { known[state.key] = state }
     return zip(snapshot.options.upstreams, snapshot.upstreamStates).map { upstream, state in
       let views = Dictionary(
         state.views(now: now).map { ($0.backend, $0) }, uniquingKeysWith: { _, last in last })
       return upstream.backends.compactMap { options in
-        let key = BackendKey(
-          upstream: upstream.name, name: options.name, address: options.address)
-        guard let state = known[key] else { return nil }
+        guard let state = known[options.key(of: upstream.name)] else { return nil }
         return LiveBackend(
           options: options, id: state.id, view: views[state.id], tally: state.tally)
       }

@@ -1,4 +1,6 @@
 import Caching
+import Primitives
+import Proxy
 import Resilience
 import Telemetry
 
@@ -48,6 +50,7 @@ enum MetricsAnswer {
     }
     appendHealth(backends, to: &page)
     appendBreakers(backends, to: &page)
+    appendNames(state, to: &page)
     appendCaches(state, to: &page)
     return AdminResponse(
       status: 200, contentType: PrometheusText.contentType, body: Array(page.text.utf8))
@@ -80,6 +83,33 @@ enum MetricsAnswer {
           GaugeMetric.backendBreakerOpenings.metric, values: labels + ["\(reason.text)"],
           backend.tally.openings(reason))
       }
+    }
+  }
+
+  private static func appendNames(_ state: AdminState, to page: inout PrometheusText) {
+    let names = state.snapshot.options.nameQueries.map {
+      (label: $0.text, status: state.shared.names.status($0) ?? NameStatus())
+    }
+    for name in names {
+      page.sample(
+        GaugeMetric.nameAddresses.metric, values: [name.label],
+        UInt64(name.status.addresses.count))
+    }
+    for name in names {
+      page.sample(
+        GaugeMetric.nameStale.metric, values: [name.label], name.status.isStale ? 1 : 0)
+    }
+    for name in names {
+      let wait = name.status.nextDue == .never ? .zero : name.status.nextDue - state.now
+      page.sample(
+        GaugeMetric.nameNext.metric, values: [name.label],
+        real: Double(max(0, wait.milliseconds)) / 1000)
+    }
+    for name in names {
+      let metric = GaugeMetric.nameAnswers.metric
+      page.sample(metric, values: [name.label, "addresses"], name.status.counts.addresses)
+      page.sample(metric, values: [name.label, "absent"], name.status.counts.absent)
+      page.sample(metric, values: [name.label, "failed"], name.status.counts.failed)
     }
   }
 

@@ -1,4 +1,5 @@
 import Balancing
+import Primitives
 import Proxy
 import Resilience
 import Telemetry
@@ -15,6 +16,26 @@ public struct UpstreamsDocument: Codable, Sendable {
     /// Too few can serve: health checks are ignored.
     public var panic: Bool
     public var backends: [Backend]
+    /// What DNS says of its host names; absent where it has none.
+    public var names: [Name]?
+  }
+
+  /// A host name whose addresses are backends.
+  public struct Name: Codable, Sendable {
+    public var name: String
+    /// `pending`, `resolved`, `failing` (the last addresses are kept) or `absent` (for a while).
+    public var state: String
+    /// Why it fails or is absent.
+    public var reason: String?
+    public var addresses: Int
+    /// DNS names more of them than are used.
+    public var cut: Bool
+    /// Until it is asked again; absent while it is being asked.
+    public var nextInMs: Int64?
+    /// Answers since the start, by what they brought.
+    public var answered: UInt64
+    public var answeredNone: UInt64
+    public var failed: UInt64
   }
 
   public struct Backend: Codable, Sendable {
@@ -62,6 +83,7 @@ public struct UpstreamsDocument: Codable, Sendable {
   init(_ state: AdminState) {
     let sums = state.sums
     let states = state.snapshot.upstreamStates
+    let (table, now) = (state.shared.names, state.now)
     upstreams = zip(zip(state.snapshot.options.upstreams, states), state.liveBackends()).map {
       upstream, backends in
       let (options, state) = upstream
@@ -72,8 +94,34 @@ public struct UpstreamsDocument: Codable, Sendable {
           var shown = Backend(backend, sums)
           shown.maxRequests = backend.options.maxRequests ?? options.maxRequests
           return shown
-        })
+        }, names: UpstreamsDocument.names(options, table, now))
     }
+  }
+
+  private static func names(
+    _ upstream: UpstreamOptions, _ table: NameTable, _ now: MonotonicTime
+  ) -> [Name]? {
+    guard !upstream.names.isEmpty else { return nil }
+    return upstream.names.map { Name($0, table.status($0.query) ?? NameStatus(), now) }
+  }
+}
+
+extension UpstreamsDocument.Name {
+  fileprivate init(_ options: BackendNameOptions, _ status: NameStatus, _ now: MonotonicTime) {
+    name = options.name
+    (state, reason) =
+      switch status.state {
+      case .pending: ("pending", nil)
+      case .resolved: ("resolved", nil)
+      case .failing(let failure): ("failing", failure.rawValue)
+      case .absent(let absence): ("absent", absence.rawValue)
+      }
+    addresses = status.addresses.count
+    cut = status.isCut
+    nextInMs = status.nextDue == .never ? nil : max(0, (status.nextDue - now).milliseconds)
+    answered = status.counts.addresses
+    answeredNone = status.counts.absent
+    failed = status.counts.failed
   }
 }
 

@@ -21,11 +21,7 @@ enum AddressReader {
 
   static func backend(_ word: String) throws(ValueFault) -> Value {
     try requireSocketPath(word)
-    if !word.hasPrefix("unix:"), isHostNameWithPort(word) {
-      throw ValueFault(
-        message: "'\(word)' is a host name, and names are not resolved",
-        notes: ["expected an IP address with a port, such as '10.0.0.11:8080'"])
-    }
+    if !word.hasPrefix("unix:"), let name = try hostWithPort(word) { return name }
     let address = try address(word, example: "10.0.0.11:8080")
     if case .ip(let host, _) = address, isUnspecified(host) {
       throw ValueFault(
@@ -57,10 +53,35 @@ enum AddressReader {
       notes: ["expected one such as '\(example)'"])
   }
 
-  private static func isHostNameWithPort(_ word: String) -> Bool {
+  /// `nil` where the word is no name at all. A dot at its end says that it is complete: no search
+  /// domain is tried with it.
+  private static func hostWithPort(_ word: String) throws(ValueFault) -> Value? {
     let parts = word.split(separator: ":", omittingEmptySubsequences: false)
-    guard parts.count <= 2, let name = parts.first, isHostName(String(name)) else { return false }
-    return name.utf8.contains { ASCII.isLetter($0) }
+    guard parts.count <= 2, let first = parts.first, !first.isEmpty else { return nil }
+    let complete = first.hasSuffix(".") ? first.dropLast() : first
+    // One whose last label has no letter is a mistyped address.
+    guard isHostName(String(complete)),
+      complete.split(separator: ".").last?.utf8.contains(where: ASCII.isLetter) == true
+    else { return nil }
+    guard parts.count == 2 else {
+      throw ValueFault(message: "'\(word)' has no port", notes: ["expected '\(word):PORT'"])
+    }
+    guard parts[1].utf8.allSatisfy(ASCII.isDigit), let port = UInt16(parts[1]), port > 0 else {
+      throw ValueFault(message: "'\(parts[1])' is not a port", notes: ["expected 1 to 65535"])
+    }
+    return .host(first.lowercased(), port: port)
+  }
+
+  static func nameServer(_ word: String) throws(ValueFault) -> Value {
+    if let address = IPAddress(word), !isUnspecified(address) {
+      return .address(.ip(address, port: 53))
+    }
+    if let address = SocketAddress(word), case .ip(let host, _) = address, !isUnspecified(host) {
+      return .address(address)
+    }
+    throw ValueFault(
+      message: "'\(word)' is not the address of a name server",
+      notes: ["expected one such as '10.0.0.2' or '10.0.0.2:5353'"])
   }
 
   static func network(_ word: String) throws(ValueFault) -> Value {

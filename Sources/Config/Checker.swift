@@ -20,7 +20,6 @@ enum DirectiveTable {
   /// Directives that later versions may have: worth a better answer than "unknown".
   static let planned: Set<String> = [
     "rate-limit", "mirror", "compress", "proxy-protocol",
-    "resolver",
   ]
 }
 

@@ -82,6 +82,9 @@ public struct ConfigurationChanges: Sendable, Equatable {
     compare("workers", \.workers) { $0.map(String.init) ?? "auto" }
     compare("name", \.name) { $0 ?? "(random)" }
     compare("admin", \.admin) { $0.map { "\($0.address)" }.joined(separator: ",") }
+    if old.resolver != new.resolver || old.namePolicy != new.namePolicy {
+      list.append(Change(.changed, "weir", "resolver"))
+    }
     if old.accessLog != new.accessLog { list.append(Change(.changed, "weir", "access-log")) }
   }
 }
@@ -125,6 +128,22 @@ private func compareUpstreams(
     }
   }
   pair.old.backends = pair.new.backends
+  let subject = { (named: BackendNameOptions) in "backend \(name)/\(named.name)" }
+  for named in pair.old.names where !pair.new.names.contains(where: { $0.name == named.name }) {
+    found.append(.init(.removed, subject(named)))
+  }
+  for named in pair.new.names {
+    guard let before = pair.old.names.first(where: { $0.name == named.name }) else {
+      found.append(.init(.added, subject(named)))
+      continue
+    }
+    if before.weight != named.weight {
+      found.append(.init(.changed, subject(named), "weight \(before.weight) → \(named.weight)"))
+    } else if before != named {
+      found.append(.init(.changed, subject(named)))
+    }
+  }
+  pair.old.names = pair.new.names
   return found
 }
 

@@ -24,6 +24,8 @@ public struct ConfigurationPlan: Sendable {
 
   public let changes: ConfigurationChanges
   public let movements: [Movement]
+  /// Upstreams that hash over what DNS says of a name: how many keys move there nobody can tell.
+  public let untold: [String]
   private let old: ProxyOptions
   private let new: ProxyOptions
   private let oldTable: RouteTable
@@ -36,8 +38,16 @@ public struct ConfigurationPlan: Sendable {
     changes = ConfigurationChanges(from: old, to: new)
     oldTable = try RouteTable(old.routes.map(\.pattern))
     newTable = try RouteTable(new.routes.map(\.pattern))
+    untold = new.upstreams.filter { upstream in
+      guard case .hash = upstream.balance,
+        let before = old.upstreams.first(where: { $0.name == upstream.name })
+      else { return false }
+      return before != upstream && !(before.names.isEmpty && upstream.names.isEmpty)
+    }.map(\.name)
     movements = new.upstreams.compactMap { upstream in
+      // What a name stands for is known to DNS alone.
       guard let before = old.upstreams.first(where: { $0.name == upstream.name }),
+        before.names.isEmpty, upstream.names.isEmpty,
         let share = ConfigurationPlan.balancer(before)
           .movedShare(to: ConfigurationPlan.balancer(upstream))
       else { return nil }

@@ -30,12 +30,39 @@ extension Draft {
         "no route: every request is answered with 404", at: nil,
         notes: ["'route *' takes every request"])
     }
-    let backends = proxy.upstreams.reduce(0) { $0 + $1.backends.count }
-    if backends > Draft.backendLimit {
-      report.error("more than \(Draft.backendLimit) backends", at: nil)
-    }
+    checkSizes()
     if routes.count > Draft.routeLimit {
       report.error("more than \(Draft.routeLimit) routes", at: nil)
+    }
+  }
+
+  /// Names count with all the addresses that they may have: what DNS says must never be too much
+  /// for a configuration that was accepted.
+  private mutating func checkSizes() {
+    let each = proxy.namePolicy.maxAddresses
+    let backends = proxy.upstreams.reduce(0) { $0 + $1.backends.count + $1.names.count * each }
+    if backends > Draft.backendLimit {
+      let hasNames = proxy.upstreams.contains { !$0.names.isEmpty }
+      report.error(
+        "more than \(Draft.backendLimit) backends", at: nil,
+        notes: hasNames ? ["each host name may become \(each) ('max-addresses=')"] : [])
+    }
+    for (upstream, location) in zip(proxy.upstreams, upstreamLocations) {
+      guard case .hash(let options) = upstream.balance else { continue }
+      let weights =
+        upstream.backends.reduce(0) { $0 + $1.weight }
+        + upstream.names.reduce(0) { $0 + $1.weight * each }
+      let points = weights * options.pointsPerWeight
+      guard points > UpstreamOptions.ringPointLimit else { continue }
+      var notes = [
+        "at most \(UpstreamOptions.ringPointLimit): the sum of all weights times 'points='"
+      ]
+      if !upstream.names.isEmpty {
+        notes.append("each host name may become \(each) backends ('max-addresses=')")
+      }
+      report.error(
+        "the hash ring \(upstream.names.isEmpty ? "has" : "may have") \(points) points",
+        at: location, notes: notes)
     }
   }
 

@@ -54,6 +54,8 @@ struct Draft: Sendable {
   // Of the whole file.
   var listenerNames: [Named<String>] = []
   var upstreamNames: [Named<String>] = []
+  /// Of `proxy.upstreams`.
+  var upstreamLocations: [Location?] = []
   var cacheNames: [Named<String>] = []
   var boundAddresses: [Named<SocketAddress>] = []
   var routes: [RouteDraft] = []

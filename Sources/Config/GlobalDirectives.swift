@@ -64,6 +64,7 @@ extension Directive {
         draft.proxy.trustedProxies.append(network)
       }
     },
+    resolver,
     admin,
     Directive(
       name: "listener", context: .top,

@@ -209,10 +209,11 @@ extension Draft {
     }
     upstream.tls = tls
     guard tls.verifies, tls.serverName == nil else { return }
-    for (backend, named) in zip(upstream.backends, backends) {
+    for backend in upstream.backends {
       guard case .unix = backend.address else { continue }
       report.error(
-        "a certificate cannot be checked for a unix socket", at: named.location,
+        "a certificate cannot be checked for a unix socket",
+        at: backends.first { $0.key == backend.name }?.location,
         notes: ["expected 'server-name' in the upstream's 'tls'"])
     }
   }

@@ -21,7 +21,8 @@ extension Directive {
           OptionRow(
             key: "name", kind: .name(more: ":[]"), fallback: "the address as written",
             summary: "Unique in its upstream. State, metrics and the place on the hash ring belong "
-              + "to the name: give one where the address will change."),
+              + "to the name: give one where the address will change. The backends of a host name "
+              + "are called `NAME@address`."),
           OptionRow(
             key: "weight", kind: .integer(0...256), fallback: "1",
             summary: "Share of the requests; 0 takes no new ones."),
@@ -30,7 +31,9 @@ extension Directive {
             summary: "Requests in flight there at once, of all workers together."),
         ],
         isRepeatable: true,
-        summary: "One server; `backup`: used only when no other backend can serve."
+        summary: "One server; `backup`: used only when no other backend can serve. A host name "
+          + "stands for all of its addresses (A and AAAA): each is a backend of its own, and they "
+          + "change with DNS (`resolver`)."
       ) { draft, reading in draft.addBackend(reading) },
       .duration(
         "connect-timeout", .upstream, \.upstream.connectTimeout, millisecond...day,
@@ -208,23 +211,31 @@ extension Draft {
 
   fileprivate mutating func addBackend(_ reading: Reading) {
     let token = reading.options["name"]?.token
-    var backend = BackendOptions(
-      address: reading.address(0), name: reading.optionText("name") ?? reading.tokens[0].text)
-    backend.weight = reading.optionInteger("weight") ?? backend.weight
-    backend.isBackup = reading.values.count > 1
-    backend.maxRequests = reading.optionInteger("max-requests")
+    let name = reading.optionText("name") ?? reading.tokens[0].text
     let location = token?.valueLocation ?? reading.tokens[0].location
-    if let first = backends.first(where: { $0.key == backend.name }) {
+    if let first = backends.first(where: { $0.key == name }) {
       let isNamed = token != nil
       report.error(
-        "the backend name '\(backend.name)' is taken", at: location,
+        "the backend name '\(name)' is taken", at: location,
         notes: [
           "first on \(report.place(of: first.location, from: location))",
           isNamed ? "names are unique in an upstream" : "tell them apart with 'name='",
         ])
       return
     }
-    backends.append(Named(key: backend.name, location: location))
+    backends.append(Named(key: name, location: location))
+    if case .host(let host, let port) = reading.values[0] {
+      var named = BackendNameOptions(query: .host(host), port: port, name: name)
+      named.weight = reading.optionInteger("weight") ?? named.weight
+      named.isBackup = reading.values.count > 1
+      named.maxRequests = reading.optionInteger("max-requests")
+      upstream.names.append(named)
+      return
+    }
+    var backend = BackendOptions(address: reading.address(0), name: name)
+    backend.weight = reading.optionInteger("weight") ?? backend.weight
+    backend.isBackup = reading.values.count > 1
+    backend.maxRequests = reading.optionInteger("max-requests")
     upstream.backends.append(backend)
   }
 
@@ -303,27 +314,19 @@ extension Draft {
         "a connection of HTTP/2 is shared by clients, and 'proxy-protocol' names one",
         at: proxyProtocolLocation)
     }
-    if upstream.backends.isEmpty, !hasFaultyMember {
+    if backends.isEmpty, !hasFaultyMember {
       report.error(
         "the upstream has no backend", at: blockLocation,
         notes: ["expected one such as 'backend 10.0.0.11:8080'"])
     }
-    if !upstream.backends.isEmpty, upstream.backends.allSatisfy({ $0.weight == 0 }) {
+    let weights = upstream.backends.map(\.weight) + upstream.names.map(\.weight)
+    if !weights.isEmpty, weights.allSatisfy({ $0 == 0 }) {
       report.warning(
         "every backend has weight 0: none takes a request", at: blockLocation)
     }
-    if case .hash(let options) = upstream.balance {
-      let points = upstream.backends.reduce(0) { $0 + $1.weight * options.pointsPerWeight }
-      if points > UpstreamOptions.ringPointLimit {
-        report.error(
-          "the hash ring has \(points) points", at: blockLocation,
-          notes: [
-            "at most \(UpstreamOptions.ringPointLimit): the sum of all weights times 'points='"
-          ])
-      }
-    }
     let hasLimit =
       upstream.maxRequests != nil || upstream.backends.contains { $0.maxRequests != nil }
+      || upstream.names.contains { $0.maxRequests != nil }
     if upstream.queueSize > 0, !hasLimit {
       report.warning(
         "nothing to wait for: no backend has a limit", at: queueLocation ?? blockLocation,
@@ -335,6 +338,11 @@ extension Draft {
         at: panicLocation ?? blockLocation)
     }
     completeUpstreamTLS()
-    if isSound { proxy.upstreams.append(upstream) } else { hasFaultyUpstream = true }
+    if isSound {
+      proxy.upstreams.append(upstream)
+      upstreamLocations.append(blockLocation)
+    } else {
+      hasFaultyUpstream = true
+    }
   }
 }

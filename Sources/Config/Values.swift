@@ -9,6 +9,8 @@ enum Value: Sendable {
   case number(Double)
   case duration(TimeAmount)
   case address(SocketAddress)
+  /// A name to be resolved, in lower case.
+  case host(String, port: UInt16)
   case network(IPNetwork)
   case pattern(RoutePattern)
 }
@@ -40,6 +42,8 @@ indirect enum ValueKind: Sendable {
   case bindAddress
   case adminAddress
   case backendAddress
+  /// An IP address, with a port or without.
+  case nameServer
   case network
   case pattern
   /// Begins with `/`.
@@ -70,6 +74,7 @@ indirect enum ValueKind: Sendable {
     case .bindAddress: try AddressReader.bind(word)
     case .adminAddress: try AddressReader.admin(word)
     case .backendAddress: try AddressReader.backend(word)
+    case .nameServer: try AddressReader.nameServer(word)
     case .network: try AddressReader.network(word)
     case .pattern: .pattern(try PatternReader.read(word))
     case .absolutePath: try ValueReader.path(word, mustBeAbsolute: true)
@@ -99,7 +104,8 @@ indirect enum ValueKind: Sendable {
     case .host(let allowsPort): allowsPort ? "host name, with or without port" : "host name"
     case .bindAddress: "`address:port`, `[v6]:port`, `:port` or `unix:/path`"
     case .adminAddress: "`unix:/path`, `address:port` or `[v6]:port`"
-    case .backendAddress: "`address:port`, `[v6]:port` or `unix:/path`; names are not resolved"
+    case .backendAddress: "`address:port`, `[v6]:port`, `host.name:port` or `unix:/path`"
+    case .nameServer: "IP address, with a port where it is not 53"
     case .network: "`10.0.0.0/8`, `2001:db8::/32` or one address"
     case .pattern: "see [Routes](#routes)"
     case .absolutePath: "path that begins with `/`"

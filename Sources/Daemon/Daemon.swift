@@ -22,6 +22,8 @@ public final class Daemon {
 
   /// For the last log lines to reach the disk.
   private static let logFlushTime = TimeAmount.seconds(2)
+  /// For the first answers of DNS: then weir serves without, and takes them when they come.
+  private static let firstNamesTime = TimeAmount.seconds(2)
 
   let path: String
   let environment: [String: String]
@@ -32,7 +34,8 @@ public final class Daemon {
   let instance: String
   let descriptorLimit: Int
   private let signals: Signals
-  /// Listeners that were removed by a reload included.
+  /// Listeners that were removed by a reload included. As written: the snapshot's have addresses
+  /// for its names.
   var options: ProxyOptions
   var snapshot: Snapshot
   var lastReload = ReloadRecord()
@@ -46,6 +49,10 @@ public final class Daemon {
   /// What an upgrade starts; `nil`: there is no upgrade.
   let program: String?
   var upgrade = Upgrade()
+  /// When new addresses are taken over; `never`: there are none.
+  var namesDue = MonotonicTime.never
+  /// When that was done last.
+  var namesAdoptedAt = MonotonicTime.zero
   /// Another process has the sockets now, and their files.
   var isReplaced = false
   private var predecessor: Predecessor?
@@ -83,10 +90,15 @@ public final class Daemon {
     }
     // Not from the seed: the name is sent to everybody.
     instance = options.name ?? predecessor?.letter.instance ?? Daemon.randomName(random.next())
+    shared.names.remember(predecessor?.letter.addresses ?? [:])
+    watch = WatchThread(shared: shared, log: log)
+    watch.resolve(options, within: Daemon.firstNamesTime)
     do {
-      snapshot = try Snapshot(options, generation: 1, name: instance, shared: shared)
+      snapshot = try Snapshot(
+        options.resolved(shared.names.addresses), generation: 1, name: instance, shared: shared)
     } catch {
       log.error("configuration: \(error.text)")
+      watch.stop()
       return nil
     }
     var inherited = predecessor?.sockets ?? InheritedSockets.fromManager(environment, log: log)
@@ -96,6 +108,7 @@ public final class Daemon {
       admin = try AdminServer(options.admin, inherited: &inherited, log: log)
     } catch {
       log.error(error.message)
+      watch.stop()
       return nil
     }
     InheritedSockets.closeUnwanted(inherited, log: log)
@@ -103,7 +116,7 @@ public final class Daemon {
     workers = WorkerThreads(
       snapshot: snapshot, shared: shared, listeners: sockets.assignments(options.listeners),
       seed: seed, log: accessLog)
-    watch = WatchThread(snapshot, shared: shared, log: log)
+    watch.adopt(snapshot)
     warnOfUnverified(options)
     for mode in predecessor?.letter.modes ?? [] { restore(mode) }
     if predecessor == nil { serve() }
@@ -139,7 +152,7 @@ public final class Daemon {
 
   /// What the control loop polls, beside the admin endpoint's connections.
   private enum Source: UInt32 {
-    case signals, workers, admin, health, heartbeat, upgrade, predecessor
+    case signals, workers, admin, health, names, heartbeat, upgrade, predecessor
   }
 
   private func poll(_ descriptor: Int32, _ source: Source) {
@@ -153,6 +166,7 @@ public final class Daemon {
     poll(workers.endDescriptor, .workers)
     poll(admin.descriptor, .admin)
     poll(shared.firstHealthRound.descriptor, .health)
+    poll(shared.names.changed.descriptor, .names)
     heartbeat = Heartbeat(limit: notifier.watchdog, now: .now())
     if let heartbeat { poll(heartbeat.answers.descriptor, .heartbeat) }
     if let predecessor { poll(predecessor.descriptor, .predecessor) }
@@ -164,6 +178,7 @@ public final class Daemon {
       }
       let now = MonotonicTime.now()
       if upgrade.deadline <= now { upgradeTimedOut() }
+      if namesDue <= now { adoptNames(now) }
       beat(now)
       admin.turn(self)
     }
@@ -171,7 +186,7 @@ public final class Daemon {
   }
 
   private func timeoutMs() -> Int32 {
-    let due = min(heartbeat?.nextDue ?? .never, upgrade.deadline)
+    let due = min(heartbeat?.nextDue ?? .never, upgrade.deadline, namesDue)
     guard due != .never else { return admin.timeoutMs }
     let wait = Int32(
       clamping: max(0, ((due - MonotonicTime.now()).nanoseconds + 999_999) / 1_000_000))
@@ -184,6 +199,7 @@ public final class Daemon {
     case .workers: hasEnded = workers.collectEnded()
     case .admin: break
     case .health: if shared.firstHealthRound.collect() > 0 { becomeReady() }
+    case .names: namesChanged()
     case .heartbeat: if heartbeat?.isAnswered() == true { notifier.alive() }
     case .upgrade: upgradeAdvanced()
     case .predecessor: takeOver()

@@ -1,6 +1,8 @@
 import Admin
 import CLinux
 import Glibc
+import Primitives
+import Proxy
 import Transport
 
 /// What one weir tells the next beside its sockets.
@@ -9,6 +11,37 @@ struct HandoverLetter: Codable, Sendable {
   var instance: String
   /// What people have set: upstream, backend, mode.
   var modes: [[String]]
+  /// What DNS had said; absent from those who could not resolve names.
+  var names: [Name]?
+
+  struct Name: Codable {
+    var host: String
+    var addresses: [String]
+  }
+
+  /// Names of so many addresses in all fit beside the rest.
+  private static let addressLimit = 2048
+
+  init(instance: String, modes: [[String]], addresses: [NameQuery: [ResolvedAddress]]) {
+    self.instance = instance
+    self.modes = modes
+    var room = HandoverLetter.addressLimit
+    names = []
+    for (query, found) in addresses where !found.isEmpty && found.count <= room {
+      room -= found.count
+      guard case .host(let host) = query else { continue }
+      names?.append(Name(host: host, addresses: found.map { "\($0.address)" }))
+    }
+  }
+
+  var addresses: [NameQuery: [ResolvedAddress]] {
+    var known: [NameQuery: [ResolvedAddress]] = [:]
+    for name in names ?? [] {
+      known[.host(name.host)] = name.addresses.compactMap(IPAddress.init)
+        .map { ResolvedAddress(address: $0) }
+    }
+    return known
+  }
 }
 
 /// The way between two processes of one service, a pair of connected sockets: the old one gives its

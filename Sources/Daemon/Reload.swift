@@ -11,6 +11,8 @@ import Transport
 extension Daemon {
   /// For all workers to come round to a new configuration; a turn takes microseconds.
   private static let adoptionTime = TimeAmount.seconds(1)
+  /// For DNS to say something of names that a reload brings.
+  private static let newNamesTime = TimeAmount.seconds(1)
 
   /// Parses, checks, builds and swaps one snapshot. On any fault nothing changes, and the
   /// diagnostics say why.
@@ -87,13 +89,17 @@ extension Daemon {
       record.diagnostics.append("\(path): error: \(error.message)")
       return
     }
+    // Or an upstream whose address becomes a name would have no backend for a moment.
+    watch.resolve(loaded, and: options, within: Daemon.newNamesTime)
     // Last of what can fail: a snapshot that is made has told the upstreams of their backends.
     let next: Snapshot
     do {
       next = try Snapshot(
-        loaded, generation: snapshot.generation + 1, name: instance, shared: shared)
+        loaded.resolved(shared.names.addresses), generation: snapshot.generation + 1,
+        name: instance, shared: shared)
     } catch {
       adjusted.giveUp(keeping: before)
+      watch.forgetOtherNames(than: options)
       record.diagnostics.append("configuration: \(error.text)")
       return
     }
@@ -111,6 +117,7 @@ extension Daemon {
       notifier.store(sockets.all.map(\.descriptor))
     }
     watch.adopt(snapshot)
+    watch.forgetOtherNames(than: options)
     record.succeeded = true
     record.changes = changes
   }

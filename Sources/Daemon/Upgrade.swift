@@ -102,7 +102,8 @@ extension Daemon {
     if upgrade.isRunning { return "an upgrade is under way" }
     if getpid() == 1 { return "this weir is process 1, and its end would be the container's" }
     guard let program else { return "this weir was not started by 'weir run'" }
-    let letter = HandoverLetter(instance: instance, modes: snapshot.modesOfPeople)
+    let letter = HandoverLetter(
+      instance: instance, modes: snapshot.modesOfPeople, addresses: shared.names.addresses)
     let started = upgrade.begin(
       program, CommandLine.arguments, environment, letter, sockets.all + admin.sockets,
       now: MonotonicTime.now())

@@ -70,6 +70,11 @@ final class WorkerThreads {
     return arrivals.wait(for: seats.count, until: MonotonicTime.now() + time)
   }
 
+  /// The same without waiting.
+  func hand(_ snapshot: Snapshot, _ listeners: [[WorkerListener]]) {
+    _ = adopt(snapshot, listeners, within: .zero)
+  }
+
   /// Readable once for each worker that has ended.
   var endDescriptor: Int32 { ended.descriptor }
 

@@ -28,6 +28,9 @@ public struct ProxyOptions: Sendable, Equatable {
   public var trustedProxies: [IPNetwork] = []
   public var listeners: [ListenerOptions] = []
   public var upstreams: [UpstreamOptions] = []
+  /// Where backends are named instead of numbered.
+  public var resolver = ResolverOptions()
+  public var namePolicy = NamePolicy()
   public var caches: [CacheOptions] = []
   /// In file order; the route table decides which one a request takes.
   public var routes: [RouteOptions] = []
@@ -107,6 +110,8 @@ public struct UpstreamOptions: Sendable, Equatable {
   public var name: String
   public var balance = BalancePolicy.leastConnections
   public var backends: [BackendOptions] = []
+  /// What becomes backends when DNS has been asked (`ProxyOptions.resolved`).
+  public var names: [BackendNameOptions] = []
   public var connectTimeout = TimeAmount.seconds(1)
   /// Request sent until the response head is complete: 504.
   public var firstByteTimeout = TimeAmount.seconds(60)
@@ -155,10 +160,22 @@ public struct BackendOptions: Sendable, Equatable {
   public var isBackup = false
   /// Requests in flight at once; `nil`: as the upstream says.
   public var maxRequests: Int?
+  /// For `host backend`.
+  public var authority: String
+  /// Wanted in its certificate where the upstream names nobody; `nil`: its IP address.
+  public var serverName: String?
+  /// The name that it is an address of.
+  public var query: NameQuery?
 
   public init(address: SocketAddress, name: String) {
     self.address = address
     self.name = name
+    authority = address.authority
+  }
+
+  /// Live state belongs to this: the backend keeps it as long as all of it stays.
+  public func key(of upstream: String) -> String {
+    "\(upstream)\n\(name)\n\(address)\n\(authority)"
   }
 
   /// `limit`: the upstream's, for backends without one of their own.

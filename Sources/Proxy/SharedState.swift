@@ -7,8 +7,9 @@ import Transport
 
 /// One backend as every worker knows it: found by a number that is never used for another one.
 ///
-/// Keyed by (upstream name, backend name, address): a backend that stays in the configuration
-/// keeps its number, and with it its pooled connections and its counters, across reloads.
+/// Keyed by `BackendOptions.key` (upstream, name, address, Host): a backend that stays in the
+/// configuration keeps its number, and with it its pooled connections and its counters, across
+/// reloads.
 public final class BackendState: Sendable {
   public let id: Int
   public let upstreamName: String
@@ -22,13 +23,21 @@ public final class BackendState: Sendable {
   let logNames: FixedOctets
   /// For `next-hop` in `Proxy-Status`.
   let nameOctets: FixedOctets
+  /// `BackendOptions.key`
+  public let key: String
+  let serverName: String?
+  /// The name that it is an address of.
+  let query: NameQuery?
 
-  init(id: Int, upstreamName: String, name: String, address: SocketAddress) {
+  init(id: Int, upstreamName: String, _ options: BackendOptions) {
     self.id = id
     self.upstreamName = upstreamName
-    self.name = name
-    endpoint = Endpoint(address)
-    authority = FixedOctets(address.authority)
+    name = options.name
+    endpoint = Endpoint(options.address)
+    key = options.key(of: upstreamName)
+    serverName = options.serverName
+    query = options.query
+    authority = FixedOctets(options.authority)
     nameOctets = FixedOctets(name)
     logNames = FixedOctets(AccessRecord.preparedDestination(upstream: upstreamName, backend: name))
   }
@@ -83,6 +92,8 @@ public final class SharedState: Sendable {
   private let registry = Lock(Registry())
   /// Of the watch thread, which hears of every change of a backend's condition.
   public let watch = Mailbox<WatchMessage>()
+  /// What DNS says of the names in the configuration.
+  public let names = NameTable()
   /// Client connections open in all workers.
   public let connections = Atomic<Int>(0)
   public let clients: ClientCounter
@@ -126,12 +137,10 @@ public final class SharedState: Sendable {
 
   private func backend(_ options: BackendOptions, of upstream: String) -> Int {
     registry.withLock { registry in
-      let key = "\(upstream)\n\(options.name)\n\(options.address)"
+      let key = options.key(of: upstream)
       if let known = registry.backendIDs[key] { return known }
       let id = registry.backends.count
-      registry.backends.append(
-        BackendState(
-          id: id, upstreamName: upstream, name: options.name, address: options.address))
+      registry.backends.append(BackendState(id: id, upstreamName: upstream, options))
       registry.backendIDs[key] = id
       return id
     }

@@ -17,8 +17,11 @@ public final class Snapshot: Sendable {
   let routes: FixedStorage<RoutePlan>
   let upstreams: FixedStorage<UpstreamPlan>
   let listeners: FixedStorage<ListenerPlan>
+  let costly: Costly
   /// Live state of each upstream, in the order of `options.upstreams`.
   public let upstreamStates: [UpstreamState]
+  /// `BackendState.id` of every backend of this configuration.
+  let backendIDs: Set<Int>
   /// The caches, in the order of `options.caches`.
   public let stores: [CacheStore]
   /// How URLs become keys in them.
@@ -30,26 +33,21 @@ public final class Snapshot: Sendable {
   let instance: FixedOctets
 
   /// Throws what the configuration's own checks cannot know.
+  ///
+  /// `before`: the one in use, of which this one differs in what DNS says of the backends alone.
+  /// What costs much to make (the route table, contexts of TLS, hash rings of other upstreams) is
+  /// taken from there: DNS must not be able to keep the control thread busy.
   public init(
     _ options: ProxyOptions, generation: UInt64, name: String, shared: SharedState,
-    now: MonotonicTime = .now()
+    after before: Snapshot? = nil, now: MonotonicTime = .now()
   ) throws(SnapshotFault) {
-    do throws(RouteTableError) {
-      table = try RouteTable(options.routes.map(\.pattern))
-    } catch {
-      throw .routes(error)
-    }
+    let costly = try Costly(options, shared, before)
+    self.costly = costly
+    table = costly.table
+    let (servers, clients) = (costly.servers, costly.clients)
     self.generation = generation
     self.options = options
     instance = FixedOctets("weir-\(name)")
-    let servers: [TLSServerContext?]
-    let clients: [(context: TLSClientContext, number: Int32)?]
-    do throws(TLSFault) {
-      servers = try Snapshot.servers(options, shared)
-      clients = try Snapshot.clients(options, shared)
-    } catch {
-      throw .tls(error)
-    }
     listeners = FixedStorage(count: options.listeners.count) {
       ListenerPlan(options.listeners[$0], servers[$0])
     }
@@ -60,8 +58,17 @@ public final class Snapshot: Sendable {
     self.stores = stores
     let rules = Snapshot.distinctRules(options)
     cacheRules = FixedStorage(count: rules.count) { CacheRuleOfStore(rules[$0]) }
-    let states = options.upstreams.map { shared.upstream($0, now: now) }
+    let states = options.upstreams.enumerated().map { index, upstream in
+      if let before, before.options.upstreams[index] == upstream {
+        return before.upstreamStates[index]
+      }
+      return shared.upstream(upstream, now: now)
+    }
     upstreamStates = states
+    backendIDs = Set(
+      options.upstreams.flatMap { upstream in
+        upstream.backends.map { shared.backendState($0, of: upstream.name).id }
+      })
     let upstreams = FixedStorage(count: states.count) {
       UpstreamPlan(
         options.upstreams[$0], states[$0], clients[$0],
@@ -94,38 +101,6 @@ public enum SnapshotFault: Error {
 }
 
 extension Snapshot {
-  private static func servers(
-    _ options: ProxyOptions, _ shared: SharedState
-  ) throws(TLSFault) -> [TLSServerContext?] {
-    var made: [TLSServerContext?] = []
-    for listener in options.listeners {
-      guard let tls = listener.tls else {
-        made.append(nil)
-        continue
-      }
-      var offered = tls
-      offered.parameters.protocols = listener.http2 ? [.http2, .http11] : [.http11]
-      made.append(try TLSServerContext(offered, name: listener.name, tickets: shared.tickets))
-    }
-    return made
-  }
-
-  private static func clients(
-    _ options: ProxyOptions, _ shared: SharedState
-  ) throws(TLSFault) -> [(context: TLSClientContext, number: Int32)?] {
-    var made: [(context: TLSClientContext, number: Int32)?] = []
-    for upstream in options.upstreams {
-      guard let tls = upstream.tls else {
-        made.append(nil)
-        continue
-      }
-      var offered = tls
-      if upstream.http2 { offered.parameters.protocols = [.http2] }
-      made.append(try shared.clientContext(offered))
-    }
-    return made
-  }
-
   private static func stores(
     _ options: ProxyOptions, _ shared: SharedState
   ) throws(SnapshotFault) -> [CacheStore] {

@@ -148,6 +148,9 @@ struct PlanCommand: ParsableCommand {
     for movement in plan.movements {
       print("upstream \(movement.upstream): \(PlanCommand.text(movement.share)) of its keys move")
     }
+    for name in plan.untold {
+      print("upstream \(name): how many of its keys move depends on what DNS says")
+    }
     guard requests != nil else { return }
     print("\(found.changed.count) of \(found.count) requests would take another route")
     for one in found.changed.prefix(PlanCommand.shownRequests) {

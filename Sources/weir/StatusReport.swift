@@ -25,6 +25,10 @@ enum StatusReport {
           ] + quantiles(backend.latencyMs))
       }
       text += "\n" + table.text + "  balance \(upstream.balance)\n"
+      for name in upstream.names ?? [] {
+        text += "  name \(name.name): \(name.state)\(name.reason.map { " (\($0))" } ?? ""), "
+        text += "\(name.addresses) address\(name.addresses == 1 ? "" : "es")\n"
+      }
       if upstream.panic { text += "  PANIC: too few can serve, health checks are ignored\n" }
     }
     return text

@@ -1,3 +1,4 @@
+import Primitives
 import Proxy
 import Telemetry
 import Testing
@@ -9,8 +10,40 @@ import Testing
     String(decoding: MetricsAnswer.make(state).body, as: UTF8.self)
   }
 
+  /// The sample with a host name, of which one address is known.
+  private func named() throws -> AdminState {
+    var sample = try SampleState()
+    var options = sample.state.snapshot.options
+    options.upstreams[1].names = [
+      BackendNameOptions(query: .host("media.internal"), port: 80, name: "media.internal:80")
+    ]
+    let shared = sample.state.shared
+    let found = ResolvedAddress(address: IPAddress(v4: 0x7F00_0009))
+    shared.names.remember([.host("media.internal"): [found]])
+    sample.state.snapshot = try Snapshot(
+      options.resolved(shared.names.addresses), generation: 4, name: "test", shared: shared)
+    return sample.state
+  }
+
+  @Test func `an address of a name is a backend like any other`() throws {
+    let text = page(try named())
+    for line in [
+      "weir_name_addresses{name=\"media.internal\"} 1",
+      "weir_name_stale{name=\"media.internal\"} 0",
+      "weir_name_answers_total{name=\"media.internal\",result=\"failed\"} 0",
+      "weir_backend_available{upstream=\"media\",backend=\"media.internal:80@127.0.0.9\"} 1",
+    ] {
+      #expect(text.contains("\n\(line)\n"), "\(line)")
+    }
+    let document = UpstreamsDocument(try named())
+    let name = try #require(document.upstreams[1].names?.first)
+    #expect(name.state == "pending" && name.addresses == 1 && name.nextInMs == nil)
+    #expect(document.upstreams[1].backends.last?.address == "127.0.0.9:80")
+    #expect(document.upstreams[0].names == nil)
+  }
+
   @Test func `everything that docs-metrics.md names is there`() throws {
-    let text = page(try SampleState().state)
+    let text = page(try named())
     let all =
       GaugeMetric.allCases.map(\.metric) + HistogramMetric.allCases.map(\.metric)
       + ProxyCounter.allCases.map(\.metric) + RouteCounter.allCases.map(\.metric)

@@ -13,7 +13,7 @@ import Testing
       upstream app {
           balance least_con
           backend 10.0.0.11:8080
-          backend app.internal:8080
+          backend app.internal
       }
       route /media/* {
           upstream ap
@@ -43,10 +43,10 @@ import Testing
               |             ^~~~~~~~~
               = expected one of 'round-robin', 'least-connections', 'two-choices', 'hash'
               = did you mean 'least-connections'?
-        proxy.conf:9:13: error: 'app.internal:8080' is a host name, and names are not resolved
-            9 |     backend app.internal:8080
-              |             ^~~~~~~~~~~~~~~~~
-              = expected an IP address with a port, such as '10.0.0.11:8080'
+        proxy.conf:9:13: error: 'app.internal' has no port
+            9 |     backend app.internal
+              |             ^~~~~~~~~~~~
+              = expected 'app.internal:PORT'
         proxy.conf:12:14: error: unknown upstream 'ap'
            12 |     upstream ap
               |              ^~

@@ -50,6 +50,18 @@ import Transport
     Case(.top, "max-connections-per-client 20") { $0.maxConnectionsPerClient == 20 },
     Case(.top, "max-streams 500") { $0.maxStreams == 500 },
     Case(.top, "max-connections-per-client off") { $0.maxConnectionsPerClient == 0 },
+    Case(.top, "resolver system min-ttl=5s max-ttl=1m") {
+      $0.resolver == ResolverOptions() && $0.namePolicy.minTTL == .seconds(5)
+        && $0.namePolicy.maxTTL == .seconds(60)
+    },
+    Case(
+      .top,
+      "resolver 10.0.0.2 [::1]:5353 ::2 timeout=1s tries=3 max-addresses=8 keep-absent=1m"
+    ) {
+      $0.resolver.servers.map(\.description) == ["10.0.0.2:53", "[::1]:5353", "[::2]:53"]
+        && $0.resolver.timeout == .seconds(1) && $0.resolver.tries == 3
+        && $0.namePolicy.maxAddresses == 8 && $0.namePolicy.keepAbsent == .seconds(60)
+    },
     Case(.top, "drain-timeout 5m") { $0.drainTimeout == .seconds(300) },
     Case(.top, "log-level debug") { $0.logLevel == .debug },
     Case(.top, "access-log off") { $0.accessLog == AccessLogOptions() },
@@ -224,6 +236,12 @@ import Transport
       let backend = options.upstreams[0].backends[1]
       return backend.isBackup && backend.name == "b2" && backend.weight == 0
         && "\(backend.address)" == "[2001:db8::1]:81"
+    },
+    Case(.upstream, "backend App.Internal.:8080 backup weight=3 max-requests=9") { options in
+      var named = BackendNameOptions(
+        query: .host("app.internal."), port: 8080, name: "App.Internal.:8080")
+      (named.weight, named.isBackup, named.maxRequests) = (3, true, 9)
+      return options.upstreams[0].names == [named] && options.upstreams[0].backends.count == 1
     },
     Case(.upstream, "backend 10.0.0.2:80") { options in
       options.upstreams[0].backends[1].spec() == BackendSpec(name: "10.0.0.2:80")

@@ -100,8 +100,34 @@ import Testing
   static let upstreams: [Case] = [
     Case(
       fileWith(upstream: "backend app"),
-      "8:9: 'app' is a host name, and names are not resolved"),
+      "8:9: 'app' has no port"),
     Case(fileWith(upstream: "backend 10.0.0.2"), "8:9: '10.0.0.2' has no port"),
+    Case(fileWith(upstream: "backend app:0"), "8:9: '0' is not a port"),
+    Case(fileWith(upstream: "backend app:http"), "8:9: 'http' is not a port"),
+    Case(
+      fileWith(upstream: "backend 10.0.0.256:80"),
+      "8:9: '10.0.0.256:80' is not an address with a port of 1 to 65535"),
+    Case(
+      fileWith(upstream: "backend http://app:80"),
+      "8:9: 'http://app:80' is not an address with a port of 1 to 65535"),
+    Case(
+      fileWith(upstream: "backend app:80\nbackend app:80"),
+      "9:9: the backend name 'app:80' is taken"),
+    Case(
+      fileWith(upstream: "backend app:80 weight=32\nbalance hash path"),
+      "6:1: the hash ring may have 2097408 points"),
+    Case(
+      fileWith(top: "resolver 10.0.0.2 system"), "1:1: 'system' stands alone"),
+    Case(
+      fileWith(top: "resolver ns.internal"),
+      "1:10: 'ns.internal' is not the address of a name server"),
+    Case(
+      fileWith(top: "resolver system min-ttl=10s max-ttl=5s"),
+      "1:17: 'min-ttl=' is more than 'max-ttl='"),
+    Case(
+      fileWith(
+        top: "resolver " + (1...8).map { "10.0.0.\($0)" }.joined(separator: " ") + " ::1"),
+      "1:82: more than 8 name servers"),
     Case(fileWith(upstream: "backend :80"), "8:9: ':80' is no address to connect to"),
     Case(
       fileWith(upstream: "backend 10.0.0.1:80"),

@@ -13,11 +13,13 @@ final class MoodyOrigin: Sendable {
   private let mood: Monitor<Mood>
   let answered = Monitor(0)
 
-  init(_ name: String, _ initial: Mood = .well) throws {
+  init(
+    _ name: String, _ initial: Mood = .well, host: String = "127.0.0.1", port: UInt16 = 0
+  ) throws {
     let mood = Monitor(initial)
     self.mood = mood
     let answered = answered
-    scripted = try ScriptedOrigin { connection, _ in
+    scripted = try ScriptedOrigin(host: host, port: port) { connection, _ in
       connection.stepSeconds = 60
       while (try? connection.hasMore()) == true {
         let head = try connection.readHead()

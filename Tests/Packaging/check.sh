@@ -8,7 +8,7 @@ root=$(mktemp -d /tmp/weir-package-XXXXXX)
 log="$root.log"
 # It becomes the root folder of a system with other users.
 chmod 755 "$root"
-include=systemd,systemd-sysv,dbus,curl,libssl3,libnghttp2-14,libpcre2-8-0,libstdc++6
+include=systemd,systemd-sysv,dbus,curl,libssl3,libnghttp2-14,libpcre2-8-0,libc-ares2,libstdc++6
 debootstrap --variant=minbase --include="$include" bookworm "$root" ${MIRROR:+"$MIRROR"} >"$log"
 install -D -t "$root/root" "$deb" "$here/inside.sh"
 

@@ -33,7 +33,8 @@ import Testing
         instance: ByteView("weir-t"), asksUpgrade: setting.upgrades,
         passesTrailers: setting.trailers)
       let backend = BackendState(
-        id: 0, upstreamName: "u", name: "b", address: SocketAddress("10.0.0.1:81")!)
+        id: 0, upstreamName: "u",
+        BackendOptions(address: SocketAddress("10.0.0.1:81")!, name: "b"))
       return room.withUnsafeMutableBufferPointer { buffer in
         var sink = ByteSink(base: buffer.baseAddress!, capacity: buffer.count)
         HeaderRewrite.appendRequest(

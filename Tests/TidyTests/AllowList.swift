@@ -85,6 +85,7 @@ enum AllowList {
     "Sources/Telemetry/Metrics/CellDirectory.swift",
     "Sources/Telemetry/Metrics/Cells.swift",
     "Sources/Transport/EventLoop/Poller.swift",
+    "Sources/Transport/Sockets/Resolver.swift",
     "Sources/Transport/Sockets/SocketCalls.swift",
     "Sources/Transport/StreamWire.swift",
     "Sources/Transport/TLS/Credential.swift",

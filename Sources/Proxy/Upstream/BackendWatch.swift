@@ -8,8 +8,12 @@ import Transport
 public enum WatchMessage: Sendable {
   /// Check the backends of this configuration from now on.
   case adopt(Snapshot)
+  /// Keep these names resolved from now on; signalled once something can be said of all of them.
+  case resolve(NameWishes, Arrivals)
   /// A connect to this backend failed: check it now. At most one waits for each backend.
   case checkSoon(backend: Int)
+  /// A connect to this backend failed, which has its address from DNS.
+  case doubt(backend: Int)
   /// Requests of this upstream wait, and time alone may bring a backend back.
   case wake(UpstreamState, at: MonotonicTime)
   /// A worker, a check or an operator changed a backend's condition: say so.
@@ -18,10 +22,12 @@ public enum WatchMessage: Sendable {
 }
 
 /// The thread that looks after backends off the data path, with an event loop of its own: it runs
-/// health checks and tells operators of every change, so that no worker ever does either.
+/// health checks, keeps names resolved, and tells operators of every change, so that no worker ever
+/// does any of that.
 public final class BackendWatch {
   private static let mailboxKind: UInt8 = 1
   private static let probeKind: UInt8 = 2
+  private static let namesKind: UInt8 = 3
   /// Checks of one backend that failed connects ask for keep at least this distance.
   private static let soonestAgain = TimeAmount.milliseconds(50)
 
@@ -41,6 +47,7 @@ public final class BackendWatch {
   private var seatsOfBackends: [Int: Int] = [:]
   /// Upstreams with waiting requests; a few at most, and of each the next time or two.
   private var alarms: [(at: MonotonicTime, upstream: UpstreamState)] = []
+  private var names: NameWatch
   private var isStopping = false
   /// Seats of the first configuration's checks that have said nothing yet; `nil` once all have, or
   /// before there is a configuration.
@@ -57,6 +64,7 @@ public final class BackendWatch {
     self.log = log
     wheel = TimerWheel(now: now)
     random = SeededRandom(seed: shared.seed ^ 0x5EED)
+    names = NameWatch(shared.names, log: log)
     _ = self.poller.add(
       listener: shared.watch.descriptor,
       Handle(kind: BackendWatch.mailboxKind, generation: 0, index: 0))
@@ -75,13 +83,16 @@ public final class BackendWatch {
   /// nothing to do; `finish` ends the series.
   public func turn(at time: MonotonicTime) -> Bool { turn(poller.wait(timeoutMs: 0), time) }
 
-  /// Gives up the checks under way.
+  /// Gives up the checks and questions under way.
   public func finish() {
     for probe in probes { probe?.finish(&pool) }
+    names.finish()
   }
 
   /// When there will be something to do without an event; `never` where there will not.
-  public var nextDue: MonotonicTime { alarms.reduce(wheel.nextDue) { min($0, $1.at) } }
+  public var nextDue: MonotonicTime {
+    alarms.reduce(min(wheel.nextDue, names.nextDue(now: now))) { min($0, $1.at) }
+  }
 
   private func turn(_ count: Int, _ time: MonotonicTime) -> Bool {
     var hadWork = count > 0
@@ -90,6 +101,8 @@ public final class BackendWatch {
       let (handle, readiness) = poller.event(index)
       if handle.kind == BackendWatch.mailboxKind {
         for message in shared.watch.take() { obey(message) }
+      } else if handle.kind == BackendWatch.namesKind {
+        names.turn(now)
       } else if let probe = probe(handle), !probe.isWaiting {
         conclude(Int(handle.index), probe, probe.advance(readiness, &head, &pool))
       }
@@ -101,6 +114,7 @@ public final class BackendWatch {
       timeIsUp(Int(handle.index), probe)
     }
     if !alarms.isEmpty, ringAlarms() { hadWork = true }
+    if names.nextDue(now: now) <= now, names.turn(now) { hadWork = true }
     // Turns of this thread are few, and a burst of checks ends with one in which nothing is taken.
     if pool.hasSpare { pool.coolDown() }
     return hadWork
@@ -128,7 +142,9 @@ public final class BackendWatch {
   private func obey(_ message: WatchMessage) {
     switch message {
     case .adopt(let snapshot): adopt(snapshot)
+    case .resolve(let wishes, let arrivals): resolve(wishes, arrivals)
     case .checkSoon(let backend): checkSoon(backend)
+    case .doubt(let backend): if let query = shared.backend(backend)?.query { names.doubted(query) }
     case .wake(let upstream, let time): alarms.append((time, upstream))
     case .changed(let change): tell(change)
     case .stop: isStopping = true
@@ -212,6 +228,14 @@ public final class BackendWatch {
   }
 
   // MARK: Configuration
+
+  private func resolve(_ wishes: NameWishes, _ heard: Arrivals) {
+    let known = names.descriptor
+    names.adopt(wishes, heard: heard, now: now)
+    guard names.descriptor != known else { return }
+    _ = poller.add(
+      listener: names.descriptor, Handle(kind: BackendWatch.namesKind, generation: 0, index: 0))
+  }
 
   /// Checks that stay go on undisturbed; new ones begin at once.
   private func adopt(_ snapshot: Snapshot) {

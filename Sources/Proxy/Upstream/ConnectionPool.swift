@@ -175,16 +175,9 @@ extension Worker {
 
   /// After a reload: connections to backends that the new configuration no longer names.
   func closeRemovedBackends() {
-    var configured: Set<String> = []
-    for upstream in currentSnapshot.options.upstreams {
-      for backend in upstream.backends {
-        configured.insert("\(upstream.name)\n\(backend.name)\n\(backend.address)")
-      }
-    }
+    let configured = currentSnapshot.backendIDs
     for index in backends.indices {
-      let state = backends[index].state
-      let key = "\(state.upstreamName)\n\(state.name)\n\(state.endpoint.address)"
-      backends[index].isConfigured = configured.contains(key)
+      backends[index].isConfigured = configured.contains(index)
       while !backends[index].isConfigured, backends[index].idle.first != .none {
         closeUpstream(backends[index].idle.first)
       }

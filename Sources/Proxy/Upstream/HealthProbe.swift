@@ -21,6 +21,8 @@ final class HealthProbe: StreamSource {
     /// For `Host`, where the check names none.
     var authority: String
     var tls: TLSClientContext?
+    /// `BackendOptions.serverName`
+    var serverName: String?
     var http2 = false
     /// Checks speak for weir itself.
     var proxyProtocol: ProxyProtocolHeader.Version?
@@ -109,7 +111,9 @@ final class HealthProbe: StreamSource {
       if let tls = key.tls {
         var address: IPAddress?
         if case .ip(let ip, _) = key.address { address = ip }
-        guard wire.beginTLS(tls, address: address, session: nil) else { return .unknown }
+        guard wire.beginTLS(tls, name: key.serverName, address: address, session: nil) else {
+          return .unknown
+        }
         phase = .handshaking
       }
     }

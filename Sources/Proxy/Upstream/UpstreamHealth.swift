@@ -162,13 +162,14 @@ extension Snapshot {
         return [(key: HealthProbe.Key, subscribers: [HealthProbe.Subscriber])]()
       }
       return upstream.backends.map { backend in
-        var authority = backend.address.authority
+        var authority = backend.authority
         if case .literal(let name) = upstream.host { authority = name }
         let known = shared.backendState(backend, of: upstream.name)
         return (
           HealthProbe.Key(
             address: backend.address, options: check, authority: authority,
-            tls: upstreams[index].pointee.tls, http2: upstream.http2,
+            tls: upstreams[index].pointee.tls, serverName: backend.serverName,
+            http2: upstream.http2,
             proxyProtocol: upstream.proxyProtocol),
           [HealthProbe.Subscriber(state: state, backend: known.id, tally: known.tally)]
         )

@@ -61,6 +61,8 @@ public final class UpstreamState: Sendable {
     var names: [String] = []
     var breakerOptions = BreakerOptions()
     var healthCheck: HealthCheckOptions?
+    /// Some backend may have its address from DNS.
+    var hasNames = false
     var slowStart: SlowStartOptions?
     /// `panic`, in per cent; 0: never.
     var panicBelow = 0
@@ -122,6 +124,7 @@ public final class UpstreamState: Sendable {
       let slots = live.balancer.update(plan)
       live.breakerOptions = options.breaker
       live.healthCheck = options.healthCheck
+      live.hasNames = !options.names.isEmpty
       live.slowStart = options.slowStart
       live.panicBelow = options.panicBelow
       live.budget.share = options.retry.budget
@@ -223,6 +226,7 @@ public final class UpstreamState: Sendable {
       live.conditions[slot].heldUntil = now + UpstreamState.connectFailureHold
       live.settle(slot)
       setAlarm(&live)
+      if live.hasNames { watch.post(.doubt(backend: Int(live.conditions[slot].backend))) }
       guard live.healthCheck != nil, !live.conditions[slot].isCheckAsked else { return }
       live.conditions[slot].isCheckAsked = true
       watch.post(.checkSoon(backend: Int(live.conditions[slot].backend)))

@@ -19,9 +19,10 @@ extension Worker {
     var address: IPAddress?
     if case .ip(let ip, _) = backends[backend].state.endpoint.address { address = ip }
     let session = usableSession(backend, connection.pointee.security)
-    guard connection.pointee.wire.beginTLS(tls, address: address, session: session) else {
-      return connectionFailed(handle, connection, .exhausted)
-    }
+    let name = backends[backend].state.serverName
+    guard
+      connection.pointee.wire.beginTLS(tls, name: name, address: address, session: session)
+    else { return connectionFailed(handle, connection, .exhausted) }
     connection.pointee.state = .handshaking
     if connection.pointee.isCarrier {
       postponeStreams(connection, until: now + tls.options.handshakeTimeout)

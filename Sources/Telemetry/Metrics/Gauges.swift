@@ -7,6 +7,7 @@ public enum GaugeMetric: CaseIterable, Sendable {
   case certificateExpiry
   case backendInFlight, backendAvailable, backendWeight, backendShare, upstreamPanic
   case backendHealth, backendChecks, backendBreaker, backendBreakerOpenings
+  case nameAddresses, nameStale, nameNext, nameAnswers
   case cacheObjects, cacheBytes, cacheMemory, cacheInFlight, cacheEvictions, cachePurged
 
   public var metric: MetricDescription {
@@ -89,6 +90,24 @@ public enum GaugeMetric: CaseIterable, Sendable {
         "How often the circuit breaker opened, by why: `failures_in_a_row`, `error_rate`, "
           + "`slow_rate`, `probe_failed`.",
         labels: BackendCounter.labels + ["reason"])
+    case .nameAddresses:
+      .init(
+        "weir_name_addresses", .gauge, "Backends that the host name stands for.",
+        labels: ["name"])
+    case .nameStale:
+      .init(
+        "weir_name_stale", .gauge,
+        "1 while DNS fails for the host name or knows no address: the last ones are kept, if "
+          + "there were any.", labels: ["name"])
+    case .nameNext:
+      .init(
+        "weir_name_next_query_seconds", .gauge,
+        "Until the host name is asked again; 0 while it is being asked.", labels: ["name"])
+    case .nameAnswers:
+      .init(
+        "weir_name_answers_total", .counter,
+        "Answers of DNS for the host name: `addresses`, `absent` (there are none), `failed`. A "
+          + "and AAAA are asked apart.", labels: ["name", "result"])
     case .cacheObjects: GaugeMetric.cache("objects", .gauge, "Responses stored.")
     case .cacheBytes:
       GaugeMetric.cache("bytes", .gauge, "Memory that they take, with the cache's tables.")

@@ -60,6 +60,15 @@ public struct Poller: ~Copyable {
       handle)
   }
 
+  /// Registers what a library reads and writes by itself, level-triggered, for exactly this, or
+  /// changes for what it is registered. Neither: it is removed.
+  func watch(_ descriptor: Int32, readable: Bool, writable: Bool, _ handle: Handle) {
+    guard readable || writable else { return remove(descriptor) }
+    let interest = (readable ? WEIR_EPOLLIN : 0) | (writable ? WEIR_EPOLLOUT : 0)
+    if control(EPOLL_CTL_MOD, descriptor, interest, handle) { return }
+    _ = control(EPOLL_CTL_ADD, descriptor, interest, handle)
+  }
+
   public func remove(_ descriptor: Int32) {
     _ = epoll_ctl(self.descriptor, EPOLL_CTL_DEL, descriptor, nil)
   }

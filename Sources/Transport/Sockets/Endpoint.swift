@@ -66,6 +66,24 @@ public final class Endpoint: Sendable {
     return -error
   }
 
+  /// The addresses without those of IPv6 to which this machine has no route: asked of the kernel,
+  /// without a packet.
+  public static func routable(_ addresses: [IPAddress]) -> [IPAddress] {
+    let probe = socket(AF_INET6, Int32(SOCK_DGRAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+    guard probe >= 0 else { return addresses.filter(\.isV4) }
+    defer { SocketCalls.close(probe) }
+    return addresses.filter { address in
+      guard !address.isV4 else { return true }
+      let endpoint = Endpoint(.ip(address, port: 9))
+      let result = endpoint.octets.withUnsafeBytes { bytes in
+        Glibc.connect(
+          probe, bytes.baseAddress?.assumingMemoryBound(to: sockaddr.self),
+          socklen_t(bytes.count))
+      }
+      return result == 0 || ![ENETUNREACH, EADDRNOTAVAIL, EAFNOSUPPORT].contains(weir_errno())
+    }
+  }
+
   /// Whether the machine can make IPv6 sockets at all.
   public static var hasIPv6: Bool {
     let probe = socket(AF_INET6, Int32(SOCK_STREAM.rawValue), 0)

@@ -20,11 +20,11 @@ extension Wire {
     return tls != nil
   }
 
-  /// Begins as the client of a handshake.
+  /// Begins as the client of a handshake. `name`: who is asked for where the context names nobody.
   public mutating func beginTLS(
-    _ context: TLSClientContext, address: IPAddress?, session: TLSSession?
+    _ context: TLSClientContext, name: String? = nil, address: IPAddress?, session: TLSSession?
   ) -> Bool {
-    tls = TLSChannel(client: context, address: address, session: session?.pointer)
+    tls = TLSChannel(client: context, name: name, address: address, session: session?.pointer)
     return tls != nil
   }
 

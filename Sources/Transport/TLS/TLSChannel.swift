@@ -90,13 +90,15 @@ public struct TLSChannel: BitwiseCopyable {
     SSL_set_accept_state(ssl)
   }
 
-  /// Client side. `address` is wanted in the certificate where the options name nobody; `session`
-  /// is tried first.
-  init?(client: TLSClientContext, address: IPAddress?, session: OpaquePointer?) {
+  /// Client side. Where the options name nobody, `name` is who is asked for and wanted in the
+  /// certificate; without one, `address` is wanted there. `session` is tried first.
+  init?(
+    client: TLSClientContext, name: String?, address: IPAddress?, session: OpaquePointer?
+  ) {
     guard let ssl = SSL_new(client.context) else { return nil }
     self.init(State(ssl: ssl, server: nil, client: client))
     SSL_set_connect_state(ssl)
-    if let name = client.options.serverName {
+    if let name = client.options.serverName ?? name {
       weir_ssl_set_servername(ssl, name)
       SSL_set_hostflags(ssl, UInt32(X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS))
       if client.options.verifies { SSL_set1_host(ssl, name) }

@@ -85,8 +85,8 @@ public struct TLSClientOptions: Sendable, Equatable {
   public var verifies = true
   /// `nil`: those the system trusts.
   public var authorities: Authorities?
-  /// Sent as SNI and wanted in the certificate; `nil`: no SNI, and the certificate has to name
-  /// the backend's IP address.
+  /// Sent as SNI and wanted in the certificate; `nil`: the host name in the backend's line; where
+  /// that has an address, no SNI, and the certificate has to name the address.
   public var serverName: String?
   /// Shown to backends that ask.
   public var credential: Credential?
