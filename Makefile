@@ -33,8 +33,8 @@ UNITS := $(PREFIX)/lib/systemd/system
 SWIFT_PACKAGES := git ca-certificates g++ libc6-dev libcurl4 libxml2 libsqlite3-0 libncurses6
 BUILD_PACKAGES := $(SWIFT_PACKAGES) pkg-config libssl-dev libnghttp2-dev libpcre2-dev libxxhash-dev \
   libc-ares-dev
-TEST_PACKAGES := curl openssl strace valgrind libc6-dbg binutils nghttp2-client python3 \
-  python3-grpcio python3-httpx python3-h2
+TEST_PACKAGES := curl openssl strace valgrind libc6-dbg binutils procps nghttp2-client \
+  python3 python3-grpcio python3-httpx python3-h2
 DEB_PACKAGES := dpkg-dev debhelper lintian
 BENCH_PACKAGES := gcc libc6-dev python3 util-linux nginx-light haproxy varnish \
   nghttp2-proxy nghttp2-server h2o $(TEST_PACKAGES)

@@ -12,7 +12,8 @@ log=$(mktemp /tmp/weir-tests-XXXXXX)
 
 setsid "$@" > >(exec tee "$log") 2>&1 &
 child=$!
-trap 'pkill -TERM -s "$child"; rm -f "$log"; exit 130' INT TERM
+watch=
+trap 'pkill -TERM -s "$child"; [ -z "$watch" ] || kill "$watch"; rm -f "$log"; exit 130' INT TERM
 
 # Tests whose beginning was printed and whose end was not.
 unfinished() {

@@ -37,14 +37,11 @@ extension Session {
   public func submitRequest(
     head: ByteView, isSecure: Bool, owner: UInt64, endsStream: Bool, isTunnel: Bool = false
   ) -> Int32? {
-    let fields = intake.fields
     guard fields.readRequest(head, isSecure: isSecure, isTunnel: isTunnel) else { return nil }
     let context = UnsafeMutableRawPointer(bitPattern: UInt(owner))
-    var provider = intake.setup.provider
-    let stream = withUnsafePointer(to: &provider) {
-      nghttp2_submit_request(
-        raw, nil, fields.pointer, fields.count, endsStream ? nil : $0, context)
-    }
+    let stream = nghttp2_submit_request(
+      raw, nil, fields.pointer, fields.count,
+      endsStream ? nil : intake.setup.provider, context)
     guard stream > 0 else { return nil }
     openStreams += 1
     abuse.expectAnswers()
@@ -63,8 +60,7 @@ extension Session {
   /// DATA or HEADERS for a stream that has ended.
   func isStray(_ header: FrameHeader) -> Bool {
     header.stream & 1 == 1 && header.stream <= lastSent
-      && nghttp2_session_find_stream(raw, header.stream) == nil
-      && !resetByUs.contains(header.stream)
+      && !isPresent(header.stream) && !resetByUs.contains(header.stream)
   }
 
   /// What a frame of a backend costs; those that are free are bounded by what weir asks for.

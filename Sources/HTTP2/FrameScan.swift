@@ -41,13 +41,22 @@ struct FrameScan: BitwiseCopyable {
         index += step
         continue
       }
-      if count < 5 {
+      if count == 0, octets.count - index >= FrameScan.headerBytes {
+        // Nearly always.
+        let word = octets.bigEndian64(at: index)
+        lengthTypeFlags = word >> 24
+        stream = UInt32(truncatingIfNeeded: word & 0xFF_FFFF) << 8 | UInt32(octets[index + 8])
+        count = FrameScan.headerBytes
+        index += FrameScan.headerBytes
+      } else if count < 5 {
         lengthTypeFlags = lengthTypeFlags << 8 | UInt64(octets[index])
+        count += 1
+        index += 1
       } else {
         stream = stream << 8 | UInt32(octets[index])
+        count += 1
+        index += 1
       }
-      count += 1
-      index += 1
       guard count == FrameScan.headerBytes else { continue }
       let header = FrameHeader(
         type: UInt8(lengthTypeFlags >> 8 & 0xFF), flags: UInt8(lengthTypeFlags & 0xFF),

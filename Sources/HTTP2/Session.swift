@@ -51,8 +51,10 @@ public final class Session {
 
   private(set) var raw: OpaquePointer!
   let intake: Intake
+  let fields: FieldList
   let limits: HeadLimits
-  unowned let source: StreamSource
+  /// Until the connection closes, which releases the session.
+  let source: StreamSource
   var abuse: FloodGuard
   var now: MonotonicTime
   /// Octets that are being received, so that content can be named by its place among them.
@@ -63,6 +65,10 @@ public final class Session {
   private var unfinished: [UInt8] = []
   /// Frames that were made before what was received is dispatched; they leave before all others.
   private var early: [UInt8] = []
+  /// The last answer to whose a stream is: mostly the next question is the same.
+  private var lastOwned: (stream: Int32, owner: UInt64) = (0, 0)
+  /// A stream that is there, while frames are walked over that nghttp2 has not seen.
+  private var present: Int32 = 0
   /// A DATA frame was made.
   var hasMadeContent = false
   /// Streams that weir reset lately: their frames may still be under way (RFC 9113 §5.1).
@@ -107,7 +113,7 @@ public final class Session {
     case broken
   }
 
-  /// `nil` where there is no memory. `source` must outlive the session.
+  /// `nil` where there is no memory.
   public init?(
     role: Role = .server, intake: Intake, source: StreamSource, limits: HeadLimits,
     now: MonotonicTime
@@ -115,17 +121,16 @@ public final class Session {
     self.role = role
     scan = FrameScan(ofClient: role == .server)
     self.intake = intake
+    fields = intake.fields
     self.source = source
     self.limits = limits
     self.now = now
     abuse = FloodGuard(now: now)
     let context = Unmanaged.passUnretained(self).toOpaque()
-    let (callbacks, options) = (intake.setup.callbacks, intake.setup.options)
-    switch role {
-    case .server:
-      guard nghttp2_session_server_new2(&raw, callbacks, context, options) == 0 else { return nil }
-    case .client:
-      guard nghttp2_session_client_new2(&raw, callbacks, context, options) == 0 else { return nil }
+    let setup = intake.setup
+    let create = role == .server ? nghttp2_session_server_new3 : nghttp2_session_client_new3
+    guard create(&raw, setup.callbacks, context, setup.options, setup.memory.allocator) == 0 else {
+      return nil
     }
     submitSettings()
   }
@@ -188,6 +193,7 @@ public final class Session {
   private func parse(_ octets: ByteView) {
     var parsed = 0
     func parse(until end: Int) {
+      present = 0
       guard end > parsed, verdict == nil else { return }
       let taken = nghttp2_session_mem_recv(raw, octets.pointer + parsed, end - parsed)
       if taken < 0 { verdict = Session.verdict(Int32(truncatingIfNeeded: taken)) }
@@ -214,6 +220,7 @@ public final class Session {
   private func isForgotten(_ header: FrameHeader) -> Bool {
     let type = UInt32(header.type)
     guard type == NGHTTP2_DATA.rawValue || type == NGHTTP2_HEADERS.rawValue else { return false }
+    if header.stream == present { return false }
     if role == .client { return isStray(header) }
     if header.stream > highestStream {
       if type == NGHTTP2_HEADERS.rawValue { highestStream = header.stream }
@@ -221,8 +228,13 @@ public final class Session {
     }
     // Those above the last stream are ignored (RFC 9113 §6.8).
     return header.stream & 1 == 1 && header.stream <= lastStream
-      && nghttp2_session_find_stream(raw, header.stream) == nil
-      && !resetByUs.contains(header.stream)
+      && !isPresent(header.stream) && !resetByUs.contains(header.stream)
+  }
+
+  func isPresent(_ stream: Int32) -> Bool {
+    guard nghttp2_session_find_stream(raw, stream) != nil else { return false }
+    present = stream
+    return true
   }
 
   /// RFC 9113 §5.1 and §5.1.1: a stream that has ended, or one that was passed over. Of a backend
@@ -332,13 +344,17 @@ public final class Session {
 
   /// Ties a stream to whoever serves it; 0 for nobody.
   public func setOwner(_ stream: Int32, _ owner: UInt64) {
+    lastOwned = (0, 0)
     nghttp2_session_set_stream_user_data(
       raw, stream, UnsafeMutableRawPointer(bitPattern: UInt(owner)))
   }
 
   /// 0 where the stream is gone or nobody serves it.
   public func owner(of stream: Int32) -> UInt64 {
-    UInt64(UInt(bitPattern: nghttp2_session_get_stream_user_data(raw, stream)))
+    if lastOwned.stream == stream { return lastOwned.owner }
+    let owner = UInt64(UInt(bitPattern: nghttp2_session_get_stream_user_data(raw, stream)))
+    if owner != 0 { lastOwned = (stream, owner) }
+    return owner
   }
 
   /// Submits a rendered HTTP/1 head, final or interim. `endsStream`: there is no content; otherwise
@@ -346,17 +362,14 @@ public final class Session {
   public func submit(
     head: ByteView, stream: Int32, isFinal: Bool, endsStream: Bool
   ) -> Bool {
-    guard intake.fields.readResponse(head) else { return false }
-    let fields = intake.fields
+    guard fields.readResponse(head) else { return false }
+    let (list, count) = (fields.pointer, fields.count)
     if !isFinal {
       return nghttp2_submit_headers(
-        raw, UInt8(NGHTTP2_FLAG_NONE.rawValue), stream, nil, fields.pointer, fields.count, nil) == 0
+        raw, UInt8(NGHTTP2_FLAG_NONE.rawValue), stream, nil, list, count, nil) == 0
     }
-    if endsStream {
-      return nghttp2_submit_response(raw, stream, fields.pointer, fields.count, nil) == 0
-    }
-    var provider = intake.setup.provider
-    return nghttp2_submit_response(raw, stream, fields.pointer, fields.count, &provider) == 0
+    let provider = intake.setup.provider
+    return nghttp2_submit_response(raw, stream, list, count, endsStream ? nil : provider) == 0
   }
 
   /// Behind a stream's last content. False where nothing of them can be sent.
@@ -364,8 +377,7 @@ public final class Session {
     // Behind the heads of a reception that may be under way.
     var sink = ByteSink(base: intake.heads + Intake.headBytes, capacity: Session.headRoom)
     source.readTrailers(of: owner, into: &sink)
-    guard !sink.overflowed, intake.fields.readTrailers(sink.view) else { return false }
-    let fields = intake.fields
+    guard !sink.overflowed, fields.readTrailers(sink.view) else { return false }
     return nghttp2_submit_trailer(raw, stream, fields.pointer, fields.count) == 0
   }
 
@@ -395,7 +407,8 @@ public final class Session {
   /// A stream that was closed gives back what its window had grown by.
   func streamClosed(_ stream: Int32, window: Int32) {
     openStreams -= 1
-    tunnels.remove(stream)
+    lastOwned = (0, 0)
+    if !tunnels.isEmpty { tunnels.remove(stream) }
     let grown = max(0, window - Session.streamWindow)
     growthLeft = min(Session.maxStreamWindow, growthLeft + grown)
   }
@@ -438,21 +451,29 @@ public enum ResetCode: UInt32, Sendable {
 }
 
 /// The last streams of some kind; the oldest are forgotten.
-struct RecentStreams {
-  private var streams = InlineArray<128, Int32>(repeating: 0)
+struct RecentStreams: ~Copyable {
+  private static let room = 128
+  private let streams: UnsafeMutablePointer<Int32>
   private var next = 0
   /// Of all that were ever inserted. Numbers only grow, so this settles most questions.
   private var (lowest, highest) = (Int32.max, Int32.min)
 
+  init() {
+    streams = .allocate(capacity: RecentStreams.room)
+    streams.initialize(repeating: 0, count: RecentStreams.room)
+  }
+
+  deinit { streams.deallocate() }
+
   mutating func insert(_ stream: Int32) {
     streams[next] = stream
-    next = (next + 1) % 128
+    next = (next + 1) % RecentStreams.room
     (lowest, highest) = (min(lowest, stream), max(highest, stream))
   }
 
   func contains(_ stream: Int32) -> Bool {
     guard stream >= lowest, stream <= highest else { return false }
-    for index in 0..<128 where streams[index] == stream { return true }
+    for index in 0..<RecentStreams.room where streams[index] == stream { return true }
     return false
   }
 }

@@ -9,7 +9,9 @@ import Primitives
 final class SessionSetup {
   let callbacks: OpaquePointer
   let options: OpaquePointer
-  var provider = nghttp2_data_provider()
+  let memory = SessionMemory()
+  /// Asks for content.
+  let provider: UnsafePointer<nghttp2_data_provider>
 
   /// Safety rule 29.
   private static let maxContinuations = 8
@@ -24,17 +26,21 @@ final class SessionSetup {
     }
     self.callbacks = callbacks
     self.options = options
+    let provider = UnsafeMutablePointer<nghttp2_data_provider>.allocate(capacity: 1)
+    provider.initialize(to: nghttp2_data_provider())
+    provider.pointee.read_callback = readContent
+    self.provider = UnsafePointer(provider)
     nghttp2_option_set_no_auto_window_update(options, 1)
     nghttp2_option_set_max_continuations(options, SessionSetup.maxContinuations)
     nghttp2_option_set_max_outbound_ack(options, SessionSetup.maxQueuedFrames)
     nghttp2_option_set_no_closed_streams(options, 1)
-    provider.read_callback = readContent
     install()
   }
 
   deinit {
     nghttp2_session_callbacks_del(callbacks)
     nghttp2_option_del(options)
+    provider.deallocate()
   }
 
   private func install() {
@@ -249,12 +255,13 @@ extension Session {
   }
 
   func closed(_ stream: Int32, _ code: UInt32) -> Int32 {
+    let owner = owner(of: stream)
     streamClosed(
       stream, window: nghttp2_session_get_stream_effective_local_window_size(raw, stream))
     if assembling == stream { assembling = 0 }
     ended.insert(stream)
     var event = SessionEvent(kind: .reset, stream: stream)
-    event.owner = owner(of: stream)
+    event.owner = owner
     event.code = code
     event.isOurs = resetByUs.contains(stream)
     // While sending, a stream closes because weir is done with it, and nobody serves it any more;

@@ -78,3 +78,13 @@ extension Worker {
     }
   }
 }
+
+extension Unmanaged<Session>? {
+  /// The session, which must be there, for one use: what it is borrowed for costs no count of
+  /// references. `body` must not close the connection.
+  @inline(__always)
+  func use<Result>(_ body: (Session) -> Result) -> Result {
+    guard let self else { preconditionFailure("no session") }
+    return self._withUnsafeGuaranteedRef(body)
+  }
+}

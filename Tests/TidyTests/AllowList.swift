@@ -27,6 +27,7 @@ enum AllowList {
     "Sources/HTTP2/Session.swift",
     "Sources/HTTP2/SessionCallbacks.swift",
     "Sources/HTTP2/SessionEvent.swift",
+    "Sources/HTTP2/SessionMemory.swift",
     "Sources/Primitives/Bytes/BufferPool.swift",
     "Sources/Primitives/Bytes/ByteSink.swift",
     "Sources/Primitives/Bytes/ByteView.swift",

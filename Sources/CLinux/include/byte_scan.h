@@ -256,14 +256,19 @@ static inline uint64_t weir_lowercased_word(const uint8_t *p) {
     return a | (capital >> 2);
 }
 
+/* The last word overlaps the one before it; it is loaded before that is stored. */
 static inline void weir_lowercase(uint8_t *p, size_t length) {
-    size_t i = 0;
-    for (; i + 8 <= length; i += 8) {
+    if (length < 8) {
+        for (size_t i = 0; i < length; i++)
+            if (p[i] >= 'A' && p[i] <= 'Z') p[i] |= 0x20;
+        return;
+    }
+    uint64_t last = weir_lowercased_word(p + length - 8);
+    for (size_t i = 0; i + 8 < length; i += 8) {
         uint64_t word = weir_lowercased_word(p + i);
         memcpy(p + i, &word, 8);
     }
-    for (; i < length; i++)
-        if (p[i] >= 'A' && p[i] <= 'Z') p[i] |= 0x20;
+    memcpy(p + length - 8, &last, 8);
 }
 
 static inline uint64_t weir_word(const uint8_t *p) {

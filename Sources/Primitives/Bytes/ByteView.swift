@@ -203,6 +203,14 @@ public struct ByteView {
     unsafe weir_lowercase(base, count)
   }
 
+  /// Eight octets from `index` on, the first one foremost.
+  @inlinable @inline(__always)
+  public func bigEndian64(at index: Int) -> UInt64 {
+    precondition(index >= 0 && index <= count - 8)
+    return unsafe UInt64(
+      bigEndian: UnsafeRawPointer(base + index).loadUnaligned(as: UInt64.self))
+  }
+
   /// Makes one octet another, where it stands.
   public func flipLowestBit(at index: Int) {
     precondition(index >= 0 && index < count)

@@ -75,12 +75,14 @@ struct DownstreamConnection: BitwiseCopyable {
   }
 
   /// A stream, which to an exchange is a client connection for one request.
-  init(stream: Int32, of connection: DownstreamConnection, _ parent: Handle) {
+  init(
+    stream: Int32, of connection: UnsafePointer<DownstreamConnection>, _ parent: Handle
+  ) {
     wire = .stream
-    address = connection.address
-    port = connection.port
-    listener = connection.listener
-    acceptedAt = connection.acceptedAt
+    address = connection.pointee.address
+    port = connection.pointee.port
+    listener = connection.pointee.listener
+    acceptedAt = connection.pointee.acceptedAt
     self.parent = parent
     streamID = stream
   }

@@ -161,7 +161,7 @@ extension Worker {
       metrics.add(.http2StreamsRefused)
       return session(connection).reset(event.stream, .refusedStream)
     }
-    let record = DownstreamConnection(stream: event.stream, of: connection.pointee, parent)
+    let record = DownstreamConnection(stream: event.stream, of: connection, parent)
     guard let handle = downstreams.insert(record) else {
       return session(connection).reset(event.stream, .refusedStream)
     }
@@ -224,9 +224,11 @@ extension Worker {
     let content = octets.slice(from: length)
     let isOnlyHead = isLast && content.isEmpty
     guard length > 0, let connection = downstreams.resolve(stream.pointee.parent),
-      session(connection).submit(
-        head: octets.slice(0, length), stream: stream.pointee.streamID, isFinal: isFinal,
-        endsStream: isOnlyHead)
+      connection.pointee.session.use({
+        $0.submit(
+          head: octets.slice(0, length), stream: stream.pointee.streamID, isFinal: isFinal,
+          endsStream: isOnlyHead)
+      })
     else { return false }
     if isLast { stream.pointee.wire.outputEnds = true }
     if isOnlyHead { stream.pointee.wire.outputEnded = true }
@@ -248,9 +250,10 @@ extension Worker {
     let credit = stream.pointee.wire.takeCredit()
     let hasOutput = !stream.pointee.wire.flush(&pool)
     guard credit > 0 || hasOutput else { return }
-    let session = session(connection)
-    session.consumed(stream.pointee.streamID, credit)
-    if hasOutput { session.resume(stream.pointee.streamID) }
+    connection.pointee.session.use {
+      $0.consumed(stream.pointee.streamID, credit)
+      if hasOutput { $0.resume(stream.pointee.streamID) }
+    }
     queue(stream.pointee.parent, connection)
   }
 
@@ -332,13 +335,14 @@ extension Worker {
     _ handle: Handle, _ stream: UnsafeMutablePointer<DownstreamConnection>, _ code: ResetCode
   ) {
     if let connection = downstreams.resolve(stream.pointee.parent) {
-      let session = session(connection)
-      session.setOwner(stream.pointee.streamID, 0)
-      // The session itself declines what is left of the request behind a complete answer.
-      if stream.pointee.wire.outputEnded {
-        session.responseCompleted()
-      } else if !stream.pointee.wire.hasFailed {
-        session.reset(stream.pointee.streamID, code)
+      connection.pointee.session.use {
+        $0.setOwner(stream.pointee.streamID, 0)
+        // The session itself declines what is left of the request behind a complete answer.
+        if stream.pointee.wire.outputEnded {
+          $0.responseCompleted()
+        } else if !stream.pointee.wire.hasFailed {
+          $0.reset(stream.pointee.streamID, code)
+        }
       }
       unlinkStream(stream, connection)
       queue(stream.pointee.parent, connection)

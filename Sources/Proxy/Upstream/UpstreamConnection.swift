@@ -76,11 +76,13 @@ struct UpstreamConnection: BitwiseCopyable {
   var endsWithHead = false
 
   /// A stream of `carrier`.
-  init(streamOf parent: Handle, _ carrier: UpstreamConnection, exchange: Handle) {
+  init(
+    streamOf parent: Handle, _ carrier: UnsafePointer<UpstreamConnection>, exchange: Handle
+  ) {
     wire = .stream
-    backend = carrier.backend
-    security = carrier.security
-    state = carrier.state == .multiplexing ? .busy : .connecting
+    backend = carrier.pointee.backend
+    security = carrier.pointee.security
+    state = carrier.pointee.state == .multiplexing ? .busy : .connecting
     self.parent = parent
     self.exchange = exchange
   }

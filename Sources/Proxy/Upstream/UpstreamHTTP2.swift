@@ -23,8 +23,7 @@ extension Worker {
       return
     }
     let connection = upstreams[carrier]
-    let record = UpstreamConnection(
-      streamOf: carrier, connection.pointee, exchange: handle)
+    let record = UpstreamConnection(streamOf: carrier, connection, exchange: handle)
     guard let stream = upstreams.insert(record) else {
       if connection.pointee.firstStream == .none { closeUpstream(carrier) }
       return attemptFailed(handle, exchange, .exhausted)
@@ -127,9 +126,11 @@ extension Worker {
     let isTunnel = exchange.pointee.asksUpgrade
     let isLast =
       exchange.pointee.request.isComplete && !exchange.pointee.request.replay.isDue && !isTunnel
-    let number = session(carrier).submitRequest(
-      head: sink.view, isSecure: carrier.pointee.security > 0,
-      owner: exchange.pointee.upstream.raw, endsStream: isLast, isTunnel: isTunnel)
+    let number = carrier.pointee.session.use {
+      $0.submitRequest(
+        head: sink.view, isSecure: carrier.pointee.security > 0,
+        owner: exchange.pointee.upstream.raw, endsStream: isLast, isTunnel: isTunnel)
+    }
     guard let number else { return false }
     sink.removeAll()
     stream.pointee.streamID = number
@@ -167,9 +168,10 @@ extension Worker {
     let credit = stream.pointee.wire.takeCredit()
     let hasOutput = !stream.pointee.wire.flush(&pool)
     guard credit > 0 || hasOutput else { return }
-    let session = session(carrier)
-    session.consumed(stream.pointee.streamID, credit)
-    if hasOutput { session.resume(stream.pointee.streamID) }
+    carrier.pointee.session.use {
+      $0.consumed(stream.pointee.streamID, credit)
+      if hasOutput { $0.resume(stream.pointee.streamID) }
+    }
     queue(stream.pointee.parent, carrier)
   }
 
@@ -210,15 +212,12 @@ extension Worker {
     _ stream: UnsafeMutablePointer<UpstreamConnection>,
     _ carrier: UnsafeMutablePointer<UpstreamConnection>, isComplete: Bool
   ) {
-    let session = session(carrier)
-    session.setOwner(stream.pointee.streamID, 0)
-    let isSent = stream.pointee.wire.outputEnded
-    if isComplete, isSent {
-      session.responseCompleted()
-    } else {
-      session.cancel(stream.pointee.streamID)
-      queue(stream.pointee.parent, carrier)
+    let isOver = isComplete && stream.pointee.wire.outputEnded
+    carrier.pointee.session.use {
+      $0.setOwner(stream.pointee.streamID, 0)
+      if isOver { $0.responseCompleted() } else { $0.cancel(stream.pointee.streamID) }
     }
+    if !isOver { queue(stream.pointee.parent, carrier) }
   }
 
   private func link(
