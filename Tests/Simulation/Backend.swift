@@ -81,12 +81,13 @@ final class Backend {
       guard accepted >= 0 else { break }
       hadWork = true
       let random = random.split()
+      let largest = world.largestBody
       connections.append(
         speaksHTTP2
           ? StreamBackendConnection(
-            accepted, backend: name, faults: faults, largestBody: world.largestBody,
-            random: random)
-          : BackendConnection(accepted, backend: name, faults: faults, random: random))
+            accepted, backend: name, faults: faults, largestBody: largest, random: random)
+          : BackendConnection(
+            accepted, backend: name, faults: faults, largestBody: largest, random: random))
     }
     for connection in connections where connection.step(&world) { hadWork = true }
     connections.removeAll { $0.isClosed }

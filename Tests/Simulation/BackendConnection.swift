@@ -40,18 +40,22 @@ final class BackendConnection: Answering {
   private var sent = 0
   private let readPiece: Int
 
-  init(_ descriptor: Int32, backend: String, faults: Faults, random: Draw) {
+  init(
+    _ descriptor: Int32, backend: String, faults: Faults, largestBody: Int, random: Draw
+  ) {
     self.descriptor = descriptor
     self.backend = backend
     self.faults = faults
     self.random = random
-    readPiece = self.random.chance(30) ? self.random.from(1, to: 300) : 1 << 16
+    readPiece = self.random.piece(30, upTo: 300, of: largestBody)
   }
 
-  /// Those whose connection weir has closed are no more, whether this end has seen it or not.
+  /// Those whose connection weir has closed are no more, whether this end has seen it or not; nor
+  /// are those that were answered before they were read to their end.
   var isBusy: Bool {
-    guard !isClosed, let request, request.isOfClient else { return false }
-    return !Sockets.isHungUp(descriptor)
+    guard !isClosed, let request, request.isOfClient, let plan else { return false }
+    let isAnswered = sent > 0 && sent == plan.octets.count
+    return !isAnswered && !Sockets.isHungUp(descriptor)
   }
 
   private var isRead: Bool { request?.isComplete ?? false }

@@ -51,8 +51,8 @@ final class Client: Asker {
     guard descriptor >= 0 else { return false }
     reader = MessageReader(readsResponses: true)
     depth = random.chance(40) ? random.from(2, to: 5) : 1
-    writePiece = random.chance(40) ? random.from(1, to: 300) : 1 << 16
-    readPiece = random.chance(40) ? random.from(1, to: 500) : 1 << 16
+    writePiece = random.piece(40, upTo: 300, of: world.largestBody)
+    readPiece = random.piece(40, upTo: 500, of: world.largestBody)
     leavesAfter = random.chance(faults.badClients) ? random.size(upTo: 50_000) : .max
     isLast = false
     world.trace.say("client \(name) connects")

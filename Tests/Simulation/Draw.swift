@@ -31,6 +31,14 @@ struct Draw {
     }
   }
 
+  static let largestPiece = 1 << 16
+
+  /// How much is read or written at once: all there is, or little, though never so little that a
+  /// body of `most` octets took thousands of steps.
+  mutating func piece(_ percent: Int, upTo limit: Int, of most: Int) -> Int {
+    chance(percent) ? max(from(1, to: limit), most / 200) : Draw.largestPiece
+  }
+
   /// A generator whose numbers have nothing to do with this one's.
   mutating func split() -> Draw { Draw(seed: next()) }
 }

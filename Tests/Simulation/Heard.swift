@@ -78,7 +78,7 @@ struct Reply {
   private(set) var isEarly = false
   /// At which virtual time.
   private(set) var due: UInt64 = 0
-  private(set) var piece = 1 << 20
+  private(set) var piece = Draw.largestPiece
 
   init(to request: Heard, faults: Faults, random: inout Draw, _ world: inout World) {
     guard request.path != "/healthz" else {
@@ -86,10 +86,8 @@ struct Reply {
       return
     }
     let isBad = random.chance(faults.badAnswers)
-    if random.chance(40) {
-      world.ledger.counts[.inPieces] += 1
-      piece = random.from(1, to: 700)
-    }
+    piece = random.piece(40, upTo: 700, of: world.largestBody)
+    if piece < Draw.largestPiece { world.ledger.counts[.inPieces] += 1 }
     if random.chance(30) {
       world.ledger.counts[.late] += 1
       due = world.now + UInt64(random.below(50)) * 1_000_000

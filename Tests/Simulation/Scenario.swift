@@ -23,6 +23,8 @@ struct Scenario {
   let mostRequests: Int
   let attempts: Int
   let isTight: Bool
+  /// The drain comes while requests are in flight.
+  let drainsAtOnce: Bool
   let faults: Faults
   let requests: Int
   let largestBody: Int
@@ -44,6 +46,7 @@ struct Scenario {
     mostRequests = draw.chance(50) ? draw.from(1, to: 3) : 0
     attempts = draw.from(1, to: 4)
     isTight = draw.chance(40)
+    drainsAtOnce = !isCalm && draw.chance(30)
     requests = draw.from(5, to: 60)
     largestBody = draw.one(of: [100, 3000, 70_000, 300_000])
     var faults = Faults()

@@ -39,6 +39,8 @@ public final class Simulation {
   /// A reload that not every worker has taken over yet.
   private var adoption: Arrivals?
   private var generation: UInt64 = 1
+  /// How many connections there had been when buffers were made small last.
+  private var tightened = 0
   /// Rounds in a row in which weir had something to do, and nobody else.
   private var turnsAlone = 0
 
@@ -47,7 +49,7 @@ public final class Simulation {
     signal(SIGPIPE, SIG_IGN)
     let simulation = Simulation(seed: seed, keepsTrace: keepsTrace)
     simulation.play()
-    simulation.quieten()
+    if !simulation.scenario.drainsAtOnce { simulation.quieten() }
     simulation.drain()
     return simulation.end()
   }
@@ -152,8 +154,20 @@ public final class Simulation {
     let hadWork = workers[index].turn(
       at: time,
       wall: (Int64(wall), Int32(world.now % 1_000_000_000)))
-    if hadWork, scenario.isTight { Sockets.makeTight(below: Sockets.highest()) }
+    if hadWork, scenario.isTight, connectionsMade != tightened {
+      tightened = connectionsMade
+      Sockets.makeTight(below: Sockets.highest())
+    }
     return hadWork
+  }
+
+  /// By all workers, from both sides.
+  private var connectionsMade: Int {
+    metrics.reduce(0) { sum, metrics in
+      (0...scenario.backends).reduce(sum + Int(metrics.count(.connectionsAccepted))) {
+        $0 + Int(metrics.backendIfUsed($1)?.count(.connectionsOpened) ?? 0)
+      }
+    }
   }
 
   /// While requests are made: who comes next is drawn from the seed.

@@ -35,8 +35,8 @@ final class StreamBackendConnection: Answering {
     self.backend = backend
     self.faults = faults
     self.random = random
-    readPiece = self.random.chance(30) ? self.random.from(1, to: 300) : 1 << 16
-    writePiece = self.random.chance(30) ? self.random.from(1, to: 300) : 1 << 16
+    readPiece = self.random.piece(30, upTo: 300, of: largestBody)
+    writePiece = self.random.piece(30, upTo: 300, of: largestBody)
     generosity = self.random.one(of: [5, 50, 100])
     let smallest = largestBody <= 3000 ? 50 : 2000
     frames = Frames(window: self.random.one(of: [smallest, 5000, 65_535, 1 << 20]))

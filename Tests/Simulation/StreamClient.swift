@@ -72,8 +72,8 @@ final class StreamClient: Asker {
     streams = [:]
     nextStream = 1
     depth = random.from(1, to: 6)
-    writePiece = random.chance(40) ? random.from(1, to: 300) : 1 << 16
-    readPiece = random.chance(40) ? random.from(1, to: 500) : 1 << 16
+    writePiece = random.piece(40, upTo: 300, of: world.largestBody)
+    readPiece = random.piece(40, upTo: 500, of: world.largestBody)
     generosity = random.one(of: [5, 50, 100])
     leavesAfter = random.chance(faults.badClients / 2) ? random.size(upTo: 50_000) : .max
     isLast = false
