@@ -83,8 +83,8 @@ let package = Package(
     .target(
       name: "Daemon",
       dependencies: [
-        "CLinux", "Primitives", "HTTP", "HTTP1", "Telemetry", "Routing", "Caching", "Transport",
-        "Proxy", "Admin", "Config",
+        "CLinux", "Primitives", "HTTP", "HTTP1", "Resilience", "Telemetry", "Routing", "Caching",
+        "Transport", "Proxy", "Admin", "Config",
       ],
       swiftSettings: edge),
     // Layer 9

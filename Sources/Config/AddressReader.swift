@@ -21,6 +21,7 @@ enum AddressReader {
 
   static func backend(_ word: String) throws(ValueFault) -> Value {
     try requireSocketPath(word)
+    if word.hasPrefix("srv:") { return try service(String(word.dropFirst(4))) }
     if !word.hasPrefix("unix:"), let name = try hostWithPort(word) { return name }
     let address = try address(word, example: "10.0.0.11:8080")
     if case .ip(let host, _) = address, isUnspecified(host) {
@@ -51,6 +52,16 @@ enum AddressReader {
     throw ValueFault(
       message: "'\(word)' is not an address with a port of 1 to 65535",
       notes: ["expected one such as '\(example)'"])
+  }
+
+  private static func service(_ word: String) throws(ValueFault) -> Value {
+    let complete = word.hasSuffix(".") ? String(word.dropLast()) : word
+    guard isHostName(complete), complete.contains(".") else {
+      throw ValueFault(
+        message: "'\(word)' is not the name of a service",
+        notes: ["expected one such as 'srv:_http._tcp.app.internal', without a port"])
+    }
+    return .service(word.lowercased())
   }
 
   /// `nil` where the word is no name at all. A dot at its end says that it is complete: no search

@@ -51,7 +51,7 @@ extension Draft {
       guard case .hash(let options) = upstream.balance else { continue }
       let weights =
         upstream.backends.reduce(0) { $0 + $1.weight }
-        + upstream.names.reduce(0) { $0 + $1.weight * each }
+        + upstream.names.reduce(0) { $0 + $1.weight * each }  // 1 for services
       let points = weights * options.pointsPerWeight
       guard points > UpstreamOptions.ringPointLimit else { continue }
       var notes = [

@@ -209,6 +209,13 @@ extension Draft {
     }
     upstream.tls = tls
     guard tls.verifies, tls.serverName == nil else { return }
+    for named in upstream.names {
+      guard case .service = named.query else { continue }
+      report.error(
+        "a certificate cannot be checked for what DNS says",
+        at: backends.first { $0.key == named.name }?.location,
+        notes: ["expected 'server-name' in the upstream's 'tls'"])
+    }
     for backend in upstream.backends {
       guard case .unix = backend.address else { continue }
       report.error(

@@ -33,7 +33,8 @@ extension Directive {
         isRepeatable: true,
         summary: "One server; `backup`: used only when no other backend can serve. A host name "
           + "stands for all of its addresses (A and AAAA): each is a backend of its own, and they "
-          + "change with DNS (`resolver`)."
+          + "change with DNS (`resolver`). `srv:` names a service instead (SRV): its records bring "
+          + "hosts, ports, weights and priorities; those behind the first priority are backups."
       ) { draft, reading in draft.addBackend(reading) },
       .duration(
         "connect-timeout", .upstream, \.upstream.connectTimeout, millisecond...day,
@@ -224,8 +225,18 @@ extension Draft {
       return
     }
     backends.append(Named(key: name, location: location))
-    if case .host(let host, let port) = reading.values[0] {
-      var named = BackendNameOptions(query: .host(host), port: port, name: name)
+    let query: (NameQuery, port: UInt16)? =
+      switch reading.values[0] {
+      case .host(let host, let port): (.host(host), port)
+      case .service(let service): (.service(service), 0)
+      default: nil
+      }
+    if let query {
+      var named = BackendNameOptions(query: query.0, port: query.port, name: name)
+      if case .service = query.0, let weight = reading.options["weight"]?.token {
+        report.error(
+          "the records of a service have weights of their own", at: weight.location)
+      }
       named.weight = reading.optionInteger("weight") ?? named.weight
       named.isBackup = reading.values.count > 1
       named.maxRequests = reading.optionInteger("max-requests")

@@ -11,6 +11,8 @@ enum Value: Sendable {
   case address(SocketAddress)
   /// A name to be resolved, in lower case.
   case host(String, port: UInt16)
+  /// A service to be resolved, in lower case.
+  case service(String)
   case network(IPNetwork)
   case pattern(RoutePattern)
 }
@@ -104,7 +106,9 @@ indirect enum ValueKind: Sendable {
     case .host(let allowsPort): allowsPort ? "host name, with or without port" : "host name"
     case .bindAddress: "`address:port`, `[v6]:port`, `:port` or `unix:/path`"
     case .adminAddress: "`unix:/path`, `address:port` or `[v6]:port`"
-    case .backendAddress: "`address:port`, `[v6]:port`, `host.name:port` or `unix:/path`"
+    case .backendAddress:
+      "`address:port`, `[v6]:port`, `host.name:port`, `srv:_service._tcp.name` or "
+        + "`unix:/path`"
     case .nameServer: "IP address, with a port where it is not 53"
     case .network: "`10.0.0.0/8`, `2001:db8::/32` or one address"
     case .pattern: "see [Routes](#routes)"

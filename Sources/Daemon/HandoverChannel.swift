@@ -3,6 +3,7 @@ import CLinux
 import Glibc
 import Primitives
 import Proxy
+import Resilience
 import Transport
 
 /// What one weir tells the next beside its sockets.
@@ -15,12 +16,23 @@ struct HandoverLetter: Codable, Sendable {
   var names: [Name]?
 
   struct Name: Codable {
-    var host: String
-    var addresses: [String]
+    /// Of one or the other.
+    var host: String?
+    var service: String?
+    var addresses: [Address]
+  }
+
+  struct Address: Codable {
+    var address: String
+    /// Of a service.
+    var port: UInt16?
+    var weight: Int?
+    var backup: Bool?
+    var host: String?
   }
 
   /// Names of so many addresses in all fit beside the rest.
-  private static let addressLimit = 2048
+  private static let addressLimit = 1024
 
   init(instance: String, modes: [[String]], addresses: [NameQuery: [ResolvedAddress]]) {
     self.instance = instance
@@ -29,18 +41,40 @@ struct HandoverLetter: Codable, Sendable {
     names = []
     for (query, found) in addresses where !found.isEmpty && found.count <= room {
       room -= found.count
-      guard case .host(let host) = query else { continue }
-      names?.append(Name(host: host, addresses: found.map { "\($0.address)" }))
+      var name = Name(addresses: found.map { Address($0) })
+      switch query {
+      case .host(let host): name.host = host
+      case .service(let service): name.service = service
+      }
+      names?.append(name)
     }
   }
 
   var addresses: [NameQuery: [ResolvedAddress]] {
     var known: [NameQuery: [ResolvedAddress]] = [:]
     for name in names ?? [] {
-      known[.host(name.host)] = name.addresses.compactMap(IPAddress.init)
-        .map { ResolvedAddress(address: $0) }
+      let query = name.host.map { NameQuery.host($0) } ?? name.service.map { .service($0) }
+      if let query { known[query] = name.addresses.compactMap(\.resolved) }
     }
     return known
+  }
+}
+
+extension HandoverLetter.Address {
+  fileprivate init(_ found: ResolvedAddress) {
+    address = "\(found.address)"
+    port = found.service?.port
+    weight = found.service?.weight
+    backup = found.service?.isBackup
+    host = found.service?.host
+  }
+
+  fileprivate var resolved: ResolvedAddress? {
+    guard let ip = IPAddress(address) else { return nil }
+    guard let port, let weight, let backup, let host else { return ResolvedAddress(address: ip) }
+    return ResolvedAddress(
+      .init(
+        address: ip, port: port, weight: min(max(weight, 1), 256), isBackup: backup, host: host))
   }
 }
 

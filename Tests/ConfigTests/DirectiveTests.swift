@@ -243,6 +243,12 @@ import Transport
       (named.weight, named.isBackup, named.maxRequests) = (3, true, 9)
       return options.upstreams[0].names == [named] && options.upstreams[0].backends.count == 1
     },
+    Case(.upstream, "backend srv:_http._tcp.App.internal name=app backup max-requests=9") {
+      var named = BackendNameOptions(
+        query: .service("_http._tcp.app.internal"), port: 0, name: "app")
+      (named.isBackup, named.maxRequests) = (true, 9)
+      return $0.upstreams[0].names == [named]
+    },
     Case(.upstream, "backend 10.0.0.2:80") { options in
       options.upstreams[0].backends[1].spec() == BackendSpec(name: "10.0.0.2:80")
     },

@@ -102,6 +102,16 @@ import Testing
       fileWith(upstream: "backend app"),
       "8:9: 'app' has no port"),
     Case(fileWith(upstream: "backend 10.0.0.2"), "8:9: '10.0.0.2' has no port"),
+    Case(
+      fileWith(upstream: "backend srv:_http._tcp.app:80"),
+      "8:9: '_http._tcp.app:80' is not the name of a service"),
+    Case(fileWith(upstream: "backend srv:app"), "8:9: 'app' is not the name of a service"),
+    Case(
+      fileWith(upstream: "backend srv:_http._tcp.app weight=2"),
+      "8:28: the records of a service have weights of their own"),
+    Case(
+      fileWith(upstream: "backend srv:_http._tcp.app\ntls {\n}"),
+      "8:9: a certificate cannot be checked for what DNS says"),
     Case(fileWith(upstream: "backend app:0"), "8:9: '0' is not a port"),
     Case(fileWith(upstream: "backend app:http"), "8:9: 'http' is not a port"),
     Case(

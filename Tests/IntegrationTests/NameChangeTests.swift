@@ -109,13 +109,20 @@ import Testing
     }
   }
 
-  @Test func `what people say of an address holds, and through an upgrade`() throws {
+  @Test(arguments: [false, true])
+  func `what people say of an address holds, and through an upgrade`(isService: Bool) throws {
     let origins = try origins(3)
     let server = try ScriptedNameServer()
+    server.set(
+      "_http._tcp.test", .service, .services([(1, 1, origins[0].port, "app.test")], ttl: 0))
     server.set("app.test", .addresses(["127.0.0.1", "127.0.0.2"], ttl: 0))
-    let configuration = configuration(server, port: origins[0].port)
+    var configuration = configuration(server, port: origins[0].port)
+    if isService { configuration.backends = ["srv:_http._tcp.test"] }
     let daemon = try DaemonProcess(configuration)
-    let target = "app/app.test:\(origins[0].port)@127.0.0.1"
+    let target =
+      isService
+      ? "app/srv:_http._tcp.test@127.0.0.1:\(origins[0].port)"
+      : "app/app.test:\(origins[0].port)@127.0.0.1"
     let done = try daemon.command("drain", target, "--admin", "unix:\(daemon.adminPath)")
     #expect(done.ending == .exit(0), "\(done.output)")
     #expect(try serving(daemon) == ["127.0.0.2"])

@@ -174,4 +174,39 @@ import Testing
       #expect(try Poll.until(.patient) { try daemon.get("/").status == 200 })
     }
   }
+
+  @Test func `records of a service bring ports, weights and backups`() throws {
+    let heavy = try HTTPOrigin("heavy", host: "127.0.0.1")
+    let light = try HTTPOrigin("light", host: "127.0.0.2")
+    let spare = try HTTPOrigin("spare", host: "127.0.0.3")
+    let server = try ScriptedNameServer()
+    let service = "_http._tcp.app.test"
+    server.set(
+      service, .service,
+      .services(
+        [
+          (10, 3, heavy.port, "heavy.test"), (10, 1, light.port, "light.test"),
+          (20, 1, spare.port, "spare.test"),
+        ], ttl: 1))
+    server.set("heavy.test", .addresses(["127.0.0.1"], ttl: 1))
+    server.set("light.test", .addresses(["127.0.0.2"], ttl: 1))
+    server.set("spare.test", .addresses(["127.0.0.3"], ttl: 1))
+    var configuration = configuration(server, port: 1)
+    configuration.backends = ["srv:\(service) name=app"]
+    configuration.upstream = "balance round-robin"
+    try withDaemon(configuration) { daemon in
+      var counts: [String: Int] = [:]
+      for _ in 0..<40 { counts[try daemon.get("/")["x-origin"] ?? "", default: 0] += 1 }
+      #expect(counts == ["heavy": 30, "light": 10])
+      let document = try daemon.admin("/v1/upstreams").text
+      #expect(document.contains("\"app@127.0.0.3:\(spare.port)\""), "\(document)")
+      // The first priority goes, the next one takes its place.
+      server.set(service, .service, .services([(20, 1, spare.port, "spare.test")], ttl: 1))
+      #expect(try Poll.until(.patient) { try daemon.get("/")["x-origin"] == "spare" })
+      #expect(daemon.process.waitForOutput { $0.contains("name srv:\(service): 1 address ") })
+      server.answerEverything(.failure)
+      #expect(daemon.process.waitForOutput { $0.contains("its 1 last addresses are kept") })
+      #expect(try daemon.get("/")["x-origin"] == "spare")
+    }
+  }
 }

@@ -18,7 +18,7 @@ import Transport
 
   /// What the question comes to.
   private func answer(_ resolver: Resolver, _ host: String, isV4: Bool = true) -> NameAnswer? {
-    resolver.ask(7, host: host, isV4: isV4)
+    resolver.ask(7, isV4 ? .v4(host: host) : .v6(host: host))
     var found: [Resolver.Finished] = []
     _ = Poll.until(.patient) {
       resolver.advance()
@@ -52,6 +52,33 @@ import Transport
     let resolver = try resolver(server)
     server.set("a.test", .addresses(["10.0.0.1"], ttl: .max))
     #expect(answer(resolver, "a.test.") == .addresses(addresses("10.0.0.1"), ttl: .zero))
+  }
+
+  @Test func `records of a service`() throws {
+    let server = try ScriptedNameServer()
+    let resolver = try resolver(server)
+    let name = "_http._tcp.test"
+    server.set(
+      name, .service,
+      .services([(1, 2, 80, "A.test"), (3, 4, 65_535, "b.test"), (0, 0, 0, "")], ttl: 77))
+    resolver.ask(1, .service(name))
+    var found: [Resolver.Finished] = []
+    _ = Poll.until(.patient) {
+      resolver.advance()
+      found += resolver.take()
+      return !found.isEmpty
+    }
+    guard case .services(let records, let ttl)? = found.first?.answer else {
+      Issue.record("no records: \(found)")
+      return
+    }
+    #expect(ttl == .seconds(77))
+    #expect(
+      Set(records) == [
+        ServiceRecord(host: "a.test.", port: 80, priority: 1, weight: 2),
+        ServiceRecord(host: "b.test.", port: 65_535, priority: 3, weight: 4),
+        ServiceRecord(host: ".", port: 0, priority: 0, weight: 0),
+      ])
   }
 
   @Test func `that there is none is no failure`() throws {
@@ -97,7 +124,7 @@ import Transport
     let server = try ScriptedNameServer()
     server.set("a.test", .addresses(["10.0.0.1"], ttl: 1))
     let resolver = try resolver(silent, tries: 8)
-    resolver.ask(1, host: "a.test.", isV4: true)
+    resolver.ask(1, .v4(host: "a.test."))
     #expect(silent.wait { !$0.isEmpty })
     var options = ResolverOptions()
     options.servers = [try #require(SocketAddress(server.address))]
@@ -108,7 +135,7 @@ import Transport
 
   @Test func `one that was never set up answers all the same`() throws {
     let resolver = try #require(Resolver())
-    resolver.ask(7, host: "a.test.", isV4: true)
+    resolver.ask(7, .v4(host: "a.test."))
     #expect(resolver.take() == [.init(number: 7, answer: .failed(.exhausted))])
   }
 }

@@ -1,3 +1,13 @@
+/// One question to DNS.
+public enum NameQuestion: Sendable, Hashable {
+  /// Type A.
+  case v4(host: String)
+  /// Type AAAA.
+  case v6(host: String)
+  /// Type SRV (RFC 2782).
+  case service(String)
+}
+
 /// What came of one question to DNS.
 public enum NameAnswer: Sendable, Equatable {
   /// At least one. `ttl`: the shortest of the records that led there; 0 from a hosts file.
@@ -12,7 +22,7 @@ public enum NameAnswer: Sendable, Equatable {
 
 /// One record of type SRV (RFC 2782).
 public struct ServiceRecord: Sendable, Hashable {
-  /// In lower case, without the last dot.
+  /// In lower case; a dot at its end says that it is complete. Never empty.
   public var host: String
   public var port: UInt16
   /// Lower ones are asked first.

@@ -6,7 +6,7 @@ import Transport
 public struct NameStatus: Sendable, Equatable {
   /// In an order that does not change by itself.
   public var addresses: [ResolvedAddress] = []
-  public var state = NameTracker.State.pending
+  public var state = NameState.pending
   /// DNS names more than are used.
   public var isCut = false
   /// When it is asked next; `never` while it is being asked.

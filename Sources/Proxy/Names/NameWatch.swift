@@ -27,9 +27,9 @@ final class NameWatch {
   private static let addressLimit = 16_384
 
   private struct Entry {
-    var tracker: NameTracker
+    var tracker: TrackedName
     /// As last told to the log.
-    var told = NameTracker.State.pending
+    var told = NameState.pending
     var isCutTold = false
     var isUnroutableTold = false
     var counts = NameCounts()
@@ -41,7 +41,7 @@ final class NameWatch {
   private var resolver: Resolver?
   private var entries: [NameQuery: Entry] = [:]
   /// What each question under way asks, by its number.
-  private var asked: [Int: (query: NameQuery, family: NameTracker.Family)] = [:]
+  private var asked: [Int: (query: NameQuery, question: NameQuestion)] = [:]
   private var questions = 0
   /// Every address that any name has brought.
   private var met: Set<IPAddress> = []
@@ -85,10 +85,10 @@ final class NameWatch {
     }
     for query in wishes.queries {
       if entries[query] == nil {
-        var entry = Entry(tracker: NameTracker(wishes.policy))
         // Of the process before this one.
-        entry.published = table.status(query)?.addresses ?? []
-        entry.tracker.remember(entry.published.map(\.address))
+        let known = table.status(query)?.addresses ?? []
+        var entry = Entry(tracker: TrackedName(query, wishes.policy, known: known))
+        entry.published = entry.tracker.addresses
         entries[query] = entry
       }
       entries[query]?.tracker.update(wishes.policy)
@@ -132,12 +132,10 @@ final class NameWatch {
   private func ask(_ resolver: Resolver, _ now: MonotonicTime) {
     for (query, entry) in entries where entry.tracker.nextDue <= now {
       guard var tracker = entries[query]?.tracker else { continue }
-      for family in tracker.questions(now: now) {
+      for question in tracker.questions(now: now) {
         questions += 1
-        asked[questions] = (query, family)
-        switch query {
-        case .host(let name): resolver.ask(questions, host: name, isV4: family == .v4)
-        }
+        asked[questions] = (query, question)
+        resolver.ask(questions, question)
       }
       entries[query]?.tracker = tracker
       publish(query)
@@ -147,10 +145,10 @@ final class NameWatch {
   private func take(_ resolver: Resolver, _ now: MonotonicTime) -> Bool {
     let finished = resolver.take()
     for item in finished {
-      guard let (query, family) = asked.removeValue(forKey: item.number) else { continue }
+      guard let (query, question) = asked.removeValue(forKey: item.number) else { continue }
       let answer = admitted(item.answer, query)
       entries[query]?.counts.count(answer)
-      _ = entries[query]?.tracker.answered(family, answer, now: now)
+      entries[query]?.tracker.answered(question, answer, now: now)
       tell(query)
       publish(query)
     }
@@ -183,7 +181,7 @@ final class NameWatch {
   private func publish(_ query: NameQuery) {
     guard let entry = entries[query] else { return }
     var status = NameStatus()
-    status.addresses = entry.tracker.addresses.map { ResolvedAddress(address: $0) }
+    status.addresses = entry.tracker.addresses
     status.state = entry.tracker.state
     status.isCut = entry.tracker.isCut
     status.nextDue = entry.tracker.nextDue
@@ -204,15 +202,20 @@ final class NameWatch {
   /// Each change once: an outage of DNS is two lines, however long it lasts.
   private func tell(_ query: NameQuery) {
     guard let entry = entries[query] else { return }
-    let addresses = entry.tracker.addresses.map { ResolvedAddress(address: $0) }
+    let addresses = entry.tracker.addresses
     let name = "name \(query.text)"
     let kept = addresses.count
     if addresses != entry.published {
-      let added = addresses.filter { !entry.published.contains($0) }
-      let removed = entry.published.filter { !addresses.contains($0) }
-      log.info(
-        "\(name): \(kept) address\(kept == 1 ? "" : "es")",
-        ["added": NameWatch.list(added), "removed": NameWatch.list(removed)])
+      let (before, after) = (entry.published.map(\.text), addresses.map(\.text))
+      let added = after.filter { !before.contains($0) }
+      let removed = before.filter { !after.contains($0) }
+      if added.isEmpty, removed.isEmpty {
+        log.info("\(name): \(kept) addresses, other weights or priorities")
+      } else {
+        log.info(
+          "\(name): \(kept) address\(kept == 1 ? "" : "es")",
+          ["added": NameWatch.list(added), "removed": NameWatch.list(removed)])
+      }
       entries[query]?.published = addresses
     }
     if entry.tracker.isCut != entry.isCutTold {
@@ -238,7 +241,7 @@ final class NameWatch {
 
   /// Failures of other kinds in a row are one outage; that the last addresses go is news.
   private static func isOther(
-    _ state: NameTracker.State, than told: NameTracker.State, _ kept: Int
+    _ state: NameState, than told: NameState, _ kept: Int
   ) -> Bool {
     switch (state, told) {
     case (.failing, .failing): false
@@ -247,8 +250,8 @@ final class NameWatch {
     }
   }
 
-  private static func list(_ addresses: [ResolvedAddress]) -> String {
-    let shown = addresses.prefix(16).map { "\($0.address)" }.joined(separator: ",")
+  private static func list(_ addresses: [String]) -> String {
+    let shown = addresses.prefix(16).joined(separator: ",")
     return addresses.count > 16 ? "\(shown),…" : shown.isEmpty ? "none" : shown
   }
 

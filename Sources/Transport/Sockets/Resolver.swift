@@ -110,14 +110,26 @@ public final class Resolver {
     self.channel = nil
   }
 
-  /// Asks for the addresses of a name: IPv4 or IPv6. The answer may be there at once (`take`).
-  public func ask(_ number: Int, host: String, isV4: Bool) {
+  /// Asks. The answer may be there at once (`take`).
+  public func ask(_ number: Int, _ question: NameQuestion) {
     guard let channel else {
       notes.finished.append(Finished(number: number, answer: .failed(.exhausted)))
       return
     }
+    switch question {
+    case .v4(let host): ask(channel, number, host, AF_INET)
+    case .v6(let host): ask(channel, number, host, AF_INET6)
+    case .service(let name):
+      // Internet, SRV; as it stands, without search domains.
+      ares_query(
+        channel, name, 1, 33, servicesCame,
+        Unmanaged.passRetained(Question(number, notes)).toOpaque())
+    }
+  }
+
+  private func ask(_ channel: OpaquePointer, _ number: Int, _ host: String, _ family: Int32) {
     var hints = ares_addrinfo_hints()
-    hints.ai_family = isV4 ? AF_INET : AF_INET6
+    hints.ai_family = family
     hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
     // Sorting would open a socket for each address, and weir balances.
     hints.ai_flags = ARES_AI_NOSORT
@@ -220,6 +232,34 @@ public final class Resolver {
   }
 }
 
+/// Records of type SRV in an answer.
+private enum ServiceAnswer {
+  static func read(_ status: Int32, _ message: UnsafeBufferPointer<UInt8>) -> NameAnswer {
+    guard status == ARES_SUCCESS else { return Resolver.failure(status) }
+    var first: UnsafeMutablePointer<ares_srv_reply>?
+    let result = ares_parse_srv_reply(message.baseAddress, Int32(message.count), &first)
+    defer { if let first { ares_free_data(first) } }
+    guard result == ARES_SUCCESS else { return Resolver.failure(result) }
+    var records: [ServiceRecord] = []
+    var next = first
+    while let record = next?.pointee {
+      next = record.next
+      guard let name = record.host else { continue }
+      let host = String(
+        decoding: UnsafeBufferPointer(start: name, count: strlen(name)).map {
+          UInt8(bitPattern: $0)
+        }, as: UTF8.self
+      ).lowercased()
+      records.append(
+        ServiceRecord(
+          host: host.hasSuffix(".") ? host : host + ".", port: record.port,
+          priority: record.priority, weight: record.weight))
+    }
+    guard !records.isEmpty else { return .absent(.noRecord) }
+    return .services(records, ttl: DNSMessage.shortestTTL(message))
+  }
+}
+
 // What c-ares calls. Free functions: a closure formed elsewhere may carry an actor's isolation.
 
 private func socketChanged(
@@ -239,4 +279,12 @@ private func addressesCame(
 ) {
   Resolver.finish(context, Resolver.answer(status, result))
   if let result { ares_freeaddrinfo(result) }
+}
+
+private func servicesCame(
+  _ context: UnsafeMutableRawPointer?, _ status: Int32, _ timeouts: Int32,
+  _ message: UnsafeMutablePointer<UInt8>?, _ count: Int32
+) {
+  let octets = UnsafeBufferPointer(start: message, count: message == nil ? 0 : Int(count))
+  Resolver.finish(context, ServiceAnswer.read(status, octets))
 }
