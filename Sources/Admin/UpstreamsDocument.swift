@@ -56,6 +56,8 @@ public struct UpstreamsDocument: Codable, Sendable {
     public var held: Bool
     /// `up`, `down` or `unchecked`.
     public var health: String
+    /// Why the last check failed; absent unless `health` is `down`.
+    public var healthReason: String?
     public var checksPassed: UInt64
     public var checksFailed: UInt64
     /// `closed`, `open` or `half_open`.
@@ -138,6 +140,7 @@ extension UpstreamsDocument.Backend {
     available = backend.isAvailable
     held = backend.isHeld
     health = backend.view?.isUp.map { $0 ? "up" : "down" } ?? "unchecked"
+    if health == "down" { healthReason = backend.tally.lastFailure?.text }
     checksPassed = backend.tally.checksPassed
     checksFailed = backend.tally.checksFailed
     breaker = backend.breaker.text

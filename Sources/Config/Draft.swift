@@ -67,6 +67,8 @@ struct Draft: Sendable {
   // Of the open block.
   var blockLocation: Location?
   var backends: [Named<String>] = []
+  /// Of `health-check`.
+  var checkLocation: Location?
   var checkFields: [(field: HTTPCheck.Field, name: Token)] = []
   var backlog: (value: Int, token: Token)?
   var proxyProtocolLocation: Location?

@@ -12,7 +12,8 @@ extension Directive {
     Directive(
       name: "health-check", context: .upstream,
       arguments: [
-        Argument(label: "METHOD|tcp", kind: .either("tcp", .token(noun: "method"))),
+        Argument(
+          label: "METHOD|tcp|grpc", kind: .either("tcp", .either("grpc", .token(noun: "method")))),
         Argument(label: "PATH", kind: .absolutePath, presence: .optional),
       ],
       options: [
@@ -26,6 +27,9 @@ extension Directive {
           key: "host", kind: .host(allowsPort: true),
           fallback: "the upstream's `host`, or the backend's address",
           summary: "The Host field of the check."),
+        OptionRow(
+          key: "service", kind: .fieldValue, fallback: "the server as a whole",
+          summary: "With `grpc`: the service that is asked for, such as `shop.Orders`."),
         OptionRow(
           key: "interval", kind: .duration(TimeAmount.milliseconds(10)...hour),
           fallback: written(check.interval), summary: "From one check's end to the next, ±10 %."),
@@ -53,8 +57,9 @@ extension Directive {
       ],
       fallback: "none",
       summary: "Asks every backend whether it is well: an HTTP/1.1 request such as "
-        + "`GET /healthz`, or with `tcp` only a connect. A failed connect of live traffic has the "
-        + "backend checked at once."
+        + "`GET /healthz` (HTTP/2 with `http2 on`), with `grpc` a call of "
+        + "`grpc.health.v1.Health/Check` that only `SERVING` passes, or with `tcp` only a connect. "
+        + "A failed connect of live traffic has the backend checked at once."
     ) { draft, reading in draft.setHealthCheck(reading) },
     Directive(
       name: "health-check-header", context: .upstream,
@@ -71,6 +76,7 @@ extension Directive {
 
 extension Draft {
   fileprivate mutating func setHealthCheck(_ reading: Reading) {
+    checkLocation = reading.name.location
     guard let kind = checkKind(reading) else { return }
     var options = HealthCheckOptions(kind: kind)
     options.interval = reading.optionDuration("interval") ?? options.interval
@@ -85,15 +91,18 @@ extension Draft {
 
   private mutating func checkKind(_ reading: Reading) -> HealthCheckOptions.Kind? {
     let method = reading.text(0)
-    guard method != "tcp" else {
-      if reading.values.count > 1 {
-        report.error("'tcp' takes no path", at: reading.tokens[1].location)
-      }
-      for key in ["expect", "contains", "host"] {
-        guard let option = reading.options[key] else { continue }
-        report.error("'\(key)=' belongs to a request, not to 'tcp'", at: option.token.location)
-      }
+    if method == "tcp" {
+      refuseRequestParts(reading, ["expect", "contains", "host", "service"])
       return .tcp
+    }
+    if method == "grpc" {
+      refuseRequestParts(reading, ["expect", "contains"])
+      var call = GRPCCheck(service: reading.optionText("service") ?? "")
+      call.host = reading.optionText("host")
+      return .grpc(call)
+    }
+    if let option = reading.options["service"] {
+      report.error("'service=' belongs to 'grpc'", at: option.token.location)
     }
     guard !["CONNECT", "TRACE"].contains(method) else {
       report.error("\(method) cannot be a health check", at: reading.tokens[0].location)
@@ -102,7 +111,9 @@ extension Draft {
     guard reading.values.count > 1 else {
       report.error(
         "'\(method)' needs a path", at: reading.tokens[0].location,
-        notes: ["expected 'health-check \(method) /healthz' or 'health-check tcp'"])
+        notes: [
+          "expected 'health-check \(method) /healthz', 'health-check tcp' or 'health-check grpc'"
+        ])
       return nil
     }
     guard reading.text(1).utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F }) else {
@@ -126,6 +137,19 @@ extension Draft {
     return .http(check)
   }
 
+  /// What a check that is no request of HTTP does not have.
+  private mutating func refuseRequestParts(_ reading: Reading, _ keys: [String]) {
+    let word = reading.text(0)
+    if reading.values.count > 1 {
+      report.error("'\(word)' takes no path", at: reading.tokens[1].location)
+    }
+    for key in keys {
+      guard let option = reading.options[key] else { continue }
+      let owner = key == "service" ? "'grpc'" : "a request"
+      report.error("'\(key)=' belongs to \(owner), not to '\(word)'", at: option.token.location)
+    }
+  }
+
   /// `200-299,404`; `nil` where it is none.
   static func statusRanges(_ text: String) -> [ClosedRange<Int>]? {
     var ranges: [ClosedRange<Int>] = []
@@ -144,22 +168,31 @@ extension Draft {
   /// The fields stand on lines of their own, before or behind the check.
   mutating func finishHealthCheck() {
     defer { checkFields = [] }
+    if case .grpc = upstream.healthCheck?.kind, !upstream.http2, !hasFaultyMember {
+      report.error(
+        "'health-check grpc' needs 'http2 on': gRPC is spoken over HTTP/2 alone",
+        at: checkLocation)
+    }
     guard let first = checkFields.first else { return }
-    guard var options = upstream.healthCheck, case .http(var check) = options.kind else {
-      if !hasFaultyMember {
-        report.error(
-          "'health-check-header' needs a 'health-check' with a request", at: first.name.location)
-      }
-      return
+    switch upstream.healthCheck?.kind {
+    case .http(var check):
+      check.fields = takeCheckFields([])
+      upstream.healthCheck?.kind = .http(check)
+    case .grpc(var call):
+      call.fields = takeCheckFields(["content-type", "grpc-timeout", "grpc-encoding"])
+      upstream.healthCheck?.kind = .grpc(call)
+    case .tcp, nil:
+      guard !hasFaultyMember else { return }
+      report.error(
+        "'health-check-header' needs a 'health-check' with a request", at: first.name.location)
     }
-    for (field, name) in checkFields {
-      let framing = ["host", "connection", "content-length", "transfer-encoding", "upgrade", "te"]
-      if framing.contains(field.name.lowercased()) {
-        report.error("'\(field.name)' of a check cannot be set", at: name.location)
-      }
-      check.fields.append(field)
+  }
+
+  private mutating func takeCheckFields(_ reserved: [String]) -> [HTTPCheck.Field] {
+    let framing = ["host", "connection", "content-length", "transfer-encoding", "upgrade", "te"]
+    for (field, name) in checkFields where (framing + reserved).contains(field.name.lowercased()) {
+      report.error("'\(field.name)' of a check cannot be set", at: name.location)
     }
-    options.kind = .http(check)
-    upstream.healthCheck = options
+    return checkFields.map(\.field)
   }
 }

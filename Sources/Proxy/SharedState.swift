@@ -50,6 +50,7 @@ public final class BackendTally: Sendable {
   private let closed = Counter()
   private let passed = Counter()
   private let failed = Counter()
+  private let failure = Lock<CheckFailure?>(nil)
 
   private final class Counter: Sendable {
     let value = Atomic<UInt64>(0)
@@ -64,8 +65,13 @@ public final class BackendTally: Sendable {
   public var checksPassed: UInt64 { passed.value.load(ordering: .relaxed) }
   public var checksFailed: UInt64 { failed.value.load(ordering: .relaxed) }
 
-  func checked(passed isGood: Bool) {
-    (isGood ? passed : failed).value.add(1, ordering: .relaxed)
+  /// Why the last check that failed did.
+  public var lastFailure: CheckFailure? { failure.withLock { $0 } }
+
+  /// `why`: it failed.
+  func checked(_ why: CheckFailure?) {
+    (why == nil ? passed : failed).value.add(1, ordering: .relaxed)
+    if let why { failure.withLock { $0 = why } }
   }
 
   func count(_ transition: CircuitBreaker.Transition) {

@@ -7,6 +7,8 @@ public struct HealthCheckOptions: Sendable, Hashable {
     /// Being able to connect is enough.
     case tcp
     case http(HTTPCheck)
+    /// A call of `grpc.health.v1.Health/Check`, over HTTP/2.
+    case grpc(GRPCCheck)
   }
 
   /// Where a backend stands before its first check.
@@ -64,6 +66,18 @@ public struct HTTPCheck: Sendable, Hashable {
   }
 }
 
+/// What `grpc.health.v1.Health/Check` is asked, and how.
+public struct GRPCCheck: Sendable, Hashable {
+  /// Empty: how the server as a whole is.
+  public var service: String
+  /// As of `HTTPCheck`, for `:authority`.
+  public var host: String?
+  /// Metadata of the call.
+  public var fields: [HTTPCheck.Field] = []
+
+  public init(service: String = "") { self.service = service }
+}
+
 /// Why a check failed.
 public enum CheckFailure: Sendable, Hashable {
   case refused, unreachable, timedOut
@@ -74,6 +88,14 @@ public enum CheckFailure: Sendable, Hashable {
   case handshake(String)
   case status(Int)
   case contentMismatch
+  /// No well-formed answer to a call of gRPC.
+  case notGRPC
+  /// The message of such an answer is larger than that of a check may be.
+  case oversized
+  /// The call failed with this code.
+  case grpcStatus(Int)
+  /// The call said so: a `ServingStatus` other than `SERVING`.
+  case notServing(UInt64)
 
   /// As in the event log.
   public var text: String {
@@ -86,6 +108,22 @@ public enum CheckFailure: Sendable, Hashable {
     case .handshake(let check): "TLS: \(check)"
     case .status(let status): "status \(status)"
     case .contentMismatch: "the content does not contain what it should"
+    case .notGRPC: "the answer is not gRPC"
+    case .oversized: "the answer is too large"
+    case .grpcStatus(let code): "grpc-status \(code)\(Self.name(code, of: Self.codes))"
+    case .notServing(let status):
+      "serving status \(status)\(Self.name(Int(clamping: status), of: Self.servingStates))"
     }
+  }
+
+  private static let codes = [
+    "OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND",
+    "ALREADY_EXISTS", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED",
+    "OUT_OF_RANGE", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED",
+  ]
+  private static let servingStates = ["UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN"]
+
+  private static func name(_ number: Int, of names: [String]) -> String {
+    names.indices.contains(number) ? " (\(names[number]))" : ""
   }
 }

@@ -25,6 +25,10 @@ enum StatusReport {
           ] + quantiles(backend.latencyMs))
       }
       text += "\n" + table.text + "  balance \(upstream.balance)\n"
+      for backend in upstream.backends where backend.health == "down" {
+        guard let reason = backend.healthReason else { continue }
+        text += "  down \(label(backend)): \(reason)\n"
+      }
       for name in upstream.names ?? [] {
         text += "  name \(name.name): \(name.state)\(name.reason.map { " (\($0))" } ?? ""), "
         text += "\(name.addresses) address\(name.addresses == 1 ? "" : "es")\n"

@@ -281,6 +281,16 @@ import Transport
       check.fields = [.init(name: "X-A", value: "b")]
       return options.upstreams[0].healthCheck == HealthCheckOptions(kind: .http(check))
     },
+    Case(.upstream, "health-check grpc service=shop.Orders host=a.b\nhttp2 on") { options in
+      var call = GRPCCheck(service: "shop.Orders")
+      call.host = "a.b"
+      return options.upstreams[0].healthCheck == HealthCheckOptions(kind: .grpc(call))
+    },
+    Case(.upstream, "health-check-header X-A b\nhealth-check grpc\nhttp2 on") { options in
+      var call = GRPCCheck()
+      call.fields = [.init(name: "X-A", value: "b")]
+      return options.upstreams[0].healthCheck == HealthCheckOptions(kind: .grpc(call))
+    },
     Case(.upstream, "health-check HEAD / rise=3 fall=4 fast-interval=50ms") { options in
       let check = options.upstreams[0].healthCheck
       return check?.rise == 3 && check?.fall == 4 && check?.fastInterval == .milliseconds(50)

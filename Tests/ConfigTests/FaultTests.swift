@@ -165,6 +165,22 @@ import Testing
       fileWith(upstream: "health-check tcp expect=200"),
       "8:18: 'expect=' belongs to a request, not to 'tcp'"),
     Case(
+      fileWith(upstream: "http2 on\nhealth-check grpc /a"), "9:19: 'grpc' takes no path"),
+    Case(
+      fileWith(upstream: "http2 on\nhealth-check grpc contains=ok"),
+      "9:19: 'contains=' belongs to a request, not to 'grpc'"),
+    Case(
+      fileWith(upstream: "health-check tcp service=a"),
+      "8:18: 'service=' belongs to 'grpc', not to 'tcp'"),
+    Case(
+      fileWith(upstream: "health-check GET / service=a"), "8:20: 'service=' belongs to 'grpc'"),
+    Case(
+      fileWith(upstream: "health-check grpc"),
+      "8:1: 'health-check grpc' needs 'http2 on': gRPC is spoken over HTTP/2 alone"),
+    Case(
+      fileWith(upstream: "http2 on\nhealth-check grpc\nhealth-check-header grpc-timeout 1S"),
+      "10:1: 'grpc-timeout' of a check cannot be set"),
+    Case(
       fileWith(upstream: "health-check GET / expect=200-"), "8:27: '200-' is no list of statuses"),
     Case(
       fileWith(upstream: "health-check GET / expect=100"), "8:27: '100' is no list of statuses"),

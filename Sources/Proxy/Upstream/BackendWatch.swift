@@ -169,7 +169,7 @@ public final class BackendWatch {
   }
 
   private func begin(_ seat: Int, _ probe: HealthProbe) {
-    guard probe.subscribers.contains(where: { $0.state.isWatched($0.backend) }) else {
+    guard probe.isWatched else {
       heard(seat)
       return arm(seat, probe, at: now + probe.key.options.interval)
     }
@@ -195,9 +195,11 @@ public final class BackendWatch {
   }
 
   private func learn(_ probe: HealthProbe, _ result: HealthProbe.Result) {
-    if case .failed(let failure) = result { probe.lastFailure = failure }
     let passed = result == .passed
-    for subscriber in probe.subscribers { subscriber.tally.checked(passed: passed) }
+    if case .failed(let failure) = result { probe.lastFailure = failure }
+    for subscriber in probe.subscribers {
+      subscriber.tally.checked(passed ? nil : probe.lastFailure)
+    }
     guard let change = probe.tracker.checked(passed: passed, isUrgent: isUrgent(probe)) else {
       return
     }

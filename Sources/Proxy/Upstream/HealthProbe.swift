@@ -33,6 +33,9 @@ final class HealthProbe: StreamSource {
     /// `BackendState.id`
     let backend: Int
     let tally: BackendTally
+    /// Where the upstream's slot of it was last time; a guess, so that a thousand checks need not
+    /// search a thousand slots each.
+    var slot: Int
   }
 
   enum Result: Equatable {
@@ -57,12 +60,17 @@ final class HealthProbe: StreamSource {
   private var phase = Phase.waiting
   private let endpoint: Endpoint
   private let request: [UInt8]
+  /// Of a call of gRPC: the message behind `request`.
+  private let message: [UInt8]
   private var hasSent = false
   private var octets: [UInt8] = []
   /// Of a check in HTTP/2, and whether its stream has ended.
   private var session: Session?
   private var intake: Intake?
   private var hasEnded = false
+  /// Of a call of gRPC.
+  private var answer = GRPCAnswer()
+  private var sentOfMessage = 0
 
   private static var noWire: Wire { Wire(descriptor: -1) }
 
@@ -70,14 +78,26 @@ final class HealthProbe: StreamSource {
     self.key = key
     tracker = HealthTracker(key.options, isUp: isUp)
     endpoint = Endpoint(key.address)
-    if case .http(let check) = key.options.kind {
-      request = CheckAnswer.request(check, authority: key.authority)
-    } else {
-      request = []
+    switch key.options.kind {
+    case .tcp: (request, message) = ([], [])
+    case .http(let check):
+      (request, message) = (CheckAnswer.request(check, authority: key.authority), [])
+    case .grpc(let check):
+      request = GRPCAnswer.request(
+        check, authority: key.authority, timeout: key.options.timeout)
+      message = GRPCAnswer.message(service: check.service)
     }
   }
 
   var isWaiting: Bool { phase == .waiting }
+
+  /// Whether anybody wants the backend's health looked at.
+  var isWatched: Bool {
+    subscribers.indices.contains { index in
+      let subscriber = subscribers[index]
+      return subscriber.state.isWatched(subscriber.backend, near: &subscribers[index].slot)
+    }
+  }
 
   /// Begins a check. `.pending`: `descriptor` is to be watched.
   func start(now: MonotonicTime) -> Result {
@@ -130,8 +150,9 @@ final class HealthProbe: StreamSource {
       case .failed(let failure): return .failed(.handshake(failure.text))
       }
     }
-    guard case .http(let check) = key.options.kind else { return .passed }
-    if key.http2 { return exchangeFrames(check, &head, &pool) }
+    if case .tcp = key.options.kind { return .passed }
+    if key.http2 { return exchangeFrames(&head, &pool) }
+    guard case .http(let check) = key.options.kind else { return .failed(.notGRPC) }
     guard send(&pool) else { return .failed(.closed) }
     return receive(check, &head, &pool)
   }
@@ -158,7 +179,7 @@ final class HealthProbe: StreamSource {
     while true {
       let result = wire.receive(&pool)
       let view = wire.input.view
-      octets += (0..<view.count).map { view[$0] }
+      octets += view.array
       wire.input.detach(&pool)
       let hasEnded = result == .ended || octets.count >= CheckAnswer.maxBytes
       if case .failed = result { return .failed(.closed) }
@@ -174,11 +195,13 @@ final class HealthProbe: StreamSource {
   // MARK: HTTP/2
 
   private func exchangeFrames(
-    _ check: HTTPCheck, _ head: inout ResponseHead, _ pool: inout BufferPool
+    _ head: inout ResponseHead, _ pool: inout BufferPool
   ) -> Result {
     guard let session = session ?? beginSession() else { return .unknown }
     while true {
       guard sendFrames(session, &pool) else { return .failed(.closed) }
+      // What came is no HTTP/2, and nothing more of it would be looked at.
+      if session.isOver { return .failed(message.isEmpty ? .malformed : .notGRPC) }
       let result = wire.receive(&pool)
       switch result {
       case .octets: break
@@ -186,10 +209,9 @@ final class HealthProbe: StreamSource {
       case .ended, .failed: return .failed(.closed)
       }
       let isSound = session.receive(wire.input.view, now: startedAt)
-      guard take(wire.input.view), isSound else { return .failed(.malformed) }
+      let verdict = judgeFrames(wire.input.view, isSound, &head)
       wire.input.detach(&pool)
-      let isOver = hasEnded || octets.count >= CheckAnswer.maxBytes
-      switch CheckAnswer.judge(octets, hasEnded: isOver, check, &head) {
+      switch verdict {
       case .needsMore: continue
       case .passed: return .passed
       case .failed(let failure): return .failed(failure)
@@ -208,7 +230,7 @@ final class HealthProbe: StreamSource {
     let stream = copy.withUnsafeMutableBufferPointer {
       made.submitRequest(
         head: ByteView(UnsafeBufferPointer($0)), isSecure: key.tls != nil, owner: 1,
-        endsStream: true)
+        endsStream: message.isEmpty)
     }
     return stream == nil ? nil : made
   }
@@ -220,6 +242,40 @@ final class HealthProbe: StreamSource {
       if frames.isEmpty { return wire.flush(&pool) || !wire.hasFailed }
       guard wire.send(frames, .empty, &pool) else { return false }
     }
+  }
+
+  private func judgeFrames(
+    _ received: ByteView, _ isSound: Bool, _ head: inout ResponseHead
+  ) -> CheckAnswer.Verdict {
+    guard case .http(let check) = key.options.kind else {
+      return judgeCall(received, isSound, &head)
+    }
+    guard take(received), isSound else { return .failed(.malformed) }
+    let isOver = hasEnded || octets.count >= CheckAnswer.maxBytes
+    return CheckAnswer.judge(octets, hasEnded: isOver, check, &head)
+  }
+
+  private func judgeCall(
+    _ received: ByteView, _ isSound: Bool, _ head: inout ResponseHead
+  ) -> CheckAnswer.Verdict {
+    guard let intake, let session else { return .failed(.notGRPC) }
+    for event in intake.events where event.owner == 1 {
+      var verdict = CheckAnswer.Verdict.needsMore
+      switch event.kind {
+      case .responded:
+        verdict = answer.responded(
+          intake.head(event), endsStream: event.endsStream, &head)
+      case .data:
+        verdict = answer.received(received.slice(event.range))
+        session.consumed(event.stream, event.range.count)
+      case .trailers: verdict = answer.ended(intake.head(event), &head)
+      case .ended, .malformed: verdict = .failed(.notGRPC)
+      case .reset: verdict = .failed(.closed)
+      default: break
+      }
+      if verdict != .needsMore { return verdict }
+    }
+    return isSound ? .needsMore : .failed(.notGRPC)
   }
 
   /// What the backend sent, as HTTP/1 would have it. False where its stream was cut.
@@ -240,7 +296,12 @@ final class HealthProbe: StreamSource {
 
   func readContent(
     of owner: UInt64, into target: UnsafeMutablePointer<UInt8>, room: Int
-  ) -> ContentPiece { ContentPiece(count: 0, isLast: true) }
+  ) -> ContentPiece {
+    let count = min(room, message.count - sentOfMessage)
+    for index in 0..<count { target[index] = message[sentOfMessage + index] }
+    sentOfMessage += count
+    return ContentPiece(count: count, isLast: sentOfMessage == message.count)
+  }
 
   func readTrailers(of owner: UInt64, into sink: inout ByteSink) {}
 
@@ -252,5 +313,7 @@ final class HealthProbe: StreamSource {
     octets = []
     (session, intake) = (nil, nil)
     hasEnded = false
+    answer = GRPCAnswer()
+    sentOfMessage = 0
   }
 }

@@ -29,9 +29,16 @@ extension UpstreamState {
   }
 
   /// Whether people want the backend's health looked at.
-  func isWatched(_ backend: Int) -> Bool {
+  /// `guess`: the backend's slot, if nothing has changed; the slot afterwards.
+  func isWatched(_ backend: Int, near guess: inout Int) -> Bool {
     live.withLock { live in
-      live.slot(of: backend).map { live.conditions[$0].mode != .maint } ?? false
+      if !live.conditions.indices.contains(guess)
+        || live.conditions[guess].backend != Int32(backend)
+      {
+        guard let slot = live.slot(of: backend) else { return false }
+        guess = slot
+      }
+      return live.conditions[guess].mode != .maint
     }
   }
 
@@ -161,7 +168,7 @@ extension Snapshot {
       guard let check = upstream.healthCheck else {
         return [(key: HealthProbe.Key, subscribers: [HealthProbe.Subscriber])]()
       }
-      return upstream.backends.map { backend in
+      return upstream.backends.enumerated().map { place, backend in
         var authority = backend.authority
         if case .literal(let name) = upstream.host { authority = name }
         let known = shared.backendState(backend, of: upstream.name)
@@ -171,7 +178,10 @@ extension Snapshot {
             tls: upstreams[index].pointee.tls, serverName: backend.serverName,
             http2: upstream.http2,
             proxyProtocol: upstream.proxyProtocol),
-          [HealthProbe.Subscriber(state: state, backend: known.id, tally: known.tally)]
+          [
+            HealthProbe.Subscriber(
+              state: state, backend: known.id, tally: known.tally, slot: place)
+          ]
         )
       }
     }
