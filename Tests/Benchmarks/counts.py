@@ -1,6 +1,7 @@
 """What is counted, not timed: memory of idle connections, system calls, instructions."""
 
 import attackers
+import checks
 import meters
 import peers
 
@@ -127,4 +128,6 @@ def sections():
             "system-calls": proxies(system_calls),
             "tls-system-calls": proxies(tls_system_calls),
             "instructions": instructions,
-            "attackers": attackers.section}
+            "attackers": attackers.section,
+            "health-checks": lambda names: checks.section(
+                [n for n in names if n in ("weir", "haproxy")])}

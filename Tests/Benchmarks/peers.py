@@ -66,6 +66,8 @@ class Job:
     http2_backends: bool = False
     # MiB of cache; 0: nothing is stored.
     cache: int = 0
+    # What a peer says of its backends' health checks.
+    checks: str = ""
 
 
 def certificate(directory):
@@ -223,6 +225,7 @@ class Peer:
             "ADMIN": self.directory / "admin.sock", "WORKERS": self.job.workers,
             "CONNECTIONS": room_for(self.name, self.job.connections), "ROUTES": self._routes(),
             "BALANCE": BALANCE[self.name][self.job.balance],
+            "CHECKS": self.job.checks,
             "CACHE": stored, "CACHED": used,
             "ORIGIN": addresses[0].split(":")[0], "ORIGINPORT": addresses[0].split(":")[1],
             "TLS": listener_words(self.name, self.job, self.directory),
