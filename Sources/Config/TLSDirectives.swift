@@ -62,9 +62,9 @@ extension Directive {
       Directive(
         name: "server-name", context: .upstreamTLS,
         arguments: [Argument(label: "HOST", kind: .host(allowsPort: false))],
-        fallback: "the upstream's `host` where that is a name, else none",
+        fallback: "the upstream's `host` where that is a name, else that of the `backend` line",
         summary: "The name that is sent to backends (SNI) and that their certificates must have. "
-          + "Without one their certificates must have the backend's IP address."
+          + "Where the line has an address, no name is sent, and the certificate must have it."
       ) { draft, reading in draft.tlsClient.serverName = reading.text(0) },
       Directive(
         name: "ca", context: .upstreamTLS,

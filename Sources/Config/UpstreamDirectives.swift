@@ -64,7 +64,8 @@ extension Directive {
             kind: .either("preserve", .either("backend", .host(allowsPort: true))))
         ],
         fallback: "preserve",
-        summary: "The Host field that backends see: the client's, the backend's address, or this."
+        summary: "The Host field that backends see: the client's, the backend's name or address as "
+          + "its line has it, or this."
       ) { draft, reading in
         switch reading.text(0) {
         case "preserve": draft.upstream.host = .preserve

@@ -22,8 +22,9 @@ public final class Daemon {
 
   /// For the last log lines to reach the disk.
   private static let logFlushTime = TimeAmount.seconds(2)
-  /// For the first answers of DNS: then weir serves without, and takes them when they come.
-  private static let firstNamesTime = TimeAmount.seconds(2)
+  /// For the first answers of DNS, at the start and where a reload brings names: then weir serves
+  /// without, and takes them when they come.
+  static let firstNamesTime = TimeAmount.seconds(2)
 
   let path: String
   let environment: [String: String]

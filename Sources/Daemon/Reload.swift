@@ -11,8 +11,6 @@ import Transport
 extension Daemon {
   /// For all workers to come round to a new configuration; a turn takes microseconds.
   private static let adoptionTime = TimeAmount.seconds(1)
-  /// For DNS to say something of names that a reload brings.
-  private static let newNamesTime = TimeAmount.seconds(1)
 
   /// Parses, checks, builds and swaps one snapshot. On any fault nothing changes, and the
   /// diagnostics say why.
@@ -90,7 +88,7 @@ extension Daemon {
       return
     }
     // Or an upstream whose address becomes a name would have no backend for a moment.
-    watch.resolve(loaded, and: options, within: Daemon.newNamesTime)
+    watch.resolve(loaded, and: options, within: Daemon.firstNamesTime)
     // Last of what can fail: a snapshot that is made has told the upstreams of their backends.
     let next: Snapshot
     do {

@@ -8,7 +8,7 @@ import Testing
     _ server: ScriptedNameServer, port: UInt16, _ options: String = "min-ttl=100ms max-ttl=1s"
   ) -> DaemonConfiguration {
     var configuration = DaemonConfiguration(["app.test:\(port)"])
-    configuration.top = "resolver \(server.address) timeout=300ms tries=1 \(options)"
+    configuration.top = "resolver \(server.address) \(options)"
     return configuration
   }
 

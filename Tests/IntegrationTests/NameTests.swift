@@ -18,8 +18,7 @@ import Testing
     _ server: ScriptedNameServer, port: UInt16, options: String = ""
   ) -> DaemonConfiguration {
     var configuration = DaemonConfiguration(["app.test:\(port)"])
-    configuration.top =
-      "resolver \(server.address) timeout=300ms tries=1 min-ttl=100ms max-ttl=1s \(options)"
+    configuration.top = "resolver \(server.address) min-ttl=100ms max-ttl=1s \(options)"
     return configuration
   }
 
@@ -102,9 +101,11 @@ import Testing
     let origins = try origins("127.0.0.1", "127.0.0.2")
     let server = try ScriptedNameServer()
     server.set("app.test", .addresses(["127.0.0.1"], ttl: 0))
-    try withDaemon(configuration(server, port: origins[0].port)) { daemon in
-      let first = try daemon.get("/")
-      #expect(first["x-origin"] == "127.0.0.1")
+    // Silence shall not take long; on a busy machine the first answer may then be late as well.
+    let options = "timeout=300ms tries=1"
+    try withDaemon(configuration(server, port: origins[0].port, options: options)) { daemon in
+      let isServing = try Poll.until(.patient) { try daemon.get("/")["x-origin"] == "127.0.0.1" }
+      #expect(isServing)
       // 0.0.0.0 and addresses of many are nobody's.
       let faults: [ScriptedNameServer.Reply] = [
         .silence, .failure, .error(5), .octets([1, 2, 3]),
@@ -122,9 +123,10 @@ import Testing
       #expect(try Poll.until(.patient) { try daemon.get("/")["x-origin"] == "127.0.0.2" })
       #expect(daemon.process.waitForOutput { $0.contains("name app.test: resolved again") })
       #expect(try daemon.counts("weir_name_stale{name=\"app.test\"} 0"))
-      let told = daemon.process.output.split(separator: "\n")
-        .count { $0.contains("are kept") }
-      #expect(told == 1, "an outage is told once: \(daemon.process.output)")
+      let lines = daemon.process.output.split(separator: "\n")
+      let begun = lines.count { $0.contains("are kept") }
+      let ended = lines.count { $0.contains("resolved again") }
+      #expect(begun - ended <= 1, "an outage is told once: \(daemon.process.output)")
     }
   }
 
@@ -164,7 +166,10 @@ import Testing
       }
       """
     try withDaemon(configuration) { daemon in
-      #expect(daemon.process.output.contains("name app.test: not resolved, it has no backend"))
+      #expect(
+        daemon.process.waitForOutput {
+          $0.contains("name app.test: not resolved, it has no backend")
+        })
       let refused = try daemon.get("/")
       #expect(refused.status == 503)
       #expect(refused["proxy-status"]?.contains("destination_unavailable") == true)
