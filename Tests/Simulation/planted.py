@@ -2,12 +2,13 @@
 """Plants faults in a copy of the sources and runs the simulation on each: it must find every one.
 
     planted.py [SEEDS] [WORD …]
+    planted.py --check
 
 One release build of the copy holds all the faults, each behind a number that the environment
 names; without one the copy is as the sources are, and must pass the same seeds. Then each fault is
 run from seed 1 until a seed breaks a rule, traps, or does not end. WORDs choose faults by their
 names. Exits with 1 where SEEDS (1,000 unless said) do not find a fault, where an edit no longer
-fits its file, or where the copy without any fault fails.
+fits its file, which is all that --check looks at, or where the copy without any fault fails.
 """
 
 import os
@@ -113,8 +114,8 @@ FAULTS = {
         "      guard let place = grant.reserved, !HERE else { return }")],
     "a stream of HTTP/2 that was cut short is not reset": [(
         "Proxy/Downstream/DownstreamHTTP2.swift",
-        "      } else if !stream.pointee.wire.hasFailed {\n        session.reset(",
-        "      } else if !stream.pointee.wire.hasFailed, !HERE {\n        session.reset(")],
+        "        } else if !stream.pointee.wire.hasFailed {\n          $0.reset(",
+        "        } else if !stream.pointee.wire.hasFailed, !HERE {\n          $0.reset(")],
     "a fetch that a purge reached ends the one that replaces it": [(
         "Caching/Store/CacheStore.swift",
         "      guard isFound else { return wakes }",
@@ -148,14 +149,19 @@ def copy_tree():
             shutil.copy2(ROOT / name, COPY)
 
 
+def check():
+    for name, edits in FAULTS.items():
+        for file, before, _ in edits:
+            if (ROOT / "Sources" / file).read_text().count(before) != 1:
+                sys.exit(f"{file} has no one place for: {name}")
+
+
 def plant():
     (COPY / "Sources/Primitives/PlantedFault.swift").write_text(SWITCH)
     for number, (name, edits) in enumerate(FAULTS.items(), 1):
         for file, before, after in edits:
             path = COPY / "Sources" / file
             text = path.read_text()
-            if text.count(before) != 1:
-                sys.exit(f"{file} has no one place for: {name}")
             text = text.replace(before, after.replace("HERE", f"planted({number})"))
             if not re.search(r"^import Primitives$", text, re.M):
                 text = "import Primitives\n" + text
@@ -186,6 +192,9 @@ def simulate(number, seeds):
 
 def main():
     words = sys.argv[1:]
+    check()
+    if words == ["--check"]:
+        return
     seeds = int(words.pop(0)) if words and words[0].isdigit() else 1000
     began = time.monotonic()
     copy_tree()

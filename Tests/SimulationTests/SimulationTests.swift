@@ -18,6 +18,14 @@ import Testing
     #expect(result.ending == .exit(0), "\(result.output)")
   }
 
+  /// `make planted` takes too long to be run each time; that it still can be is seen at once.
+  @Test func `planted faults have their places in the sources`() throws {
+    let script = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+      .deletingLastPathComponent().appendingPathComponent("Simulation/planted.py").path
+    let result = try ChildProcess.run("/usr/bin/env", ["python3", script, "--check"], seconds: 60)
+    #expect(result.ending == .exit(0), "\(result.output)")
+  }
+
   @Test func `a seed is one run: the same again to the last octet`() throws {
     let (first, second) = (try simulate(101, 20), try simulate(101, 20))
     #expect(first.ending == .exit(0) && first.output.contains("digest "), "\(first.output)")
