@@ -113,14 +113,32 @@ def heading(arguments, names):
             f"{arguments.seconds:g} s.\n")
 
 
-def write_between_markers(path, text):
+def replace_sections(page, sections, of_this_run):
+    """Puts `sections` in the place of those with the same titles, each with its own heading."""
+    for section in sections:
+        title, rest = section.split("\n", 1)
+        start = page.find(title + "\n")
+        if start < 0:
+            sys.exit(f"there is no section \"{title}\" to replace: write the whole run")
+        end = page.find("\n### ", start)
+        end = len(page) if end < 0 else end + 1
+        page = page[:start] + f"{title}\n\n{of_this_run}{rest}\n" + page[end:]
+    return page
+
+
+def write_between_markers(path, sections, of_this_run, is_whole):
     begin, end = "<!-- bench: begin -->\n", "<!-- bench: end -->\n"
     page = open(path).read()
     if begin not in page or end not in page:
         sys.exit(f"{path} has no markers {begin.strip()} and {end.strip()}")
     before, rest = page.split(begin, 1)
     after = rest.split(end, 1)[1]
-    open(path, "w").write(before + begin + "\n" + text + "\n" + end + after)
+    page = rest.split(end, 1)[0]
+    if is_whole:
+        page = "\n" + "\n".join([of_this_run, *sections]) + "\n"
+    else:
+        page = replace_sections(page, sections, of_this_run)
+    open(path, "w").write(before + begin + page + end + after)
 
 
 def parse_arguments():
@@ -130,7 +148,8 @@ def parse_arguments():
     parser.add_argument("--seconds", type=float)
     parser.add_argument("--only", help="scenario names, separated by commas")
     parser.add_argument("--peers", default="weir,nginx,haproxy,varnish,nghttpx,h2o")
-    parser.add_argument("--write", help="a page with markers to put the tables into")
+    parser.add_argument("--write", help="a page with markers to put the tables into; with --only "
+                        "they take the place of those with the same titles")
     arguments = parser.parse_args()
     arguments.rounds = arguments.rounds or (2 if arguments.quick else 5)
     arguments.seconds = arguments.seconds or (2 if arguments.quick else 4)
@@ -153,7 +172,7 @@ def main():
     raise_descriptor_limit()
     names = arguments.peers.split(",")
     wanted = arguments.only.split(",") if arguments.only else None
-    text = [heading(arguments, names)]
+    text = []
     try:
         for scenario in scenarios.all_scenarios():
             scenario.variants = [v for v in scenario.variants if v.peer in names]
@@ -166,10 +185,10 @@ def main():
                 text.append(section(names))
     except meters.InvalidRun as error:
         sys.exit(f"invalid run: {error}")
-    page = "\n".join(text)
-    print(page)
+    of_this_run = heading(arguments, names)
+    print("\n".join([of_this_run, *text]))
     if arguments.write:
-        write_between_markers(arguments.write, page)
+        write_between_markers(arguments.write, text, of_this_run, is_whole=wanted is None)
 
 
 if __name__ == "__main__":

@@ -19,16 +19,16 @@ extension Worker {
     let responseOctets = exchange.pointee.response.octets
     // What began and ended within one turn of the loop took what the turn has taken so far.
     let end = exchange.pointee.startedAt == now ? MonotonicTime.now() : now
-    let total = end - exchange.pointee.startedAt
+    let total = microseconds(exchange.pointee.startedAt, end)
     if connection.pointee.fetch.handle != .none { return recordAttempt(exchange, status) }
-    metrics.add(.requestOctets, UInt64(requestOctets))
+    if requestOctets > 0 { metrics.add(.requestOctets, UInt64(requestOctets)) }
     metrics.add(.responseOctets, UInt64(responseOctets))
     if let route = exchange.pointee.route {
       let cells = metrics.route(route.pointee.id)
       cells.add(RouteCounter.responses(status: status))
-      cells.add(.requestOctets, UInt64(requestOctets))
+      if requestOctets > 0 { cells.add(.requestOctets, UInt64(requestOctets)) }
       cells.add(.responseOctets, UInt64(responseOctets))
-      cells.latency.record(microseconds: UInt64(max(0, total.nanoseconds / 1000)))
+      cells.latency.record(microseconds: UInt64(total))
     }
     recordAttempt(exchange, status)
     if log.isOn { logLine(exchange, connection, total) }
@@ -51,7 +51,7 @@ extension Worker {
   @inline(__always)
   private func logLine(
     _ exchange: UnsafeMutablePointer<Exchange>,
-    _ connection: UnsafeMutablePointer<DownstreamConnection>, _ total: TimeAmount
+    _ connection: UnsafeMutablePointer<DownstreamConnection>, _ total: Int
   ) {
     let head = connection.pointee.wire.input.pinnedView
     stampTime()
@@ -66,7 +66,7 @@ extension Worker {
     log.record.status = Int(exchange.pointee.status)
     log.record.requestOctets = exchange.pointee.request.octets
     log.record.responseOctets = exchange.pointee.response.octets
-    log.record.totalMicroseconds = Int(total.nanoseconds / 1000)
+    log.record.totalMicroseconds = total
     log.record.attempts = exchange.pointee.retry.attempts
     log.record.connectMicroseconds =
       exchange.pointee.connectedAt > .zero

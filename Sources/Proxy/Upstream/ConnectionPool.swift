@@ -57,10 +57,11 @@ extension Worker {
     _ backend: Int, isRepeatable: Bool, security: Int32
   ) -> (Handle, UnsafeMutablePointer<UpstreamConnection>)? {
     if !isRepeatable, now < backends[backend].waryUntil { return nil }
-    while backends[backend].idle.first != .none {
+    while true {
       let handle = backends[backend].idle.first
+      if handle == .none { return nil }
       let connection = upstreams[handle]
-      unlinkIdle(connection)
+      unlinkIdle(connection, from: &backends[backend].idle)
       connection.pointee.state = .busy
       guard connection.pointee.security == security else {
         closeUpstream(handle)
@@ -74,7 +75,6 @@ extension Worker {
       }
       return (handle, connection)
     }
-    return nil
   }
 
   /// The backend has closed an idle connection: noted where that came soon.
@@ -93,15 +93,15 @@ extension Worker {
     takeSession(connection)
     guard backends[backend].idle.count < poolSize, backends[backend].isConfigured, !isDraining,
       !connection.pointee.wire.peerClosed, connection.pointee.wire.input.isEmpty,
-      connection.pointee.wire.output.isEmpty, !connection.pointee.wire.hasUnopenedInput,
-      !connection.pointee.wire.mayRead || isReadToItsEnd(connection)
+      connection.pointee.wire.output.isEmpty, !connection.pointee.wire.hasUnopenedInput
     else { return closeUpstream(handle) }
+    if connection.pointee.wire.mayRead, !isReadToItsEnd(connection) { return closeUpstream(handle) }
     connection.pointee.wire.input.detach(&pool)
     connection.pointee.exchange = .none
     connection.pointee.state = .idle
     connection.pointee.idleSince = now
     setDeadline(handle, connection, now + timeout)
-    linkIdle(handle, connection)
+    linkIdle(handle, connection, in: &backends[backend].idle)
   }
 
   /// A response that was long, or went through a pipe, may not have been the last that came: what
@@ -113,36 +113,37 @@ extension Worker {
 
   @inline(__always)
   private func linkIdle(
-    _ handle: Handle, _ connection: UnsafeMutablePointer<UpstreamConnection>
+    _ handle: Handle, _ connection: UnsafeMutablePointer<UpstreamConnection>,
+    in list: inout HandleList
   ) {
-    let backend = Int(connection.pointee.backend)
-    let next = backends[backend].idle.first
+    let next = list.first
     connection.pointee.idlePrevious = .none
     connection.pointee.idleNext = next
     if next == .none {
-      backends[backend].idle.last = handle
+      list.last = handle
     } else {
       upstreams[next].pointee.idlePrevious = handle
     }
-    backends[backend].idle.first = handle
-    backends[backend].idle.count += 1
+    list.first = handle
+    list.count += 1
   }
 
   @inline(__always)
-  private func unlinkIdle(_ connection: UnsafeMutablePointer<UpstreamConnection>) {
-    let backend = Int(connection.pointee.backend)
+  private func unlinkIdle(
+    _ connection: UnsafeMutablePointer<UpstreamConnection>, from list: inout HandleList
+  ) {
     let (previous, next) = (connection.pointee.idlePrevious, connection.pointee.idleNext)
     if previous == .none {
-      backends[backend].idle.first = next
+      list.first = next
     } else {
       upstreams[previous].pointee.idleNext = next
     }
     if next == .none {
-      backends[backend].idle.last = previous
+      list.last = previous
     } else {
       upstreams[next].pointee.idlePrevious = previous
     }
-    backends[backend].idle.count -= 1
+    list.count -= 1
   }
 
   /// Begins a connection. Where descriptors have run out, the longest idle client gives way.
@@ -166,7 +167,9 @@ extension Worker {
     let connection = upstreams[handle]
     if connection.pointee.wire.isStream { return endStream(handle, connection, isComplete: false) }
     if connection.pointee.isCarrier { return closeCarrier(handle, connection) }
-    if connection.pointee.state == .idle { unlinkIdle(connection) }
+    if connection.pointee.state == .idle {
+      unlinkIdle(connection, from: &backends[Int(connection.pointee.backend)].idle)
+    }
     wheel.cancel(&connection.pointee.timer)
     takeSession(connection)
     connection.pointee.wire.close(&pool)

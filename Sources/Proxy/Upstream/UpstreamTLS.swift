@@ -94,6 +94,7 @@ extension Worker {
     if let tls = connection.pointee.wire.tls { keepSession(tls, connection) }
   }
 
+  @inline(never)
   private func keepSession(
     _ tls: TLSChannel, _ connection: UnsafeMutablePointer<UpstreamConnection>
   ) {
