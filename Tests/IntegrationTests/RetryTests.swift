@@ -185,6 +185,29 @@ import Testing
     }
   }
 
+  /// The same under load over several workers, which share one budget.
+  @Test func `retries of several workers under load stay within one budget`() throws {
+    let broken = try (0..<3).map { _ in try resettingOrigin() }
+    var configuration = DaemonConfiguration(broken.map(\.address))
+    configuration.workers = 3
+    configuration.upstream =
+      "balance round-robin\ncircuit-breaker off\nretry attempts=8 backoff=1ms max-backoff=1ms"
+    try withDaemon(configuration) { daemon in
+      let started = Date()
+      let load = ClosedLoopLoad(port: daemon.port, connections: 12)
+      #expect(load.waitForMore(600))
+      let outcome = load.stop()
+      let seconds = Date().timeIntervalSince(started)
+      let requests = outcome.failures.count
+      let isAnswered = outcome.failures.allSatisfy { $0.contains("502") }
+      #expect(outcome.completed == 0 && isAnswered && requests >= 600)
+      let attempts = broken.flatMap(\.records).count { $0.receivedCount > 0 }
+      #expect(attempts > requests, "none was tried again")
+      let most = Double(requests) * 1.2 + 30 + 3 * seconds
+      #expect(Double(attempts) <= most, "\(attempts) for \(requests) in \(seconds) s")
+    }
+  }
+
   @Test func `a replayed GET is sent three times at most`() throws {
     let broken = try (0..<4).map { _ in try resettingOrigin() }
     try withDaemon(DaemonConfiguration(broken.map(\.address))) { daemon in
