@@ -220,20 +220,26 @@ final class BackendConnection: Answering {
   private func write(_ world: inout World) -> Bool {
     guard mayAnswer, let plan, plan.reply.due <= world.now else { return false }
     if sent < plan.octets.count {
-      let upper = min(plan.octets.count, sent + plan.reply.piece)
+      let whole = plan.octets.count - plan.surplus
+      let piece = sent + plan.reply.piece
+      let upper = piece >= whole ? plan.octets.count : piece
       switch Sockets.write(descriptor, plan.octets[sent..<upper]) {
       case .octets(let count):
         world.trace.note(plan.octets[sent..<(sent + count)])
         sent += count
-        if sent >= plan.octets.count - plan.surplus, !plan.isCut, let serial = plan.reply.serial {
-          world.ledger.sentWhole(serial)
+        if sent >= whole {
+          if !plan.isCut, let serial = plan.reply.serial { world.ledger.sentWhole(serial) }
+          // What comes later than the answer may come behind the next request, and then nobody can
+          // tell that it is no answer to that.
+          self.plan?.octets.removeLast(plan.octets.count - sent)
+          self.plan?.surplus = 0
         }
       case .wouldBlock, .ended: return false
       case .failed:
         end(&world)
         return true
       }
-      guard sent == plan.octets.count else { return true }
+      guard sent >= whole else { return true }
       world.trace.say("backend \(backend) has answered \(request?.id ?? -1)")
     }
     switch plan.end {
