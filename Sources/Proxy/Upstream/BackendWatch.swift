@@ -191,7 +191,16 @@ public final class BackendWatch {
     probe.finish(&pool)
     heard(seat)
     if result != .unknown { learn(probe, result) }
-    arm(seat, probe, at: now + probe.tracker.delay(isUrgent: isUrgent(probe), random: &random))
+    let delay = probe.tracker.delay(isUrgent: isUrgent(probe), random: &random)
+    arm(seat, probe, at: BackendWatch.gathered(now + delay, after: delay))
+  }
+
+  /// Checks that are not in a hurry begin a few at once: a thousand of them, each by itself, would
+  /// wake the thread for every one of its steps.
+  private static func gathered(_ time: MonotonicTime, after delay: TimeAmount) -> MonotonicTime {
+    guard delay >= .seconds(1) else { return time }
+    let slot = UInt64(TimeAmount.milliseconds(20).nanoseconds)
+    return MonotonicTime(nanoseconds: (time.nanoseconds / slot + 1) * slot)
   }
 
   private func learn(_ probe: HealthProbe, _ result: HealthProbe.Result) {
