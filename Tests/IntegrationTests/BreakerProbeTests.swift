@@ -11,8 +11,9 @@ import Testing
     let origin = try ScriptedOrigin { connection, _ in
       while (try? connection.hasMore()) == true {
         _ = try connection.readHead()
+        let now = mood.current
         received.update { $0 += 1 }
-        switch mood.current {
+        switch now {
         case .failing:
           try connection.send("HTTP/1.1 503 Ill\r\nContent-Length: 0\r\n\r\n")
         case .chunked:
@@ -59,8 +60,8 @@ import Testing
     let origin = try ScriptedOrigin { connection, _ in
       while (try? connection.hasMore()) == true {
         let head = try connection.readHead()
-        received.update { $0 += 1 }
         let isIll = mood.current == .failing
+        received.update { $0 += 1 }
         if !isIll { _ = try connection.readRequestBody(head) }
         try connection.send("HTTP/1.1 \(isIll ? 503 : 200) Some\r\nContent-Length: 0\r\n\r\n")
       }

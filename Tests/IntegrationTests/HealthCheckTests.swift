@@ -63,6 +63,24 @@ import Testing
     #expect(head["connection"] == "close")
   }
 
+  @Test func `leave no port waiting on either side`() throws {
+    let ends = Monitor<[String]>([])
+    let origin = try ScriptedOrigin { connection, _ in
+      _ = try connection.readHead()
+      try connection.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+      do {
+        let more = try connection.hasMore()
+        ends.update { $0.append("more: \(more)") }
+      } catch { ends.update { $0.append("\(error)") } }
+    }
+    var configuration = DaemonConfiguration(["\(origin.address) name=a"])
+    configuration.upstream = "health-check GET / interval=20ms"
+    try withDaemon(configuration) { daemon in
+      #expect(ends.wait(until: .patient) { $0.count >= 3 })
+    }
+    #expect(ends.current.prefix(3) == ["reset", "reset", "reset"])
+  }
+
   @Test(arguments: [
     ("GET / contains=ok", "up"), ("GET / contains=fine", "down"), ("tcp", "up"),
     ("GET / expect=404", "down"),

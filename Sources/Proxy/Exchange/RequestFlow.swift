@@ -163,8 +163,8 @@ extension Worker {
   private func connectEnded(
     _ handle: Handle, _ connection: UnsafeMutablePointer<UpstreamConnection>
   ) {
-    let error = SocketCalls.pendingError(connection.pointee.wire.descriptor)
-    if error != 0 || connection.pointee.wire.hasFailed {
+    if connection.pointee.wire.hasFailed {
+      let error = SocketCalls.pendingError(connection.pointee.wire.descriptor)
       let refused = error == SocketCalls.refused
       return connectionFailed(handle, connection, refused ? .connectRefused : .connectFailed)
     }

@@ -30,6 +30,10 @@ public final class BackendWatch {
   private static let namesKind: UInt8 = 3
   /// Checks of one backend that failed connects ask for keep at least this distance.
   private static let soonestAgain = TimeAmount.milliseconds(50)
+  /// With so many checks under way, the thread lets their answers gather for this long: waking up
+  /// for each of them by itself costs more than the answers do.
+  private static let manyChecks = 4
+  private static let answersGather = TimeAmount.milliseconds(1)
 
   private let shared: SharedState
   private let log: EventLog
@@ -43,6 +47,8 @@ public final class BackendWatch {
   /// By seat; a seat's generation grows with each check, so that late events find nothing.
   private var probes: [HealthProbe?] = []
   private var generations: [UInt32] = []
+  /// Checks that have begun and not ended.
+  private var underWay = 0
   private var seats: [HealthProbe.Key: Int] = [:]
   private var seatsOfBackends: [Int: Int] = [:]
   /// Upstreams with waiting requests; a few at most, and of each the next time or two.
@@ -75,6 +81,7 @@ public final class BackendWatch {
     while !isStopping {
       let count = poller.wait(timeoutMs: timeoutMs())
       _ = turn(count, .now())
+      if underWay >= BackendWatch.manyChecks { Poller.pause(BackendWatch.answersGather) }
     }
     finish()
   }
@@ -174,6 +181,7 @@ public final class BackendWatch {
       return arm(seat, probe, at: now + probe.key.options.interval)
     }
     generations[seat] &+= 1
+    underWay += 1
     let result = probe.start(now: now)
     if result == .pending {
       let handle = Handle(
@@ -188,6 +196,7 @@ public final class BackendWatch {
 
   private func conclude(_ seat: Int, _ probe: HealthProbe, _ result: HealthProbe.Result) {
     guard result != .pending else { return }
+    underWay -= 1
     probe.finish(&pool)
     heard(seat)
     if result != .unknown { learn(probe, result) }
@@ -195,12 +204,12 @@ public final class BackendWatch {
     arm(seat, probe, at: BackendWatch.gathered(now + delay, after: delay))
   }
 
-  /// Checks that are not in a hurry begin a few at once: a thousand of them, each by itself, would
-  /// wake the thread for every one of its steps.
+  /// Checks that are not in a hurry begin many at once, up to 50 ms sooner or later than drawn: a
+  /// thousand of them, each by itself, would wake the thread for every one of its steps.
   private static func gathered(_ time: MonotonicTime, after delay: TimeAmount) -> MonotonicTime {
     guard delay >= .seconds(1) else { return time }
-    let slot = UInt64(TimeAmount.milliseconds(20).nanoseconds)
-    return MonotonicTime(nanoseconds: (time.nanoseconds / slot + 1) * slot)
+    let slot = UInt64(TimeAmount.milliseconds(100).nanoseconds)
+    return MonotonicTime(nanoseconds: (time.nanoseconds + slot / 2) / slot * slot)
   }
 
   private func learn(_ probe: HealthProbe, _ result: HealthProbe.Result) {
@@ -298,6 +307,7 @@ public final class BackendWatch {
   private func remove(_ seat: Int, _ key: HealthProbe.Key) {
     guard let probe = probes[seat] else { return }
     wheel.cancel(&probe.timer)
+    if !probe.isWaiting { underWay -= 1 }
     probe.finish(&pool)
     generations[seat] &+= 1
     probes[seat] = nil

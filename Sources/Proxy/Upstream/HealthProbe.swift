@@ -91,6 +91,9 @@ final class HealthProbe: StreamSource {
 
   var isWaiting: Bool { phase == .waiting }
 
+  /// At most one flight of octets goes out, in one call.
+  private var sendsOnce: Bool { key.tls == nil && !key.http2 && key.proxyProtocol == nil }
+
   /// Whether anybody wants the backend's health looked at.
   var isWatched: Bool {
     subscribers.indices.contains { index in
@@ -104,7 +107,7 @@ final class HealthProbe: StreamSource {
     startedAt = now
     hasSent = false
     octets = []
-    let opened = endpoint.connect()
+    let opened = endpoint.connect(sendsOnce: sendsOnce)
     guard opened >= 0 else {
       if SocketCalls.isExhausted(-opened) { return .unknown }
       return .failed(-opened == SocketCalls.refused ? .refused : .unreachable)
@@ -121,8 +124,8 @@ final class HealthProbe: StreamSource {
   ) -> Result {
     wire.note(readiness)
     if phase == .connecting {
-      let error = SocketCalls.pendingError(descriptor)
-      guard error == 0 else {
+      guard !wire.hasFailed else {
+        let error = SocketCalls.pendingError(descriptor)
         return .failed(error == SocketCalls.refused ? .refused : .unreachable)
       }
       guard readiness.contains(.writable) else { return .pending }
@@ -305,9 +308,13 @@ final class HealthProbe: StreamSource {
 
   func readTrailers(of owner: UInt64, into sink: inout ByteSink) {}
 
-  /// The check is over, however it ended.
+  /// The check is over, however it ended, and nothing more is wanted of the connection: a reset
+  /// spares both sides the exchange of an orderly end, and a port that waits for a minute. TLS says
+  /// goodbye first, for the sake of the backend's log.
   func finish(_ pool: inout BufferPool) {
-    if descriptor >= 0 { wire.close(&pool) }
+    if descriptor >= 0 {
+      if wire.isSealed { wire.close(&pool) } else { wire.reset(&pool) }
+    }
     wire = HealthProbe.noWire
     phase = .waiting
     octets = []

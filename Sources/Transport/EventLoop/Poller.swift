@@ -79,6 +79,11 @@ public struct Poller: ~Copyable {
     Int(max(0, weir_epoll_wait(descriptor, events, Int32(Poller.eventsPerTurn), timeoutMs)))
   }
 
+  /// Lets events gather, so that the next `wait` finds many of them at once. Less than a second.
+  public static func pause(_ time: TimeAmount) {
+    usleep(UInt32(clamping: min(time.nanoseconds / 1000, 999_999)))
+  }
+
   @inline(__always)
   public func event(_ index: Int) -> (handle: Handle, readiness: Readiness) {
     let event = events[index]

@@ -49,11 +49,12 @@ public final class Endpoint: Sendable {
   }
 
   /// Begins to connect. Returns the descriptor, whose writability tells the end; negative errno
-  /// where it failed at once.
-  public func connect() -> Int32 {
+  /// where it failed at once. `sendsOnce`: no second call to send will follow a first one, so that
+  /// the kernel need not be told to hold nothing back (RFC 896).
+  public func connect(sendsOnce: Bool = false) -> Int32 {
     let descriptor = makeSocket()
     guard descriptor >= 0 else { return descriptor }
-    if family != AF_UNIX { Endpoint.setNoDelay(descriptor) }
+    if family != AF_UNIX, !sendsOnce { Endpoint.setNoDelay(descriptor) }
     let result = octets.withUnsafeBytes { bytes in
       Glibc.connect(
         descriptor, bytes.baseAddress?.assumingMemoryBound(to: sockaddr.self),
