@@ -38,6 +38,7 @@ extension Session {
     head: ByteView, isSecure: Bool, owner: UInt64, endsStream: Bool, isTunnel: Bool = false
   ) -> Int32? {
     guard fields.readRequest(head, isSecure: isSecure, isTunnel: isTunnel) else { return nil }
+    introduceNames()
     let context = UnsafeMutableRawPointer(bitPattern: UInt(owner))
     let stream = nghttp2_submit_request(
       raw, nil, fields.pointer, fields.count,

@@ -20,6 +20,15 @@ struct HeadAssembly: BitwiseCopyable {
   /// RFC 9113 §8.2.2.
   private static let forbidden = FieldSet(
     .transferEncoding, .connection, .upgrade, .keepAlive, .proxyConnection)
+  /// Bits of the lengths that those names have; and the ones that a request's are looked at for,
+  /// too. Most names need not be looked up.
+  private static let forbiddenLengths: UInt64 = 1 << 7 | 1 << 10 | 1 << 16 | 1 << 17
+  private static let noticedLengths = forbiddenLengths | 1 << 4 | 1 << 6 | 1 << 14
+
+  @inline(__always)
+  private static func mayBe(_ name: ByteView, ofLengths lengths: UInt64) -> Bool {
+    name.count < 64 && lengths >> UInt64(truncatingIfNeeded: name.count) & 1 == 1
+  }
 
   /// Octets of fields that are decoded for nothing before the connection is cut.
   static let patienceBytes = 64 * 1024
@@ -68,7 +77,10 @@ struct HeadAssembly: BitwiseCopyable {
       if start == 0 { writeRequestLine(to: &sink) }
       appendField(name, value, to: &sink)
     case .response where isPseudo: appendStatusLine(name, value, to: &sink)
-    case .response where HeadAssembly.forbidden.contains(FieldName(name)): fault = .malformed
+    case .response
+    where HeadAssembly.mayBe(name, ofLengths: HeadAssembly.forbiddenLengths)
+      && HeadAssembly.forbidden.contains(FieldName(name)):
+      fault = .malformed
     default: HeadAssembly.appendLine(name, value, to: &sink)
     }
     if sink.overflowed, fault == .none { fault = .overLimit }
@@ -136,6 +148,9 @@ struct HeadAssembly: BitwiseCopyable {
   }
 
   private mutating func appendField(_ name: ByteView, _ value: ByteView, to sink: inout ByteSink) {
+    guard HeadAssembly.mayBe(name, ofLengths: HeadAssembly.noticedLengths) else {
+      return HeadAssembly.appendLine(name, value, to: &sink)
+    }
     switch FieldName(name) {
     case .host:
       // RFC 9113 §8.3.1: one that differs from :authority makes the request malformed.

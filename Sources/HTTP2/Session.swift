@@ -69,6 +69,8 @@ public final class Session {
   private var lastOwned: (stream: Int32, owner: UInt64) = (0, 0)
   /// A stream that is there, while frames are walked over that nghttp2 has not seen.
   private var present: Int32 = 0
+  /// A final head was submitted.
+  private var hasIntroduced = false
   /// A DATA frame was made.
   var hasMadeContent = false
   /// Streams that weir reset lately: their frames may still be under way (RFC 9113 §5.1).
@@ -363,6 +365,7 @@ public final class Session {
     head: ByteView, stream: Int32, isFinal: Bool, endsStream: Bool
   ) -> Bool {
     guard fields.readResponse(head) else { return false }
+    if isFinal { introduceNames() }
     let (list, count) = (fields.pointer, fields.count)
     if !isFinal {
       return nghttp2_submit_headers(
@@ -370,6 +373,13 @@ public final class Session {
     }
     let provider = intake.setup.provider
     return nghttp2_submit_response(raw, stream, list, count, endsStream ? nil : provider) == 0
+  }
+
+  @inline(__always)
+  func introduceNames() {
+    guard !hasIntroduced else { return }
+    hasIntroduced = true
+    fields.introduceNames()
   }
 
   /// Behind a stream's last content. False where nothing of them can be sent.

@@ -82,6 +82,9 @@ public final class Worker: StreamSource {
   let parts: UnsafeMutablePointer<iovec>
   /// What each exchange is before it is filled in.
   let blankExchange: UnsafeMutablePointer<Exchange>
+  /// The same of streams, on either side.
+  let blankDownstream: UnsafeMutablePointer<DownstreamConnection>
+  let blankUpstream: UnsafeMutablePointer<UpstreamConnection>
   /// Of the request parsed last; `headOwner` says whose it is.
   var requestHead: RequestHead {
     @inline(__always) unsafeAddress { UnsafePointer(requestPlace) }
@@ -139,6 +142,10 @@ public final class Worker: StreamSource {
     responsePlace.initialize(to: ResponseHead())
     blankExchange = .allocate(capacity: 1)
     blankExchange.initialize(to: Exchange())
+    blankDownstream = .allocate(capacity: 1)
+    blankDownstream.initialize(to: .blankStream)
+    blankUpstream = .allocate(capacity: 1)
+    blankUpstream.initialize(to: .blankStream)
     snapshots.append(AdoptedSnapshot(snapshot: snapshot))
     _ = self.poller.add(listener: mailbox.descriptor, Worker.handle(HandleKind.mailbox, 0))
     for index in listeners.indices { setListening(true, index) }
@@ -146,6 +153,8 @@ public final class Worker: StreamSource {
 
   deinit {
     blankExchange.deallocate()
+    blankDownstream.deallocate()
+    blankUpstream.deallocate()
     requestPlace.deinitialize(count: 1)
     requestPlace.deallocate()
     responsePlace.deinitialize(count: 1)
@@ -335,28 +344,6 @@ public final class Worker: StreamSource {
     guard !connection.pointee.isQueued else { return }
     connection.pointee.isQueued = true
     ready.append(handle)
-  }
-
-  // MARK: Deadlines
-
-  /// Sets the connection's deadline. The wheel is touched only where its timer would fire too
-  /// late; a timer that fires early finds the later deadline and is armed anew.
-  func setDeadline(
-    _ handle: Handle, _ connection: UnsafeMutablePointer<DownstreamConnection>,
-    _ time: MonotonicTime
-  ) {
-    connection.pointee.deadline = time
-    guard time < wheel.dueTime(connection.pointee.timer) else { return }
-    wheel.arm(&connection.pointee.timer, handle, at: time)
-  }
-
-  func setDeadline(
-    _ handle: Handle, _ connection: UnsafeMutablePointer<UpstreamConnection>,
-    _ time: MonotonicTime
-  ) {
-    connection.pointee.deadline = time
-    guard time < wheel.dueTime(connection.pointee.timer) else { return }
-    wheel.arm(&connection.pointee.timer, handle, at: time)
   }
 
   // MARK: Configuration

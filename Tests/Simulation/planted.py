@@ -91,9 +91,10 @@ FAULTS = {
         "      probesInFlight -= 1\n",
         "      if !HERE || outcome != .abandoned { probesInFlight -= 1 }\n")],
     "a backend's timer that fires early is not armed anew": [(
-        "Proxy/Exchange/RequestFlow.swift",
-        "      if connection.pointee.deadline != .never {\n        wheel.arm(",
-        "      if connection.pointee.deadline != .never, !HERE {\n        wheel.arm(")],
+        "Proxy/WorkerDeadlines.swift",
+        "    if time != .never { wheel.arm(&timer",
+        "    let isPlanted = handle.kind == HandleKind.upstream && HERE\n"
+        "    if time != .never, !isPlanted { wheel.arm(&timer")],
     "the timer of one who waited in the queue is not cancelled": [(
         "Proxy/Exchange/Repetition.swift",
         "    wheel.cancel(&exchange.pointee.timer)\n    guard let place = grant.reserved",

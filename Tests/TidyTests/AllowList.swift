@@ -74,6 +74,7 @@ enum AllowList {
     "Sources/Proxy/Upstream/UpstreamHTTP2.swift",
     "Sources/Proxy/Upstream/UpstreamTLS.swift",
     "Sources/Proxy/Worker.swift",
+    "Sources/Proxy/WorkerDeadlines.swift",
     "Sources/Routing/Frozen.swift",
     "Sources/Routing/PathRegex.swift",
     "Sources/Routing/RouteConditions.swift",

@@ -139,6 +139,12 @@ private final class SealedPair {
     }
   }
 
+  /// The near side hears that the far one ended in order.
+  func closesOrderlyFromFar() -> Bool {
+    far.closeSending(&pool)
+    return readAtNear() == .ended
+  }
+
   func detachInputs() {
     far.input.detach(&pool)
     near.input.detach(&pool)
@@ -190,6 +196,38 @@ private final class SealedPair {
     #expect(pair.receive(100).count == 100)
     pair.detachInputs()
     #expect(pair.blocksInUse == 0)
+  }
+
+  @Test(.enabled(if: TLSLibrary.connectionsCanRest, "OpenSSL was used before it was started"))
+  func `rests when nobody has used it for a while, and wakes for whatever is asked of it`() throws {
+    let uses: [(SealedPair) -> Bool] = [
+      { $0.send(Self.pattern(500)) && $0.receive(500) == Self.pattern(500) },
+      { $0.send([7], fromFar: true) && $0.readAtNear() == .octets(1) },
+      { $0.far.tls?.negotiatedProtocol == .http11 && $0.far.tls?.wasResumed == false },
+      { $0.closesOrderlyFromFar() },
+    ]
+    for (number, use) in uses.enumerated() {
+      let pair = try connected()
+      #expect(pair.send([1], fromFar: true) && pair.readAtNear() == .octets(1))
+      pair.detachInputs()
+      // It was used since: that is a look, and from then on the while is counted.
+      #expect(!pair.far.rest() && pair.far.tls?.isResting == false)
+      #expect(pair.far.rest() && pair.far.tls?.isResting == true)
+      #expect(pair.far.rest() && !pair.far.hasUnopenedInput)
+      #expect(pair.far.tls?.isResting == true, "asking whether there is input wakes nobody")
+      // The client's side, as towards backends.
+      #expect(!pair.near.rest() && pair.near.rest() && pair.near.tls?.isResting == true)
+      #expect(use(pair), "\(number)")
+      #expect(pair.far.tls?.isResting == false)
+    }
+  }
+
+  @Test func `does not rest before its handshake is complete`() throws {
+    let pair = try SealedPair(
+      server: SealedPair.serverContext(), client: SealedPair.clientContext())
+    for _ in 0..<3 { _ = pair.far.rest() }
+    #expect(pair.far.tls?.isResting == false)
+    #expect(pair.shakeHands().far == .complete)
   }
 
   @Test func `tells an end from a cut`() throws {

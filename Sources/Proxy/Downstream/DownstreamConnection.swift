@@ -40,7 +40,7 @@ struct DownstreamConnection: BitwiseCopyable {
   /// Octets that lingering may still discard.
   var lingerBudget: Int32 = 0
   var exchange = Handle.none
-  let acceptedAt: MonotonicTime
+  var acceptedAt: MonotonicTime
   var timer = TimerWheel.Timer.none
   var deadline = MonotonicTime.never
   /// Neighbours in the list of idle connections, oldest first.
@@ -74,11 +74,21 @@ struct DownstreamConnection: BitwiseCopyable {
     acceptedAt = now
   }
 
-  /// A stream, which to an exchange is a client connection for one request.
-  init(
-    stream: Int32, of connection: UnsafePointer<DownstreamConnection>, _ parent: Handle
-  ) {
+  /// What each stream is before it is filled in.
+  static var blankStream: DownstreamConnection { DownstreamConnection() }
+
+  private init() {
     wire = .stream
+    address = IPAddress(v4: 0)
+    port = 0
+    listener = 0
+    acceptedAt = .zero
+  }
+
+  /// A stream, which to an exchange is a client connection for one request.
+  mutating func becomeStream(
+    _ stream: Int32, of connection: UnsafePointer<DownstreamConnection>, _ parent: Handle
+  ) {
     address = connection.pointee.address
     port = connection.pointee.port
     listener = connection.pointee.listener

@@ -60,7 +60,7 @@ extension Worker {
     connection.pointee.wire.input.detach(&pool)
     if !connection.pointee.isIdle {
       becameIdle(handle, connection)
-      setDeadline(handle, connection, now + idleTime(listenerOptions(connection)))
+      setIdleDeadline(handle, connection, now + idleTime(listenerOptions(connection)))
     }
   }
 
@@ -238,10 +238,9 @@ extension Worker {
     _ handle: Handle, _ connection: UnsafeMutablePointer<DownstreamConnection>
   ) {
     if connection.pointee.deadline > now {
-      if connection.pointee.deadline != .never {
-        wheel.arm(&connection.pointee.timer, handle, at: connection.pointee.deadline)
-      }
-      return
+      return rearm(
+        handle, &connection.pointee.timer, &connection.pointee.wire,
+        isIdle: connection.pointee.isIdle, connection.pointee.deadline)
     }
     switch connection.pointee.state {
     case .lingering: closeDownstream(handle)

@@ -161,12 +161,11 @@ extension Worker {
       metrics.add(.http2StreamsRefused)
       return session(connection).reset(event.stream, .refusedStream)
     }
-    let record = DownstreamConnection(stream: event.stream, of: connection, parent)
-    guard let handle = downstreams.insert(record) else {
+    guard let (handle, stream) = downstreams.insert(copyOf: blankDownstream) else {
       return session(connection).reset(event.stream, .refusedStream)
     }
+    stream.pointee.becomeStream(event.stream, of: connection, parent)
     session(connection).setOwner(event.stream, handle.raw)
-    let stream = downstreams[handle]
     stream.pointee.isTunnel = event.isTunnel
     linkStream(handle, stream, connection)
     if event.endsStream { stream.pointee.wire.deliverEnd() }
@@ -298,7 +297,7 @@ extension Worker {
       setDeadline(handle, connection, isTold ? .never : end)
     } else if !connection.pointee.isIdle {
       becameIdle(handle, connection)
-      setDeadline(handle, connection, now + idleTime(options))
+      setIdleDeadline(handle, connection, now + idleTime(options))
     }
     let age = now - connection.pointee.acceptedAt
     let isUsedUp = connection.pointee.requests >= options.pointee.keepAliveRequests

@@ -39,7 +39,7 @@ extension Worker {
     // A drain does not wait for who only shook hands.
     let wait =
       isDraining ? TimeAmount.seconds(1) : listenerOptions(connection).pointee.headerTimeout
-    setDeadline(handle, connection, now + wait)
+    setIdleDeadline(handle, connection, now + wait)
     // The first request often comes in the same segment as the end of the handshake.
     readHeads(handle, connection)
   }

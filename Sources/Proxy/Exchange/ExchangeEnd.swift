@@ -213,7 +213,7 @@ extension Worker {
     }
     connection.pointee.wire.input.detach(&pool)
     becameIdle(client, connection)
-    setDeadline(client, connection, now + idleTime(listenerOptions(connection)))
+    setIdleDeadline(client, connection, now + idleTime(listenerOptions(connection)))
   }
 
   @inline(__always)

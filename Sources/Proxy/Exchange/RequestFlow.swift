@@ -208,10 +208,9 @@ extension Worker {
     _ handle: Handle, _ connection: UnsafeMutablePointer<UpstreamConnection>
   ) {
     if connection.pointee.deadline > now {
-      if connection.pointee.deadline != .never {
-        wheel.arm(&connection.pointee.timer, handle, at: connection.pointee.deadline)
-      }
-      return
+      return rearm(
+        handle, &connection.pointee.timer, &connection.pointee.wire,
+        isIdle: connection.pointee.state == .idle, connection.pointee.deadline)
     }
     let exchangeHandle = connection.pointee.exchange
     switch connection.pointee.state {

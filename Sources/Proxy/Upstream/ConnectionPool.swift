@@ -100,7 +100,7 @@ extension Worker {
     connection.pointee.exchange = .none
     connection.pointee.state = .idle
     connection.pointee.idleSince = now
-    setDeadline(handle, connection, now + timeout)
+    setIdleDeadline(handle, connection, now + timeout)
     linkIdle(handle, connection, in: &backends[backend].idle)
   }
 

@@ -37,9 +37,9 @@ struct UpstreamConnection: BitwiseCopyable {
   // What each request changes lies together, with the part of the wire that it uses.
   var state = State.connecting
   /// `BackendState.id`
-  let backend: Int32
+  private(set) var backend: Int32
   /// `UpstreamPlan.security`: the rules under which it was made.
-  let security: Int32
+  private(set) var security: Int32
   var exchange = Handle.none
   /// Octets of the response head being read that parsing has seen.
   var knownOctets: Int32 = 0
@@ -75,11 +75,17 @@ struct UpstreamConnection: BitwiseCopyable {
   /// The response's head was all of it.
   var endsWithHead = false
 
+  /// What each stream is before it is filled in.
+  static var blankStream: UpstreamConnection {
+    var record = UpstreamConnection(descriptor: -1, backend: 0, security: 0)
+    record.wire = .stream
+    return record
+  }
+
   /// A stream of `carrier`.
-  init(
-    streamOf parent: Handle, _ carrier: UnsafePointer<UpstreamConnection>, exchange: Handle
+  mutating func becomeStream(
+    of parent: Handle, _ carrier: UnsafePointer<UpstreamConnection>, exchange: Handle
   ) {
-    wire = .stream
     backend = carrier.pointee.backend
     security = carrier.pointee.security
     state = carrier.pointee.state == .multiplexing ? .busy : .connecting

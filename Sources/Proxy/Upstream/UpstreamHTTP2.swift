@@ -23,13 +23,12 @@ extension Worker {
       return
     }
     let connection = upstreams[carrier]
-    let record = UpstreamConnection(streamOf: carrier, connection, exchange: handle)
-    guard let stream = upstreams.insert(record) else {
+    guard let (stream, upstream) = upstreams.insert(copyOf: blankUpstream) else {
       if connection.pointee.firstStream == .none { closeUpstream(carrier) }
       return attemptFailed(handle, exchange, .exhausted)
     }
+    upstream.pointee.becomeStream(of: carrier, connection, exchange: handle)
     exchange.pointee.upstream = stream
-    let upstream = upstreams[stream]
     link(stream, upstream, connection)
     guard connection.pointee.state == .multiplexing, mayStart(exchange, connection) else {
       upstream.pointee.state = .connecting

@@ -118,6 +118,7 @@ enum PEM {
 
   /// At least one; each must be freed.
   static func certificates(_ pem: [UInt8], path: String) throws(TLSFault) -> [OpaquePointer] {
+    TLSLibrary.start()
     guard let bio = memory(pem) else { throw TLSFault("out of memory") }
     defer { BIO_free(bio) }
     var found: [OpaquePointer] = []

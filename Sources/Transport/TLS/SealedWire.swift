@@ -117,6 +117,9 @@ extension Wire {
     return flush(&pool) || !hasFailed
   }
 
+  /// What `TLSChannel.rest` says; true for a wire that has nothing to rest.
+  public func rest() -> Bool { tls?.rest() ?? true }
+
   /// Our last octet in this direction: said in TLS, where there is any, and then to the socket.
   public mutating func closeSending(_ pool: inout BufferPool) {
     if let tls {

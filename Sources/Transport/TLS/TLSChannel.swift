@@ -1,3 +1,4 @@
+import CLinux
 import COpenSSL
 import Glibc
 import Primitives
@@ -58,10 +59,15 @@ enum Opened: BitwiseCopyable {
 /// Owned by its `Wire`, on one thread. The state lives at a fixed address, because OpenSSL holds
 /// pointers to it; it is allocated with the connection and freed by `free`. Received ciphertext
 /// holds a pooled block only while some of it is not used up; OpenSSL releases its own buffers
-/// between records.
+/// between records, and a connection that nobody has used for a while rests: see `rest`.
 public struct TLSChannel: BitwiseCopyable {
   struct State {
-    let ssl: OpaquePointer
+    /// OpenSSL's connection; while `resting` is set, nothing is behind it.
+    fileprivate let connection: OpaquePointer
+    /// What `connection` held when it was laid to rest.
+    fileprivate var resting: UnsafeMutableRawPointer?
+    /// OpenSSL was called since `rest` was asked last.
+    fileprivate var wasCalled = true
     var ciphertext = InputBuffer()
     /// Where ciphertext goes; set for the length of one call into OpenSSL.
     var output: UnsafeMutablePointer<OutputQueue>?
@@ -86,7 +92,7 @@ public struct TLSChannel: BitwiseCopyable {
   /// Server side. `nil` without memory.
   init?(server: TLSServerContext) {
     guard let ssl = SSL_new(server.contexts[0]) else { return nil }
-    self.init(State(ssl: ssl, server: server, client: nil))
+    self.init(State(connection: ssl, server: server, client: nil))
     SSL_set_accept_state(ssl)
   }
 
@@ -96,7 +102,7 @@ public struct TLSChannel: BitwiseCopyable {
     client: TLSClientContext, name: String?, address: IPAddress?, session: OpaquePointer?
   ) {
     guard let ssl = SSL_new(client.context) else { return nil }
-    self.init(State(ssl: ssl, server: nil, client: client))
+    self.init(State(connection: ssl, server: nil, client: client))
     SSL_set_connect_state(ssl)
     if let name = client.options.serverName ?? name {
       weir_ssl_set_servername(ssl, name)
@@ -110,39 +116,72 @@ public struct TLSChannel: BitwiseCopyable {
 
   private init?(_ value: State) {
     guard let bio = BIO_new(ChannelBIO.method.pointer) else {
-      SSL_free(value.ssl)
+      SSL_free(value.connection)
       return nil
     }
     state = .allocate(capacity: 1)
     state.initialize(to: value)
     BIO_set_data(bio, state)
-    SSL_set_bio(value.ssl, bio, bio)
-    weir_ssl_set_context(value.ssl, state)
+    SSL_set_bio(value.connection, bio, bio)
+    weir_ssl_set_context(value.connection, state)
   }
 
   func free(_ pool: inout BufferPool) {
     state.pointee.ciphertext.detach(&pool)
-    SSL_free(state.pointee.ssl)
+    SSL_free(ssl)
     if let session = state.pointee.session { SSL_SESSION_free(session) }
     state.deinitialize(count: 1)
     state.deallocate()
+  }
+
+  // MARK: Rest
+
+  /// Asked from time to time while nothing happens. Where OpenSSL was not called since it was
+  /// asked last, its connection gives back its pages, and is filled again by the next call. False:
+  /// ask again later.
+  func rest() -> Bool {
+    guard state.pointee.resting == nil else { return true }
+    guard !state.pointee.wasCalled else {
+      state.pointee.wasCalled = false
+      return false
+    }
+    guard TLSLibrary.connectionsCanRest, state.pointee.isComplete, !hasInput else { return true }
+    state.pointee.resting = weir_block_rest(UnsafeMutableRawPointer(state.pointee.connection))
+    return true
+  }
+
+  var isResting: Bool { state.pointee.resting != nil }
+
+  /// Awake.
+  private var ssl: OpaquePointer {
+    @inline(__always) get {
+      if state.pointee.resting != nil { wake() }
+      return state.pointee.connection
+    }
+  }
+
+  @inline(never)
+  private func wake() {
+    weir_block_wake(UnsafeMutableRawPointer(state.pointee.connection), state.pointee.resting)
+    state.pointee.resting = nil
   }
 
   // MARK: What is known
 
   /// Received octets that have not become content yet, though nothing more need arrive.
   var hasInput: Bool {
-    !state.pointee.ciphertext.isEmpty || SSL_pending(state.pointee.ssl) > 0
+    if !state.pointee.ciphertext.isEmpty { return true }
+    return state.pointee.resting == nil && SSL_pending(state.pointee.connection) > 0
   }
 
   public var isComplete: Bool { state.pointee.isComplete }
-  public var wasResumed: Bool { SSL_session_reused(state.pointee.ssl) == 1 }
+  public var wasResumed: Bool { SSL_session_reused(ssl) == 1 }
 
   /// What both sides agreed to speak; `nil`: nothing was said about it.
   public var negotiatedProtocol: ApplicationProtocol? {
     var name: UnsafePointer<UInt8>?
     var length: UInt32 = 0
-    SSL_get0_alpn_selected(state.pointee.ssl, &name, &length)
+    SSL_get0_alpn_selected(ssl, &name, &length)
     let chosen = ByteView(UnsafeBufferPointer(start: name, count: Int(length)))
     return ApplicationProtocol.allCases.first { chosen.equals(ByteView($0.name)) }
   }
@@ -164,7 +203,7 @@ public struct TLSChannel: BitwiseCopyable {
 
   /// Where the handshake stands after what has been received.
   func advance(_ output: inout OutputQueue, _ pool: inout BufferPool) -> HandshakeProgress {
-    let ssl = state.pointee.ssl
+    let ssl = ssl
     let result = calling(&output, &pool) { SSL_do_handshake(ssl) }
     state.pointee.ciphertext.detachIfEmpty(&pool)
     if result == 1 {
@@ -194,7 +233,7 @@ public struct TLSChannel: BitwiseCopyable {
   func open(
     into input: inout InputBuffer, _ output: inout OutputQueue, _ pool: inout BufferPool
   ) -> Opened {
-    let ssl = state.pointee.ssl
+    let ssl = ssl
     var opened = false
     while input.room > 0, hasInput {
       var count = 0
@@ -223,7 +262,7 @@ public struct TLSChannel: BitwiseCopyable {
   }
 
   /// The peer has said that it sends no more.
-  var peerSaidGoodbye: Bool { SSL_get_shutdown(state.pointee.ssl) & SSL_RECEIVED_SHUTDOWN != 0 }
+  var peerSaidGoodbye: Bool { SSL_get_shutdown(ssl) & SSL_RECEIVED_SHUTDOWN != 0 }
 
   /// Seals two parts in order, as few records as they need. False where no buffer is left, and
   /// the connection cannot go on.
@@ -249,7 +288,7 @@ public struct TLSChannel: BitwiseCopyable {
     _ octets: ByteView, _ output: inout OutputQueue, _ pool: inout BufferPool
   ) -> Bool {
     guard !octets.isEmpty else { return true }
-    let ssl = state.pointee.ssl
+    let ssl = ssl
     var count = 0
     let result = calling(&output, &pool) {
       SSL_write_ex(ssl, octets.pointer, octets.count, &count)
@@ -265,22 +304,24 @@ public struct TLSChannel: BitwiseCopyable {
     guard state.pointee.isComplete, !state.pointee.isBroken, !state.pointee.hasSaidGoodbye
     else { return }
     state.pointee.hasSaidGoodbye = true
-    let ssl = state.pointee.ssl
+    let ssl = ssl
     _ = calling(&output, &pool) { SSL_shutdown(ssl) }
     ERR_clear_error()
   }
 
   /// Lends the buffers to the BIO for one call. The error queue is the thread's: what an earlier
-  /// connection left in it would be taken for this one's.
+  /// connection left in it would be taken for this one's. It is looked at first, because emptying
+  /// an empty one costs OpenSSL a thousand instructions.
   @inline(__always)
   private func calling(
     _ output: inout OutputQueue, _ pool: inout BufferPool, _ body: () -> Int32
   ) -> Int32 {
-    ERR_clear_error()
+    if ERR_peek_error() != 0 { ERR_clear_error() }
     return withUnsafeMutablePointer(to: &output) { output in
       withUnsafeMutablePointer(to: &pool) { pool in
         state.pointee.output = output
         state.pointee.pool = pool
+        state.pointee.wasCalled = true
         defer {
           state.pointee.output = nil
           state.pointee.pool = nil
@@ -295,7 +336,7 @@ public struct TLSChannel: BitwiseCopyable {
   private static let subjectLimit = 2048
 
   private func noteIdentity() {
-    guard let shown = SSL_get1_peer_certificate(state.pointee.ssl) else { return }
+    guard let shown = SSL_get1_peer_certificate(ssl) else { return }
     defer { X509_free(shown) }
     var subject = [UInt8](repeating: 0, count: TLSChannel.subjectLimit)
     let length = subject.withUnsafeMutableBytes { room in

@@ -1,3 +1,4 @@
+import CLinux
 import COpenSSL
 import Glibc
 import Primitives
@@ -96,10 +97,22 @@ extension Credential {
 
 /// OpenSSL as a whole.
 enum TLSLibrary {
+  /// Before anything else is asked of it, on any thread.
+  static func start() { _ = isStarted }
+
+  /// Its connections can rest (`TLSChannel.rest`): true where OpenSSL had allocated nothing before
+  /// it was started, and the addresses could be reserved.
+  static var connectionsCanRest: Bool { isStarted }
+
   /// Without its handlers at exit, which would run while threads still use it.
-  static func start() {
+  private static let isStarted: Bool = {
+    let canRest =
+      weir_blocks_prepare() == 1
+      && CRYPTO_set_mem_functions(
+        weir_block_allocate, weir_block_reallocate, weir_block_free) == 1
     OPENSSL_init_ssl(UInt64(OPENSSL_INIT_NO_ATEXIT), nil)
-  }
+    return canRest
+  }()
 
   /// The oldest error of this thread, in OpenSSL's words, and the queue emptied.
   static func lastError() -> String {
