@@ -109,9 +109,11 @@ public struct RequestHead: ~Copyable {
     unsafe ByteSink(base: decodedPath, capacity: RequestHead.decodedPathBytes)
   }
 
+  @inlinable @inline(__always)
   public func value(_ index: Int) -> ByteView { bytes.slice(fields[index].valueRange) }
 
   /// Value of the first field with this name, or `nil`.
+  @inlinable @inline(__always)
   public func first(_ name: FieldName) -> ByteView? {
     fields.firstIndex(of: name).map { bytes.slice(fields[$0].valueRange) }
   }
@@ -149,6 +151,7 @@ public struct ResponseHead: ~Copyable {
 
   public func value(_ index: Int) -> ByteView { bytes.slice(fields[index].valueRange) }
 
+  @inlinable @inline(__always)
   public func first(_ name: FieldName) -> ByteView? {
     fields.firstIndex(of: name).map { bytes.slice(fields[$0].valueRange) }
   }

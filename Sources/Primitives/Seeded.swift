@@ -36,3 +36,11 @@ public enum StableHash {
     return copy.withUTF8 { unsafe weir_xxh64($0.baseAddress, $0.count, seed) }
   }
 }
+
+/// Hashes that are good for as long as the process lives: of nothing that is kept or shared.
+public enum QuickHash {
+  /// XXH3, 64 bits (Collet): two fifths of the instructions of `StableHash` for a URL.
+  public static func of(_ bytes: ByteView, seed: UInt64) -> UInt64 {
+    unsafe weir_xxh3(bytes.pointer, bytes.count, seed)
+  }
+}

@@ -31,6 +31,8 @@ public final class Snapshot: Sendable {
   let maxConnectionsPerClient: Int
   /// `weir-<name>`, as in Via and Proxy-Status.
   let instance: FixedOctets
+  /// The beginning of each hit's `Cache-Status`.
+  let hitPrefix: FixedOctets
 
   /// Throws what the configuration's own checks cannot know.
   ///
@@ -48,6 +50,7 @@ public final class Snapshot: Sendable {
     self.generation = generation
     self.options = options
     instance = FixedOctets("weir-\(name)")
+    hitPrefix = FixedOctets(CacheStatusField.hitPrefix(instance: Array("weir-\(name)".utf8)))
     listeners = FixedStorage(count: options.listeners.count) {
       ListenerPlan(options.listeners[$0], servers[$0])
     }

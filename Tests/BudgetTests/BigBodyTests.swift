@@ -73,9 +73,7 @@ import Testing
         last = sent.current
         _ = sent.wait(until: .after(0.5)) { $0 > last + (1 << 20) }
       }
-      #expect(last < 32 << 20, "\(last >> 20) MiB left the origin for a client that reads nothing")
-      let memory = try daemon.memoryBytes("RssAnon")
-      #expect(memory < 48 << 20, "\(memory >> 20) MiB")
+      try expectHeldBack(last, daemon, "left the origin for a client that reads nothing")
     }
   }
 
@@ -94,7 +92,16 @@ import Testing
       var sent = 0
       let block = [UInt8](repeating: 7, count: 65536)
       while (try? client.send(block)) != nil && sent < 1 << 30 { sent += block.count }
-      #expect(sent < 32 << 20, "\(sent >> 20) MiB were taken for a backend that reads nothing")
+      try expectHeldBack(sent, daemon, "were taken for a backend that reads nothing")
     }
+  }
+
+  /// Of a gigabyte, no more is under way than the kernel may hold for the two connections and
+  /// weir's pipe or buffer; and the daemon's own memory is that of a few buffers.
+  private func expectHeldBack(_ sent: Int, _ daemon: DaemonProcess, _ what: String) throws {
+    let most = try 2 * KernelQueues.mostPerDirection() + (4 << 20)
+    #expect(sent < min(most, 900 << 20), "\(sent >> 20) MiB \(what)")
+    let memory = try daemon.memoryBytes("RssAnon")
+    #expect(memory < 48 << 20, "\(memory >> 20) MiB")
   }
 }

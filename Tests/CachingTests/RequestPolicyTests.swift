@@ -23,6 +23,34 @@ import Testing
     return constraints
   }
 
+  /// Every field that weir knows, and the beginnings of requests that are not plain by themselves.
+  @Test func `is plain only where it is looked up without constraints`() throws {
+    var plain = 0
+    for bypass in [false, true] {
+      var rule = CacheRule()
+      rule.obeysRequestDirectives = true
+      if bypass { rule.bypass = [.cookie("session")] }
+      let compiled = CompiledCacheRule(rule)
+      for start in [
+        "GET / HTTP/1.1\nHost: h", "HEAD / HTTP/1.1\nHost: h", "GET / HTTP/1.0",
+        "get / HTTP/1.1\nHost: h", "GET / HTTP/1.1\nHost: h\nContent-Length: 1",
+        "POST / HTTP/1.1\nHost: h\nContent-Length: 1",
+      ] {
+        for line in ["", "X-Other: 1"] + FieldName.allCases.dropFirst().map({ "\($0.text): 1" }) {
+          let text = line.isEmpty ? start : "\(start)\n\(line)"
+          let found = try? Heads.request(text) { head in
+            let isPlain = RequestPolicy.isPlain(head, rule: compiled)
+            return (isPlain, RequestPolicy.judge(head, rule: compiled))
+          }
+          guard let (isPlain, verdict) = found, isPlain else { continue }
+          plain += 1
+          #expect(verdict == .lookup(RequestConstraints()), "\(text)")
+        }
+      }
+    }
+    #expect(plain > FieldName.allCases.count / 2, "hardly anything is")
+  }
+
   @Test(arguments: [
     ("POST / HTTP/1.1\nHost: h\nContent-Length: 1", BypassReason.method),
     ("PUT / HTTP/1.1\nHost: h\nContent-Length: 0", .method),

@@ -12,6 +12,19 @@ public struct KernelQueues: Equatable, Sendable {
 
   /// Octets that the other end has got rid of, and this end has not read.
   public var sentToUs: Int { peerUnacknowledged + unread }
+
+  /// The most octets that the two sockets of one loopback connection hold for one direction. The
+  /// kernel chooses within this machine's limits by what it has seen, so a fixed number is no
+  /// bound: `tcp(7)`, tcp_rmem and tcp_wmem.
+  public static func mostPerDirection() throws -> Int {
+    try ["tcp_rmem", "tcp_wmem"].reduce(0) { sum, name in
+      let text = try String(contentsOfFile: "/proc/sys/net/ipv4/\(name)", encoding: .utf8)
+      guard let most = text.split(whereSeparator: \.isWhitespace).last.flatMap({ Int($0) }) else {
+        throw TestFailure("\(name) is \(text)")
+      }
+      return sum + most
+    }
+  }
 }
 
 extension WireConnection {

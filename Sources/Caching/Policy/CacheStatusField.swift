@@ -102,6 +102,18 @@ public enum CacheStatusField {
     sink.append("\r\n")
   }
 
+  /// What `append` writes for every hit in front of its remaining lifetime: made once.
+  public static func hitPrefix(instance: [UInt8]) -> [UInt8] {
+    var octets = [UInt8](repeating: 0, count: 64 + 2 * instance.count)
+    let count = octets.withByteSink { sink in
+      sink.append("Cache-Status: ")
+      instance.withView { appendItem($0, to: &sink) }
+      sink.append("; hit; ttl=")
+      return sink.count
+    }
+    return Array(octets.prefix(count))
+  }
+
   private static func appendItem(_ text: ByteView, to sink: inout ByteSink) {
     if text.count > 0, ASCII.isLetter(text[0]), text.endOfToken(from: 0) == text.count {
       return sink.append(text)

@@ -1,5 +1,6 @@
 import HTTP
 import Primitives
+import Synchronization
 
 /// A rule in the form that requests need: names as octets, times in seconds or nanoseconds.
 ///
@@ -26,6 +27,8 @@ public struct CompiledCacheRule: ~Copyable, Sendable {
   let routeMark: FixedOctets
   /// A key is more than its URL.
   let hasExtras: Bool
+  /// Never used: as in `RequestHead`, it keeps the compiler from copying what it lends.
+  private let place = Atomic<Bool>(false)
 
   public init(_ rule: CacheRule) {
     options = rule

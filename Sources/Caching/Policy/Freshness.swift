@@ -77,6 +77,13 @@ public struct Freshness: Sendable, Equatable, BitwiseCopyable {
     return Int((left >= 0 ? left : left - 999_999_999) / 1_000_000_000)
   }
 
+  /// Whether a request without constraints gets it as it is: `state` without them is `fresh`.
+  @inlinable @inline(__always)
+  func isFresh(resident: TimeAmount) -> Bool {
+    exactAge(resident) < Freshness.nanoseconds(lifetime)
+      && flags.isDisjoint(with: [.purged, .noCache])
+  }
+
   /// What may be done for a request with these constraints.
   public func state(
     resident: TimeAmount, _ constraints: RequestConstraints = RequestConstraints()

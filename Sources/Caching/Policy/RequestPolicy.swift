@@ -45,6 +45,26 @@ public enum RequestVerdict: Sendable, Equatable, BitwiseCopyable {
 
 /// What a request has to do with the cache. No allocation.
 public enum RequestPolicy {
+  /// Fields that make a request more than the wish for what is stored, or that need a look by
+  /// whoever forwards it, `Via` for loops and the claims of other proxies.
+  private static let questions =
+    FieldSet(
+      .authorization, .cacheControl, .expect, .forwarded, .range, .upgrade, .via, .xForwardedProto
+    ).union(
+      FieldSet(
+        .ifMatch, .ifModifiedSince, .ifNoneMatch, .ifUnmodifiedSince, .xForwardedHost,
+        .xForwardedPort))
+
+  /// Whether the request asks for no more than what is stored for it: `judge` would say that it is
+  /// to be looked up, without constraints. False: `judge` has to say.
+  @inline(__always)
+  public static func isPlain(
+    _ head: borrowing RequestHead, rule: borrowing CompiledCacheRule
+  ) -> Bool {
+    head.method == .get && head.framing == .none && !head.host.isEmpty && !rule.hasBypass
+      && head.fields.present.isDisjoint(with: questions)
+  }
+
   public static func judge(
     _ head: borrowing RequestHead, rule: borrowing CompiledCacheRule
   ) -> RequestVerdict {

@@ -33,6 +33,15 @@ public struct CacheFound: BitwiseCopyable, @unchecked Sendable {
   public var sequence: UInt64 = 0
 }
 
+/// A fresh stored response, for a request that asks for no more than that.
+public struct CacheHit: BitwiseCopyable, Sendable {
+  /// Pinned for the caller.
+  public let object: StoredObject
+  /// For `Age` and `Cache-Status`, in seconds.
+  public let age: Int
+  public let ttl: Int
+}
+
 /// What one cache holds now.
 public struct CacheUsage: Sendable, Equatable {
   public var objects = 0

@@ -1,5 +1,6 @@
 import HTTP
 import Primitives
+import Synchronization
 
 /// What a lookup asks for. The views live as long as the call.
 public struct CacheQuery: ~Copyable {
@@ -43,6 +44,8 @@ struct CacheShard: ~Copyable, @unchecked Sendable {
   private(set) var objectCount = 0
   private(set) var bytes = 0
   var fills: [UInt64: [CacheFill]] = [:]
+  /// Never used: as in `RequestHead`, it keeps the compiler from copying what it lends.
+  private let place = Atomic<Bool>(false)
 
   /// `bucketCount` is a power of two.
   init(arena: BlockArena, bucketCount: Int, seed: UInt64) {

@@ -7,7 +7,6 @@ import Synchronization
 /// Outlives snapshots. Locks are taken in the order shard, fill, log, arena; none is held across a
 /// system call.
 public final class CacheStore: Sendable {
-  static let shardCount = 16
   /// A fetch without a head is joined this long; then a second one is begun (semantics.md 16).
   private static let patience = TimeAmount.seconds(5)
   /// For so long a backend is asked for each request alone where its response could not be stored.
@@ -15,15 +14,10 @@ public final class CacheStore: Sendable {
   /// The same where that was for want of memory, which may be there again at once.
   private static let shortageTime = TimeAmount.seconds(1)
 
-  final class Shard: Sendable {
-    let tables: Lock<CacheShard>
-    init(_ shard: consuming sending CacheShard) { tables = Lock(shard) }
-  }
-
   public let name: String
   public let options: CacheOptions
   let arena: BlockArena
-  let shards: [Shard]
+  let shards: ShardTable
   let log = Lock(PurgeLog())
   private let evictedCount = Atomic<UInt64>(0)
   let purgedCount = Atomic<UInt64>(0)
@@ -34,29 +28,26 @@ public final class CacheStore: Sendable {
     name = options.name
     self.options = options
     // One bucket for each KiB, in each of the two tables, and a mark for each unit.
-    let perShard = max(64, options.memoryBytes / 1024 / CacheStore.shardCount)
+    let perShard = max(64, options.memoryBytes / 1024 / ShardTable.count)
     let buckets = 1 << (Int.bitWidth - 1 - perShard.leadingZeroBitCount)
     tableBytes =
-      buckets * CacheStore.shardCount * 8 + options.memoryBytes / BlockArena.unitBytes
+      buckets * ShardTable.count * 8 + options.memoryBytes / BlockArena.unitBytes
     guard let arena = BlockArena(bytes: max(1 << 19, options.memoryBytes - tableBytes)) else {
       return nil
     }
     self.arena = arena
-    shards = (0..<CacheStore.shardCount).map { index in
-      Shard(
-        CacheShard(
-          arena: arena, bucketCount: buckets, seed: seed &+ UInt64(index)))
+    shards = ShardTable { index in
+      CacheShard(arena: arena, bucketCount: buckets, seed: seed &+ UInt64(index))
     }
   }
 
-  static func hash(_ key: ByteView) -> UInt64 { StableHash.of(key, seed: keySeed) }
+  static func hash(_ key: ByteView) -> UInt64 { QuickHash.of(key, seed: keySeed) }
 
   /// So that nobody outside can choose keys that meet in one bucket.
   private static let keySeed = UInt64.random(in: .min ... .max)
 
-  private func shard(_ hash: UInt64) -> Shard {
-    shards[Int(hash >> 60) & (CacheStore.shardCount - 1)]
-  }
+  @inline(__always)
+  private func shard(_ hash: UInt64) -> Shard { shards.shard(of: hash) }
 
   // MARK: Looking up
 
@@ -68,13 +59,34 @@ public final class CacheStore: Sendable {
       key: key, urlLength: urlLength, hash: CacheStore.hash(key), constraints: constraints)
   }
 
+  /// The short way for a request without constraints: what is stored for it and fresh. `nil`: there
+  /// is more to decide, and `lookup` does; nothing has changed. `scratch` is room for a secondary
+  /// key. O(1), no allocation.
+  public func hit(
+    _ query: borrowing CacheQuery, _ head: borrowing RequestHead, scratch: inout ByteSink,
+    now: MonotonicTime
+  ) -> CacheHit? {
+    shard(query.hash).withLock { shard in
+      var guess: UInt64 = 0
+      guard let found = shard.find(query, head, &scratch, guess: &guess) else { return nil }
+      let freshness = found.freshness
+      let resident = now - found.storedAt
+      guard freshness.isFresh(resident: resident) else { return nil }
+      found.pin()
+      shard.touch(found)
+      return CacheHit(
+        object: found, age: freshness.age(resident: resident),
+        ttl: freshness.ttl(resident: resident))
+    }
+  }
+
   /// What can be done for a request. `scratch` is room for a secondary key. O(1), and no
   /// allocation where something fresh is stored.
   public func lookup(
     _ query: borrowing CacheQuery, _ head: borrowing RequestHead, _ waiter: FillWaiter,
     scratch: inout ByteSink, now: MonotonicTime
   ) -> CacheFound {
-    shard(query.hash).tables.withLock { shard in
+    shard(query.hash).withLock { shard in
       var guess: UInt64 = 0
       let found = shard.find(query, head, &scratch, guess: &guess)
       var result = unsafe CacheFound(kind: .fetch)
@@ -171,7 +183,7 @@ public final class CacheStore: Sendable {
 
   /// How long a pinned response is fresh.
   public func freshness(of object: StoredObject) -> Freshness {
-    shard(object.hash).tables.withLock { _ in object.freshness }
+    shard(object.hash).withLock { _ in object.freshness }
   }
 
   /// The freshness of a stale response that may be served because its backend failed (RFC 5861
@@ -179,7 +191,7 @@ public final class CacheStore: Sendable {
   public func staleIfError(
     _ object: StoredObject, _ constraints: RequestConstraints, now: MonotonicTime
   ) -> Freshness? {
-    shard(object.hash).tables.withLock { _ in
+    shard(object.hash).withLock { _ in
       guard object.purgedAt == 0 else { return nil }
       switch object.state(constraints, now: now) {
       case .fresh, .staleWhileRevalidate, .staleIfError: return object.freshness
@@ -216,7 +228,7 @@ public final class CacheStore: Sendable {
     guard let object = place(fill, parts) else {
       return (withKey(of: fill, parts, StoredObject.fits) ? .shortage : .lasting, [])
     }
-    let wakes = shard(fill.hash).tables.withLock { shard in
+    let wakes = shard(fill.hash).withLock { shard in
       shard.unmark(fill.hash)
       let isPurged = notePurges(of: object, fill)
       // What nobody finds takes nobody from another fetch, which would begin once more for them.
@@ -304,9 +316,9 @@ public final class CacheStore: Sendable {
   /// Drops what is worth least, in this shard or, where it has nothing, in the next that has.
   private func evict(near hash: UInt64) -> Bool {
     let first = Int(hash >> 60)
-    for step in 0..<CacheStore.shardCount {
-      let shard = shards[(first + step) & (CacheStore.shardCount - 1)]
-      guard let victim = shard.tables.withLock({ $0.evict() }) else { continue }
+    for step in 0..<ShardTable.count {
+      let shard = shards[(first + step) % ShardTable.count]
+      guard let victim = shard.withLock({ $0.evict() }) else { continue }
       unpin(victim)
       evictedCount.add(1, ordering: .relaxed)
       return true
@@ -328,7 +340,7 @@ public final class CacheStore: Sendable {
     if result.lacksMemory {
       result.add(fill.append(octets.slice(from: result.taken), limit: limit, reuses: true))
     }
-    if fill.isWindow { shard(fill.hash).tables.withLock { $0.detach(fill) } }
+    if fill.isWindow { shard(fill.hash).withLock { $0.detach(fill) } }
     return result
   }
 
@@ -354,7 +366,7 @@ public final class CacheStore: Sendable {
     _ fill: CacheFill, _ object: StoredObject, _ phase: CacheFill.Phase, now: MonotonicTime
   ) -> [FillWaiter] {
     var gone: [StoredObject] = []
-    let wakes = shard(fill.hash).tables.withLock { shard in
+    let wakes = shard(fill.hash).withLock { shard in
       shard.detach(fill)
       if phase == .renewed, let stale = fill.stale {
         _ = notePurges(of: stale, fill)
@@ -383,7 +395,7 @@ public final class CacheStore: Sendable {
   public func unstorable(
     _ fill: CacheFill, _ refusal: Refusal, now: MonotonicTime
   ) -> [FillWaiter] {
-    let wakes = shard(fill.hash).tables.withLock { shard in
+    let wakes = shard(fill.hash).withLock { shard in
       switch refusal {
       case .lasting: shard.mark(fill.hash, until: now + CacheStore.markTime)
       case .shortage: shard.mark(fill.hash, until: now + CacheStore.shortageTime)
@@ -398,7 +410,7 @@ public final class CacheStore: Sendable {
 
   /// The fetch has failed, or its response was cut short. `failure` is what waiters are told.
   public func fail(_ fill: CacheFill, _ failure: UInt32) -> [FillWaiter] {
-    let wakes = shard(fill.hash).tables.withLock { shard in
+    let wakes = shard(fill.hash).withLock { shard in
       shard.detach(fill)
       return fill.end(.failed, failure: failure)
     }
@@ -410,7 +422,7 @@ public final class CacheStore: Sendable {
 
   /// True where still nobody reads: nobody will, from now on.
   func detachUnwanted(_ fill: CacheFill) -> Bool {
-    shard(fill.hash).tables.withLock { shard in
+    shard(fill.hash).withLock { shard in
       let isUnwanted = fill.inner.withLock { inner in
         guard inner.isUnwanted(fill.isBackground), !inner.isCancelled else { return false }
         inner.isCancelled = true
@@ -426,8 +438,8 @@ public final class CacheStore: Sendable {
   public var usage: CacheUsage {
     var usage = CacheUsage()
     usage.bytes = tableBytes
-    for shard in shards {
-      shard.tables.withLock { shard in
+    for index in 0..<ShardTable.count {
+      shards[index].withLock { shard in
         usage.objects += shard.objectCount
         usage.bytes += shard.bytes
         usage.fetches += shard.fills.values.reduce(0) { $0 + $1.count }
@@ -441,6 +453,8 @@ public final class CacheStore: Sendable {
   /// For tests: traps where the structures contradict each other.
   package func checkInvariants() {
     arena.checkInvariants()
-    for shard in shards { shard.tables.withLock { $0.checkInvariants() } }
+    for index in 0..<ShardTable.count {
+      shards[index].withLock { $0.checkInvariants() }
+    }
   }
 }

@@ -9,10 +9,11 @@ extension CacheStore {
   public func purge(_ request: PurgeRequest, now: MonotonicTime) -> PurgeResult {
     var result = PurgeResult()
     result.sequence = log.withLock { request.dryRun ? $0.sequence : $0.add(request) }
-    for shard in shards {
+    for index in 0..<ShardTable.count {
+      let shard = shards[index]
       var place = CacheShard.PurgePlace()
       while !place.isDone {
-        let gone = shard.tables.withLock { shard in
+        let gone = shard.withLock { shard in
           purge(request, &shard, &place, &result, now)
         }
         for object in gone { unpin(object) }
@@ -75,8 +76,8 @@ extension CacheStore {
 
   /// How many responses a purge would take at once, of each part's first batch. For tests.
   func batches(_ request: PurgeRequest) -> [Int] {
-    shards.map { shard in
-      shard.tables.withLock { shard in
+    (0..<ShardTable.count).map { index in
+      shards[index].withLock { shard in
         var place = CacheShard.PurgePlace()
         return shard.matches(request, since: .max, &place).count
       }

@@ -16,10 +16,13 @@ struct CachePlan: ~Copyable, Sendable {
   let rule: CompiledCacheRule
   /// Outlives the snapshot.
   let store: CacheStore
+  /// The same without a reference counted: good as long as the snapshot.
+  let borrowedStore: Unmanaged<CacheStore>
 
   init(_ options: RouteCache, _ store: CacheStore) {
     rule = CompiledCacheRule(options.rule)
     self.store = store
+    borrowedStore = .passUnretained(store)
   }
 }
 

@@ -49,6 +49,24 @@ enum StoredResponse {
     appendEnd(object, form, to: &sink, context)
   }
 
+  /// The same for the whole of an object that is fresh, on a connection that is kept. `prefix`: as
+  /// `CacheStatusField.hitPrefix` made it.
+  @inline(__always)
+  static func append(_ hit: CacheHit, prefix: ByteView, to sink: inout ByteSink) {
+    let stored = hit.object.head
+    sink.write(within: stored.count + prefix.count + 128) { line in
+      line.append(stored.slice(0, stored.count - 2))
+      line.append("Age: ")
+      line.append(decimal: hit.age)
+      line.append("\r\nContent-Length: ")
+      line.append(decimal: hit.object.contentLength)
+      line.append("\r\n")
+      line.append(prefix)
+      line.append(decimal: hit.ttl)
+      line.append("\r\n\r\n")
+    }
+  }
+
   private static func appendEdited(
     _ head: borrowing ResponseHead, _ form: Form, _ edits: borrowing CompiledEdits,
     to sink: inout ByteSink, _ context: Context

@@ -17,21 +17,22 @@ extension Worker {
   ) {
     connection.pointee.requests += 1
     becameBusy(connection)
-    connection.pointee.wire.input.pin(length)
     metrics.add(.requests)
+    let match = snapshots[current].borrowed._withUnsafeGuaranteedRef {
+      matcher.match($0.table, requestHead)
+    }
+    if case .route(let index) = match,
+      servesHit(client, connection, length, snapshots[current].route(index))
+    {
+      return
+    }
+    connection.pointee.wire.input.pin(length)
     guard let (handle, exchange) = exchanges.insert(copyOf: blankExchange) else {
       return closeDownstream(client)
     }
-    fill(exchange, client, connection, length)
-    snapshots[current].exchanges += 1
-    connection.pointee.exchange = handle
-    connection.pointee.state = .exchanging
-    connection.pointee.deadline = .never
-    headOwner = handle
+    enter(handle, exchange, client, connection, length)
     if redirectsToHTTPS(handle, exchange, connection) { return }
-    switch borrowedSnapshot(exchange)._withUnsafeGuaranteedRef({
-      matcher.match($0.table, requestHead)
-    }) {
+    switch match {
     case .route(let index): exchange.pointee.route = snapshots[current].route(index)
     case .none:
       metrics.add(.unroutedRequests)
@@ -43,23 +44,32 @@ extension Worker {
     admit(handle, exchange, connection)
   }
 
+  /// The exchange is the one that its connection is in from now on.
+  @inline(__always)
+  func enter(
+    _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>, _ client: Handle,
+    _ connection: UnsafeMutablePointer<DownstreamConnection>, _ length: Int
+  ) {
+    fill(exchange, client, connection, length)
+    snapshots[current].exchanges += 1
+    connection.pointee.exchange = handle
+    connection.pointee.state = .exchanging
+    connection.pointee.deadline = .never
+    headOwner = handle
+  }
+
   /// What the head says; everything else is as in `blankExchange`.
   @inline(__always)
   func fill(
     _ exchange: UnsafeMutablePointer<Exchange>, _ client: Handle,
     _ connection: UnsafeMutablePointer<DownstreamConnection>, _ length: Int
   ) {
-    let options = listenerOptions(connection)
-    let keeps =
-      requestHead.wantsKeepAlive && connection.pointee.requests < options.pointee.keepAliveRequests
-      && now - connection.pointee.acceptedAt < options.pointee.keepAliveTime && !isDraining
-      && !options.pointee.isRemoved
     exchange.pointee.downstream = client
     exchange.pointee.snapshot = Int32(truncatingIfNeeded: current)
     exchange.pointee.method = requestHead.method
     exchange.pointee.isHead = requestHead.method == .head
     exchange.pointee.clientIsHTTP10 = requestHead.version == .http10
-    exchange.pointee.keepsClient = keeps
+    exchange.pointee.keepsClient = keepsClient(connection)
     exchange.pointee.clientAskedClose = !requestHead.wantsKeepAlive
     exchange.pointee.acceptsTrailers = requestHead.acceptsTrailers
     exchange.pointee.mustContinue = requestHead.expectsContinue
@@ -80,6 +90,16 @@ extension Worker {
     noteForLog(.referer, &exchange.pointee.refererRange)
     noteForLog(.userAgent, &exchange.pointee.userAgentRange)
     noteForLog(.traceparent, &exchange.pointee.traceRange)
+  }
+
+  /// Whether the connection serves on behind this request, as far as one can know.
+  @inline(__always)
+  func keepsClient(_ connection: UnsafeMutablePointer<DownstreamConnection>) -> Bool {
+    let options = listenerOptions(connection)
+    return requestHead.wantsKeepAlive
+      && connection.pointee.requests < options.pointee.keepAliveRequests
+      && now - connection.pointee.acceptedAt < options.pointee.keepAliveTime && !isDraining
+      && !options.pointee.isRemoved
   }
 
   @inline(__always)

@@ -97,6 +97,45 @@ extension Worker {
     log.append(now: now)
   }
 
+  /// A hit that was answered where its request was read.
+  @inline(__always)
+  func recordHit(
+    _ connection: UnsafeMutablePointer<DownstreamConnection>, _ route: UnsafePointer<RoutePlan>,
+    status: Int, octets: Int
+  ) {
+    let total = microseconds(now, MonotonicTime.now())
+    metrics.add(.responseOctets, UInt64(octets))
+    let cells = metrics.route(route.pointee.id)
+    cells.add(RouteCounter.responses(status: status))
+    cells.add(.responseOctets, UInt64(octets))
+    cells.latency.record(microseconds: UInt64(total))
+    let number = (random.next(), random.next())
+    guard log.isOn else { return }
+    stampTime()
+    log.record.clientAddress = connection.pointee.address
+    log.record.clientPort = connection.pointee.port
+    log.record.method = requestHead.methodName
+    log.record.target = requestHead.target
+    log.record.host = requestHead.bytes.slice(requestHead.authorityRange)
+    log.record.version = "HTTP/1.1"
+    log.record.status = status
+    log.record.requestOctets = 0
+    log.record.responseOctets = octets
+    log.record.totalMicroseconds = total
+    log.record.attempts = 0
+    log.record.connectMicroseconds = -1
+    log.record.firstByteMicroseconds = 0
+    log.record.cacheResult = CacheResult.hit.word
+    log.record.endReason = "completed"
+    log.record.referer = requestHead.first(.referer) ?? .empty
+    log.record.userAgent = requestHead.first(.userAgent) ?? .empty
+    log.record.traceparent = requestHead.first(.traceparent) ?? .empty
+    log.record.requestNumber = number
+    log.record.route = route.pointee.logName.view
+    log.record.destination = AccessRecord.noDestination
+    log.append(now: now)
+  }
+
   @inline(__always)
   private func microseconds(_ from: MonotonicTime, _ to: MonotonicTime) -> Int {
     Int(max(0, (to - from).nanoseconds / 1000))

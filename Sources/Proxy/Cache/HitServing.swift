@@ -1,0 +1,100 @@
+import Caching
+import HTTP
+import Primitives
+import Telemetry
+import Transport
+
+/// Hits about which nothing is left to decide: answered where the request was read, with one call,
+/// and without an exchange. That is what most requests of a cache come to, and an exchange is
+/// mostly about what these do not need: a backend, a body, waiting.
+extension Worker {
+  /// Answers the request in `requestHead`, `length` octets at the front of the input, if what is
+  /// stored for it is fresh and short. False: nothing has happened.
+  @inline(__always)
+  func servesHit(
+    _ client: Handle, _ connection: UnsafeMutablePointer<DownstreamConnection>, _ length: Int,
+    _ route: UnsafePointer<RoutePlan>
+  ) -> Bool {
+    guard let plan = route.pointee.cachePlan else { return false }
+    return servesHit(client, connection, length, route, plan)
+  }
+
+  private func servesHit(
+    _ client: Handle, _ connection: UnsafeMutablePointer<DownstreamConnection>, _ length: Int,
+    _ route: UnsafePointer<RoutePlan>, _ plan: UnsafePointer<CachePlan>
+  ) -> Bool {
+    guard mayHit(connection, route, plan), let hit = findHit(connection, plan) else { return false }
+    defer { plan.pointee.borrowedStore._withUnsafeGuaranteedRef { $0.unpin(hit.object) } }
+    guard let content = hit.object.wholeContent, hit.object.headLayout.status != 204 else {
+      return false
+    }
+    var sink = ByteSink(base: scratch, capacity: Worker.scratchBytes)
+    let prefix = snapshots[current].borrowed._withUnsafeGuaranteedRef { $0.hitPrefix.view }
+    StoredResponse.append(hit, prefix: prefix, to: &sink)
+    // Short as it is, a copy costs less than a call for two parts.
+    sink.append(content)
+    guard !sink.overflowed else { return false }
+    metrics.add(.cacheHits)
+    let isSent = connection.pointee.wire.send(sink.view, .empty, &pool)
+    guard isSent, connection.pointee.wire.output.isEmpty else {
+      finishHit(client, connection, length, route, hit.object, isSent: isSent)
+      return true
+    }
+    recordHit(connection, route, status: hit.object.headLayout.status, octets: content.count)
+    connection.pointee.wire.input.consume(length)
+    return true
+  }
+
+  @inline(__always)
+  private func mayHit(
+    _ connection: UnsafeMutablePointer<DownstreamConnection>, _ route: UnsafePointer<RoutePlan>,
+    _ plan: UnsafePointer<CachePlan>
+  ) -> Bool {
+    guard RequestPolicy.isPlain(requestHead, rule: plan.pointee.rule),
+      requestHead.version == .http11, route.pointee.responseEdits.isEmpty
+    else { return false }
+    let options = listenerOptions(connection)
+    return !connection.pointee.wire.isStream && connection.pointee.wire.output.isEmpty
+      && keepsClient(connection) && !options.pointee.redirectsToHTTPS
+      && options.pointee.transportSecurity.isEmpty
+  }
+
+  @inline(__always)
+  private func findHit(
+    _ connection: UnsafeMutablePointer<DownstreamConnection>, _ plan: UnsafePointer<CachePlan>
+  ) -> CacheHit? {
+    let half = Worker.scratchBytes / 2
+    var key = ByteSink(base: scratch, capacity: half)
+    let layout = CacheKey.append(
+      requestHead, isSecure: connection.pointee.wire.isSealed, rule: plan.pointee.rule, to: &key)
+    guard let layout else { return nil }
+    var room = ByteSink(base: scratch + half, capacity: half)
+    return plan.pointee.borrowedStore._withUnsafeGuaranteedRef { store in
+      let query = store.query(key.view, urlLength: layout.urlEnd, RequestConstraints())
+      return store.hit(query, requestHead, scratch: &room, now: now)
+    }
+  }
+
+  /// The client has not taken all of it, or is gone: from here on it is an exchange like others.
+  @inline(never)
+  private func finishHit(
+    _ client: Handle, _ connection: UnsafeMutablePointer<DownstreamConnection>, _ length: Int,
+    _ route: UnsafePointer<RoutePlan>, _ object: StoredObject, isSent: Bool
+  ) {
+    connection.pointee.wire.input.pin(length)
+    guard let (handle, exchange) = exchanges.insert(copyOf: blankExchange) else {
+      return resetDownstream(client)
+    }
+    enter(handle, exchange, client, connection, length)
+    exchange.pointee.route = route
+    exchange.pointee.status = Int32(object.headLayout.status)
+    exchange.pointee.response.octets = object.contentLength
+    exchange.pointee.cacheResult = .hit
+    exchange.pointee.firstOctetAt = now
+    exchange.pointee.hasAnswered = true
+    exchange.pointee.phase = .flushing
+    if isSent { return flushEnd(handle, exchange) }
+    metrics.add(.clientAborts)
+    abandon(handle, .clientLeft)
+  }
+}
