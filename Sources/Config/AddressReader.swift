@@ -56,7 +56,7 @@ enum AddressReader {
 
   private static func service(_ word: String) throws(ValueFault) -> Value {
     let complete = word.hasSuffix(".") ? String(word.dropLast()) : word
-    guard isHostName(complete), complete.contains(".") else {
+    guard HostName.isValid(complete), complete.contains(".") else {
       throw ValueFault(
         message: "'\(word)' is not the name of a service",
         notes: ["expected one such as 'srv:_http._tcp.app.internal', without a port"])
@@ -71,7 +71,7 @@ enum AddressReader {
     guard parts.count <= 2, let first = parts.first, !first.isEmpty else { return nil }
     let complete = first.hasSuffix(".") ? first.dropLast() : first
     // One whose last label has no letter is a mistyped address.
-    guard isHostName(String(complete)),
+    guard HostName.isValid(String(complete)),
       complete.split(separator: ".").last?.utf8.contains(where: ASCII.isLetter) == true
     else { return nil }
     guard parts.count == 2 else {
@@ -125,18 +125,6 @@ enum AddressReader {
     if name.hasPrefix("["), name.hasSuffix("]") {
       return name.contains(":") && IPAddress(name.dropFirst().dropLast()) != nil
     }
-    return isHostName(name)
-  }
-
-  /// Labels of letters, digits, `-` and `_`, and 253 octets in all (RFC 1123 §2.1; the underscore
-  /// is common inside networks).
-  static func isHostName(_ name: String) -> Bool {
-    guard (1...253).contains(name.utf8.count) else { return false }
-    return name.split(separator: ".", omittingEmptySubsequences: false).allSatisfy { label in
-      (1...63).contains(label.utf8.count)
-        && label.utf8.allSatisfy {
-          ASCII.isLetter($0) || ASCII.isDigit($0) || "-_".utf8.contains($0)
-        }
-    }
+    return HostName.isValid(name)
   }
 }

@@ -33,7 +33,7 @@ enum PatternReader {
       throw ValueFault(
         message: "a route's host has no port", notes: ["expected '\(name[..<colon])'"])
     }
-    guard isWildcard ? AddressReader.isHostName(name) : AddressReader.isHost(name) else {
+    guard isWildcard ? HostName.isValid(name) : AddressReader.isHost(name) else {
       throw ValueFault(
         message: "'\(word)' is not a host name",
         notes: ["expected '*', 'www.example.com', '*.example.com' or a path"])

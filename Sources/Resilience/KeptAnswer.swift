@@ -18,6 +18,8 @@ struct KeptAnswer<Item: Sendable & Equatable>: Sendable {
   private(set) var ttl = TimeAmount.zero
   /// Since when DNS says that there is none; `never`: it does not.
   private var absentSince = MonotonicTime.never
+  /// It has been said for so long that it is believed.
+  private(set) var isGone = false
 
   /// `never` while it is being asked.
   var nextDue: MonotonicTime { isAsking ? .never : due }
@@ -52,6 +54,7 @@ struct KeptAnswer<Item: Sendable & Equatable>: Sendable {
     state = .resolved
     fruitless = 0
     absentSince = .never
+    isGone = false
     self.ttl = min(max(ttl, policy.minTTL), max(policy.minTTL, policy.maxTTL))
     due = now + self.ttl
   }
@@ -65,28 +68,25 @@ struct KeptAnswer<Item: Sendable & Equatable>: Sendable {
     absentSince = min(absentSince, now)
     retry(policy, now)
     let end = absentSince + policy.keepAbsent
-    guard end > now else {
-      items = []
-      return true
-    }
+    isGone = end <= now
+    if isGone { items = [] }
     if !items.isEmpty { due = min(due, end) }
-    return false
+    return isGone
   }
 
   /// There is none of this kind, and another question says enough: believed at once.
-  mutating func absent(_ absence: NameAbsence, askAgainAfter time: TimeAmount, now: MonotonicTime) {
-    isAsking = false
-    state = .absent(absence)
+  mutating func givenUp(askAgainAt time: MonotonicTime) {
     items = []
     fruitless = 0
     absentSince = .never
-    due = now + time
+    due = time
   }
 
   mutating func failed(_ failure: NameFailure, _ policy: NamePolicy, now: MonotonicTime) {
     isAsking = false
     state = .failing(failure)
     absentSince = .never
+    isGone = false
     retry(policy, now)
   }
 

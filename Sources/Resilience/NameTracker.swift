@@ -31,11 +31,14 @@ public enum NameState: Sendable, Equatable {
 ///     asked ──addresses──────────────► resolved: these, until the TTL is over
 ///       ▲ ──none, the other has some─► absent: none
 ///       │ ──none, none anywhere──────► absent: the last ones for `keepAbsent`, then none
+///       │ ──no such name─────────────► the same, whatever the other has
 ///       │ ──failure──────────────────► failing: the last ones, for as long as it takes
 ///       └────────── the time to ask again has come ──────────┘
 ///
 /// That there is no address may be true, or somebody's mistake in a zone: it is believed once it
-/// has been said for a while. A server that fails says nothing about the name at all.
+/// has been said for a while. A server that fails says nothing about the name at all. What the
+/// other family *has* it has by an answer to its last question: while that is being asked again,
+/// nobody knows.
 public struct NameTracker: Sendable {
   public enum Family: UInt8, Sendable, CaseIterable { case v4, v6 }
 
@@ -70,12 +73,18 @@ public struct NameTracker: Sendable {
     !addresses.isEmpty || records.allSatisfy { $0.state != .pending }
   }
 
+  /// DNS has said for so long that there are no addresses that it is believed.
+  public var isGone: Bool { records.allSatisfy(\.isGone) }
+
   /// A family that fails counts where it has something to lose, or the other one has nothing.
   public var state: NameState {
     let isResolved = records.contains { $0.state == .resolved && !$0.items.isEmpty }
     for record in records {
-      if case .failing = record.state, !record.items.isEmpty || !isResolved {
-        return record.state
+      switch record.state {
+      case .failing where !record.items.isEmpty || !isResolved: return record.state
+      // Not the other absence: it ends with the other family's answer, a moment later.
+      case .absent(.noSuchName) where !record.items.isEmpty: return record.state
+      default: continue
       }
     }
     return isResolved ? .resolved : records.first { $0.isAbsent }?.state ?? .pending
@@ -116,17 +125,26 @@ public struct NameTracker: Sendable {
       } else {
         resolved(index, usable, ttl, now)
       }
-    case .absent(let absence):
-      let other = records[1 - index]
-      if other.state == .resolved, !other.items.isEmpty {
-        records[index].absent(absence, askAgainAfter: other.ttl, now: now)
-      } else {
-        _ = records[index].absent(absence, policy, now: now)
-      }
+    case .absent(let absence): _ = records[index].absent(absence, policy, now: now)
     case .failed(let failure): records[index].failed(failure, policy, now: now)
     case .services: records[index].failed(.badAnswer, policy, now: now)
     }
+    believeOneFamily()
     return addresses != before
+  }
+
+  /// That a family has no record is taken at its word where the other one has some. That the name
+  /// does not exist contradicts them: a zone was lost, or a server is broken (RFC 4074 §4.2); only
+  /// a family with nothing to lose is asked no more often for it.
+  private mutating func believeOneFamily() {
+    for index in records.indices {
+      let other = records[1 - index]
+      guard case .absent(let absence) = records[index].state, !records[index].isAsking,
+        absence == .noRecord || records[index].items.isEmpty,
+        other.state == .resolved, !other.isAsking, !other.items.isEmpty
+      else { continue }
+      records[index].givenUp(askAgainAt: other.nextDue)
+    }
   }
 
   private mutating func resolved(

@@ -4,8 +4,9 @@ import Primitives
 /// addresses of its own, with TTLs of their own.
 ///
 /// Records of an answer take the place of those before once something can be said of each of their
-/// hosts, so that a service that moves as a whole has addresses all the time. What fails keeps what
-/// it had, as with hosts (`NameTracker`).
+/// hosts, and some of them has an address, so that a service that moves as a whole has addresses
+/// all the time. What fails keeps what it had, as with hosts (`NameTracker`); that none of the hosts
+/// has an address is believed once that has been said for a while.
 public struct ServiceTracker: Sendable {
   /// An address of the service.
   public struct Found: Sendable, Hashable {
@@ -53,7 +54,8 @@ public struct ServiceTracker: Sendable {
   public init(_ policy: NamePolicy) { self.policy = policy }
 
   public mutating func remember(_ addresses: [Found]) {
-    remembered = Array(addresses.prefix(policy.maxAddresses))
+    remembered = Array(
+      addresses.filter { ServiceTracker.isHost($0.host) }.prefix(policy.maxAddresses))
     self.addresses = remembered
   }
 
@@ -117,8 +119,10 @@ public struct ServiceTracker: Sendable {
     switch answer {
     case .services(let all, let ttl):
       // A service that is not offered at all says so with the root as its host (RFC 2782).
-      let usable = Set(all.filter { $0.host != "." && $0.port != 0 })
-      guard !usable.isEmpty else { return absent(.noRecord, now) }
+      let offered = all.filter { $0.host != "." && $0.port != 0 }
+      guard !offered.isEmpty else { return absent(.noRecord, now) }
+      let usable = Set(offered.filter { ServiceTracker.isHost($0.host) })
+      guard !usable.isEmpty else { return record.failed(.badAnswer, policy, now: now) }
       let ordered = usable.sorted {
         ($0.priority, $0.host, $0.port, $1.weight) < ($1.priority, $1.host, $1.port, $0.weight)
       }
@@ -137,6 +141,11 @@ public struct ServiceTracker: Sendable {
     }
   }
 
+  /// A name in DNS may have any octets; one that becomes a Host field may not.
+  private static func isHost(_ name: String) -> Bool {
+    HostName.isValid(name.hasSuffix(".") ? name.dropLast() : name[...])
+  }
+
   private mutating func absent(_ absence: NameAbsence, _ now: MonotonicTime) {
     guard record.absent(absence, policy, now: now) else { return }
     serving = []
@@ -145,8 +154,16 @@ public struct ServiceTracker: Sendable {
 
   // MARK: What serves
 
+  /// Enough is known of the records' hosts for them to take the place of what serves.
+  private var isReady: Bool {
+    let wanted = record.items.map { hosts[$0.host] }
+    guard wanted.allSatisfy({ $0?.isHeard ?? false }) else { return false }
+    return addresses.isEmpty || wanted.contains { $0?.addresses.isEmpty == false }
+      || wanted.allSatisfy { $0?.isGone ?? false }
+  }
+
   private mutating func serveWhatIsKnown() {
-    if record.items.allSatisfy({ hosts[$0.host]?.isHeard ?? false }) {
+    if isReady {
       if !record.items.isEmpty { remembered = [] }
       serving = record.items
       let wanted = Set(serving.map(\.host))

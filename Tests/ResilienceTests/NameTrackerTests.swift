@@ -176,6 +176,45 @@ import Testing
     #expect(tracker.state == .resolved)
   }
 
+  /// A name of which only one family is gone does not exist for that family alone: a zone that was
+  /// lost says so of both, one after the other, and a server that says it of AAAA alone is broken
+  /// (RFC 4074 §4.2).
+  @Test func `that the name does not exist lets no family go at once`() {
+    for first in NameTracker.Family.allCases {
+      let tracker = tracker(answer(["10.0.0.1"]), answer(["2001:db8::1"]))
+      let second: NameTracker.Family = first == .v4 ? .v6 : .v4
+      #expect(!tracker.answered(first, .absent(.noSuchName), now: seconds(30)))
+      #expect(!tracker.answered(second, .absent(.noSuchName), now: seconds(30)))
+      #expect(tracker.addresses == addresses("10.0.0.1", "2001:db8::1"))
+      #expect(tracker.answered(first, .absent(.noSuchName), now: seconds(60)))
+      #expect(tracker.answered(second, .absent(.noSuchName), now: seconds(60)))
+      #expect(tracker.addresses.isEmpty)
+    }
+  }
+
+  @Test func `a family that never had any is asked no more often for it`() {
+    let tracker = tracker(answer(["10.0.0.1"]), .absent(.noSuchName))
+    #expect(tracker.state == .resolved && tracker.nextDue == seconds(30))
+  }
+
+  /// What the other one said before is no answer to a question that is under way.
+  @Test func `a family goes once the other one has answered anew`() {
+    for first in NameTracker.Family.allCases {
+      let tracker = tracker(answer(["10.0.0.1"]), answer(["2001:db8::1"]))
+      let second: NameTracker.Family = first == .v4 ? .v6 : .v4
+      #expect(tracker.questions(now: seconds(30)) == [.v4, .v6])
+      #expect(!tracker.answered(first, .absent(.noRecord), now: seconds(30)))
+      #expect(!tracker.answered(second, .absent(.noRecord), now: seconds(30)), "of both: kept")
+      #expect(tracker.addresses == addresses("10.0.0.1", "2001:db8::1"))
+      #expect(tracker.questions(now: seconds(31)) == [.v4, .v6])
+      #expect(!tracker.answered(first, .absent(.noRecord), now: seconds(31)))
+      let still = second == .v4 ? "10.0.0.1" : "2001:db8::1"
+      #expect(tracker.answered(second, answer([still]), now: seconds(31)), "of one: gone")
+      #expect(tracker.addresses == addresses(still) && tracker.state == .resolved)
+      #expect(tracker.nextDue == seconds(61))
+    }
+  }
+
   @Test func `more addresses than may be are cut, and those that serve stay`() {
     let all = (1...200).map { "10.0.1.\($0)" } + (1...200).map { "10.0.0.\($0)" }
     let tracker = tracker(answer(Array(all[..<200])))

@@ -40,6 +40,13 @@ import Testing
       let first = tracker.answered(.host(host, .v4), .failed(.timedOut), now: now)
       return tracker.answered(.host(host, .v6), .failed(.timedOut), now: now) || first
     }
+    @discardableResult
+    func hostIsGone(_ host: String, at time: Int64 = 0) -> Bool {
+      let now = Subject.second(time)
+      let first = tracker.answered(.host(host, .v4), .absent(.noSuchName), now: now)
+      return tracker.answered(.host(host, .v6), .absent(.noSuchName), now: now) || first
+    }
+    var hosts: [String] { tracker.addresses.map(\.host) }
     func remember(_ found: [ServiceTracker.Found]) { tracker.remember(found) }
     static func second(_ count: Int64) -> MonotonicTime {
       MonotonicTime(nanoseconds: 1_000_000_000_000) + .seconds(count)
@@ -176,5 +183,78 @@ import Testing
     #expect(!subject.records(services([("b.", 80, 1, 1)]), at: 1))
     #expect(subject.host("b.", ["10.0.0.1"], at: 1))
     #expect(subject.text == ["10.0.0.1:80*1"])
+  }
+
+  @Test func `records whose hosts cannot be resolved take nobody's place`() throws {
+    let subject = Subject()
+    subject.records(services([("a.", 80, 1, 1)]))
+    subject.host("a.", ["10.0.0.1"])
+    subject.records(services([("b.", 80, 1, 1), ("c.", 80, 1, 1)]), at: 30)
+    subject.hostFails("b.", at: 30)
+    #expect(!subject.hostFails("c.", at: 30))
+    #expect(subject.text == ["10.0.0.1:80*1"])
+    #expect(subject.state == .failing(.timedOut))
+    // That one of them has none is no reason either, while another one fails.
+    for time in stride(from: Int64(31), to: 300, by: 10) {
+      #expect(!subject.hostIsGone("c.", at: time))
+      #expect(!subject.hostFails("b.", at: time))
+    }
+    #expect(subject.text == ["10.0.0.1:80*1"])
+    #expect(subject.host("b.", ["10.0.0.2"], at: 300))
+    #expect(subject.text == ["10.0.0.2:80*1"])
+  }
+
+  @Test func `that no host of the records has an address is believed after a while`() {
+    let subject = Subject()
+    subject.records(services([("a.", 80, 1, 1)]))
+    subject.host("a.", ["10.0.0.1"])
+    subject.records(services([("b.", 80, 1, 1), ("c.", 80, 1, 1)]), at: 30)
+    for time in stride(from: Int64(30), to: 60, by: 10) {
+      #expect(!subject.hostIsGone("b.", at: time) && !subject.hostIsGone("c.", at: time))
+      #expect(subject.text == ["10.0.0.1:80*1"], "\(time)")
+    }
+    subject.hostIsGone("b.", at: 60)
+    #expect(subject.hostIsGone("c.", at: 60))
+    #expect(subject.text.isEmpty)
+  }
+
+  @Test func `what a process before knew serves until a host of the records is known`() throws {
+    let subject = Subject()
+    let address = try #require(IPAddress("10.0.0.9"))
+    subject.remember([.init(address: address, port: 80, weight: 3, isBackup: false, host: "a.")])
+    subject.records(services([("a.", 80, 1, 3)]))
+    #expect(!subject.hostFails("a."))
+    #expect(subject.text == ["10.0.0.9:80*3"])
+    #expect(subject.host("a.", ["10.0.0.1"], at: 1))
+    #expect(subject.text == ["10.0.0.1:80*3"])
+  }
+
+  /// They become the Host field of requests, and go into logs and documents.
+  @Test(arguments: [
+    "a b.", "a\\032b.", "a/b.", "a:80.", "a\\@b.", "\"a.", "a,b.", "a..", ".", "ä.", "a\r\n.", "[::1].",
+    String(repeating: "a", count: 64) + ".", String(repeating: "aa.", count: 85),
+  ])
+  func `a record whose host is no host name is left out`(host: String) {
+    let subject = Subject()
+    subject.records(services([(host, 80, 1, 1), ("_fine-1.test.", 80, 2, 1)]))
+    #expect(subject.questions() == [.host("_fine-1.test.", .v4), .host("_fine-1.test.", .v6)])
+    subject.host("_fine-1.test.", ["10.0.0.1"])
+    #expect(subject.text == ["10.0.0.1:80*1"])
+    // Where there is none but these, nobody said anything that could be believed; the root says
+    // that there is no service.
+    subject.records(services([(host, 80, 1, 1)]), at: 30)
+    let isRoot = host == "."
+    #expect(subject.state == (isRoot ? .absent(.noRecord) : .failing(.badAnswer)))
+    #expect(subject.text == ["10.0.0.1:80*1"])
+  }
+
+  @Test func `what a process before knew of a host that is none is left out`() throws {
+    let subject = Subject()
+    let address = try #require(IPAddress("10.0.0.9"))
+    subject.remember(
+      ["a\r\nb.", "good.test."].map {
+        .init(address: address, port: 80, weight: 3, isBackup: false, host: $0)
+      })
+    #expect(subject.hosts == ["good.test."])
   }
 }
