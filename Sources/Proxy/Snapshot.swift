@@ -213,6 +213,8 @@ struct UpstreamPlan: ~Copyable, Sendable {
   let proxyProtocol: ProxyProtocolHeader.Version?
   /// Requests at once on one connection of HTTP/2; 0: HTTP/1.
   let http2Streams: Int
+  /// It has names, and no backend: DNS has no address of theirs.
+  let isUnresolved: Bool
   /// Some backend may have so many requests and no more.
   let hasLimits: Bool
   let queueTimeout: TimeAmount
@@ -248,6 +250,7 @@ struct UpstreamPlan: ~Copyable, Sendable {
     poolSize = options.proxyProtocol == nil ? options.poolSize : 0
     proxyProtocol = options.proxyProtocol
     http2Streams = options.http2 ? options.http2Streams : 0
+    isUnresolved = options.backends.isEmpty && !options.names.isEmpty
     hasLimits =
       options.maxRequests != nil || options.backends.contains { $0.maxRequests != nil }
     queueTimeout = options.queueTimeout

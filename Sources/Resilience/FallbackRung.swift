@@ -26,7 +26,11 @@ extension Termination {
     switch side {
     case .client: false
     case .backend: true
-    case .weir: reason == .noBackend || reason == .limitReached || reason == .timedOut
+    case .weir:
+      switch reason {
+      case .noBackend, .nameUnresolved, .limitReached, .timedOut: true
+      default: false
+      }
     }
   }
 }

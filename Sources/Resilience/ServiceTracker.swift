@@ -5,8 +5,8 @@ import Primitives
 ///
 /// Records of an answer take the place of those before once something can be said of each of their
 /// hosts, and some of them has an address, so that a service that moves as a whole has addresses
-/// all the time. What fails keeps what it had, as with hosts (`NameTracker`); that none of the hosts
-/// has an address is believed once that has been said for a while.
+/// all the time. What fails keeps what it had, as with hosts (`NameTracker`); that none of the
+/// hosts has an address is believed once that has been said for a while.
 public struct ServiceTracker: Sendable {
   /// An address of the service.
   public struct Found: Sendable, Hashable {
@@ -73,11 +73,12 @@ public struct ServiceTracker: Sendable {
   /// Of the records; where they are known, of the host that is worst off.
   public var state: NameState {
     guard record.state == .resolved else { return record.state }
-    for host in hosts.keys.sorted() {
-      guard let state = hosts[host]?.state, state != .resolved, state != .pending else { continue }
-      return state
+    var worst: (host: String, state: NameState)?
+    for (host, tracker) in hosts where worst.map({ host < $0.host }) ?? true {
+      let state = tracker.state
+      if state != .resolved, state != .pending { worst = (host, state) }
     }
-    return .resolved
+    return worst?.state ?? .resolved
   }
 
   public var nextDue: MonotonicTime { hosts.values.reduce(record.nextDue) { min($0, $1.nextDue) } }
@@ -106,11 +107,14 @@ public struct ServiceTracker: Sendable {
   public mutating func answered(
     _ question: Question, _ answer: NameAnswer, now: MonotonicTime
   ) -> Bool {
-    let before = addresses
     switch question {
     case .records: answered(answer, now)
-    case .host(let host, let family): _ = hosts[host]?.answered(family, answer, now: now)
+    case .host(let host, let family):
+      // Most answers say what is known: a service of a thousand hosts has two thousand of them in
+      // each TTL.
+      guard hosts[host]?.learned(family, answer, now: now) == true else { return false }
     }
+    let before = addresses
     serveWhatIsKnown()
     return addresses != before
   }
@@ -194,5 +198,16 @@ public struct ServiceTracker: Sendable {
   /// Weight 0 means a very small chance beside others (RFC 2782), not none: 1.
   private static func weight(_ weight: Int, heaviest: Int) -> Int {
     max(1, heaviest <= maxWeight ? weight : weight * maxWeight / heaviest)
+  }
+}
+
+extension NameTracker {
+  /// `answered`; true where its service may have other addresses now.
+  fileprivate mutating func learned(
+    _ family: Family, _ answer: NameAnswer, now: MonotonicTime
+  ) -> Bool {
+    let (wasHeard, wasGone, wasCut) = (isHeard, isGone, isCut)
+    let hasOthers = answered(family, answer, now: now)
+    return hasOthers || isHeard != wasHeard || isGone != wasGone || isCut != wasCut
   }
 }

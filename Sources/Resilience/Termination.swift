@@ -43,6 +43,8 @@ public struct Termination: Sendable, Hashable, BitwiseCopyable {
     // Weir's own.
     case routeNotFound, denied, loopDetected, matchLimitExceeded
     case noBackend, limitReached, draining
+    /// There is no backend since DNS has no address of its name.
+    case nameUnresolved
     /// The request wanted a stored response, and there is none.
     case notStored
   }
@@ -92,6 +94,8 @@ public struct Termination: Sendable, Hashable, BitwiseCopyable {
     case .denied: 403
     case .loopDetected: 508
     case .noBackend, .limitReached, .draining: 503
+    // RFC 9209 §2.3.2 recommends 502; but it may be over in a moment, which clients can be told.
+    case .nameUnresolved: 503
     // The time of the whole request is up.
     case .timedOut: 504
     // RFC 9111 §5.2.1.7.
@@ -116,6 +120,7 @@ public struct Termination: Sendable, Hashable, BitwiseCopyable {
     case .denied: .httpRequestDenied
     case .loopDetected: .proxyLoopDetected
     case .noBackend: .destinationUnavailable
+    case .nameUnresolved: .dnsError
     case .limitReached: .connectionLimitReached
     case .draining, .notStored: .proxyInternalResponse
     case .timedOut: .httpResponseTimeout

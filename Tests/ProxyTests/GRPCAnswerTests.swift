@@ -97,6 +97,8 @@ import Testing
 
   @Test(
     arguments: [
+      // `1*DIGIT`: zeros before it are lawful.
+      ("grpc-status: 000\r\n\r\n", .passed),
       ("grpc-status: 0\r\n\r\n", .passed), ("Grpc-Status: 0\r\ngrpc-message: x\r\n\r\n", .passed),
       ("grpc-status: 5\r\n\r\n", .failed(.grpcStatus(5))),
       ("grpc-status: 999\r\n\r\n", .failed(.grpcStatus(999))),

@@ -52,6 +52,7 @@ private let cases: [Case] = [
     word: "proxy_internal_error"),
   Case(
     .weir, .selecting, .noBackend, 503, .destinationUnavailable, word: "destination_unavailable"),
+  Case(.weir, .selecting, .nameUnresolved, 503, .dnsError, word: "dns_error"),
   Case(
     .weir, .selecting, .limitReached, 503, .connectionLimitReached,
     word: "connection_limit_reached"),
@@ -111,6 +112,15 @@ private let cases: [Case] = [
           #expect(end.status.map { (400...599).contains($0) } ?? true)
         }
       }
+    }
+  }
+
+  @Test func `a fallback may stand in where no backend may be asked`() {
+    let may: [Termination.Reason] = [.noBackend, .nameUnresolved, .limitReached, .timedOut]
+    for reason in Termination.Reason.allCases {
+      #expect(Termination(.weir, .selecting, reason).mayFallBack == may.contains(reason))
+      #expect(Termination(.backend, .connecting, reason).mayFallBack)
+      #expect(!Termination(.client, .requesting, reason).mayFallBack)
     }
   }
 

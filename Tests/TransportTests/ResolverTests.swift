@@ -133,6 +133,18 @@ import Transport
     #expect(answer(resolver, "a.test.") == .addresses(addresses("10.0.0.1"), ttl: .seconds(1)))
   }
 
+  @Test func `one that could not be set up asks nobody`() throws {
+    let server = try ScriptedNameServer()
+    server.set("a.test", .addresses(["10.0.0.1"], ttl: 1))
+    let resolver = try resolver(server)
+    var options = ResolverOptions()
+    options.servers = [.unix(path: "/run/no-name-server")]
+    #expect(!resolver.configure(options))
+    resolver.ask(7, .v4(host: "a.test."))
+    #expect(resolver.take() == [.init(number: 7, answer: .failed(.exhausted))])
+    #expect(server.questions.isEmpty)
+  }
+
   @Test func `one that was never set up answers all the same`() throws {
     let resolver = try #require(Resolver())
     resolver.ask(7, .v4(host: "a.test."))

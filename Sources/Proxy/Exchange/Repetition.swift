@@ -81,7 +81,7 @@ extension Worker {
       return wait(handle, exchange, plan)
     }
     metrics.add(.noBackendAvailable)
-    answer(handle, failure ?? .noBackend)
+    answer(handle, failure ?? (plan.pointee.isUnresolved ? .unresolved : .noBackend))
   }
 
   private func wait(
@@ -142,7 +142,7 @@ extension Worker {
     wheel.cancel(&exchange.pointee.timer)
     guard let place = grant.reserved else {
       metrics.add(.noBackendAvailable)
-      return answer(grant.exchange, .noBackend)
+      return answer(grant.exchange, plan.pointee.isUnresolved ? .unresolved : .noBackend)
     }
     start(grant.exchange, exchange, plan, place)
   }

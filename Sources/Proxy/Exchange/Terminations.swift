@@ -34,6 +34,7 @@ extension Termination {
   static var onlyIfCached: Termination { Termination(.weir, .selecting, .notStored) }
   static var allFull: Termination { Termination(.weir, .selecting, .limitReached) }
   static var noBackend: Termination { Termination(.weir, .selecting, .noBackend) }
+  static var unresolved: Termination { Termination(.weir, .selecting, .nameUnresolved) }
   static var loop: Termination { Termination(.weir, .selecting, .loopDetected) }
   static var requestTimedOut: Termination { Termination(.weir, .awaiting, .timedOut) }
   static var exhausted: Termination { Termination(.weir, .requesting, .limitReached) }

@@ -22,10 +22,6 @@ public struct NameWishes: Sendable {
 /// Keeps the names of a configuration resolved, on the watch thread: asks when it is time, tells
 /// `NameTable` what is new and the event log what an operator wants to know.
 final class NameWatch {
-  /// Addresses that names may bring in the life of a process. Each that has been used keeps its
-  /// counters (some KiB), so that a name server must not be able to invent them without end.
-  private static let addressLimit = 16_384
-
   private struct Entry {
     var tracker: TrackedName
     /// As last told to the log.
@@ -33,7 +29,12 @@ final class NameWatch {
     var isCutTold = false
     var isUnroutableTold = false
     var counts = NameCounts()
-    var published: [ResolvedAddress] = []
+    /// Its backends: of the tracker's addresses, those that were admitted.
+    var serving: [ResolvedAddress] = []
+    /// None of the tracker's addresses was: the last ones serve.
+    var isRefused = false
+
+    var state: NameState { isRefused ? .failing(.exhausted) : tracker.state }
   }
 
   private let table: NameTable
@@ -43,8 +44,7 @@ final class NameWatch {
   /// What each question under way asks, by its number.
   private var asked: [Int: (query: NameQuery, question: NameQuestion)] = [:]
   private var questions = 0
-  /// Every address that any name has brought.
-  private var met: Set<IPAddress> = []
+  private var admission = NameAdmission()
   private var isFullTold = false
   /// Names that somebody waits for, and whom to tell once something can be said of all.
   private var awaited: (names: Set<NameQuery>, arrivals: Arrivals)?
@@ -87,9 +87,8 @@ final class NameWatch {
       if entries[query] == nil {
         // Of the process before this one.
         let known = table.status(query)?.addresses ?? []
-        var entry = Entry(tracker: TrackedName(query, wishes.policy, known: known))
-        entry.published = entry.tracker.addresses
-        entries[query] = entry
+        entries[query] = Entry(tracker: TrackedName(query, wishes.policy, known: known))
+        serve(query)
       }
       entries[query]?.tracker.update(wishes.policy)
     }
@@ -130,59 +129,65 @@ final class NameWatch {
   }
 
   private func ask(_ resolver: Resolver, _ now: MonotonicTime) {
-    for (query, entry) in entries where entry.tracker.nextDue <= now {
-      guard var tracker = entries[query]?.tracker else { continue }
-      for question in tracker.questions(now: now) {
+    for query in Array(entries.keys) {
+      guard entries[query].map({ $0.tracker.nextDue <= now }) == true else { continue }
+      for question in entries[query]?.tracker.questions(now: now) ?? [] {
         questions += 1
         asked[questions] = (query, question)
         resolver.ask(questions, question)
       }
-      entries[query]?.tracker = tracker
       publish(query)
     }
   }
 
   private func take(_ resolver: Resolver, _ now: MonotonicTime) -> Bool {
     let finished = resolver.take()
+    var heard: Set<NameQuery> = []
     for item in finished {
       guard let (query, question) = asked.removeValue(forKey: item.number) else { continue }
-      let answer = admitted(item.answer, query)
+      let answer = routable(item.answer, query)
       entries[query]?.counts.count(answer)
       entries[query]?.tracker.answered(question, answer, now: now)
-      tell(query)
+      heard.insert(query)
+    }
+    for query in heard {
+      tell(query, before: serve(query))
       publish(query)
     }
     return !finished.isEmpty
   }
 
-  /// Leaves out what this machine cannot reach, and what is too much for one process.
-  private func admitted(_ answer: NameAnswer, _ query: NameQuery) -> NameAnswer {
+  /// Leaves out what this machine cannot reach.
+  private func routable(_ answer: NameAnswer, _ query: NameQuery) -> NameAnswer {
     guard case .addresses(let all, let ttl) = answer else { return answer }
     let routable = Endpoint.routable(all)
     if routable.count < all.count, entries[query]?.isUnroutableTold == false {
       entries[query]?.isUnroutableTold = true
       log.info("name \(query.text): no route to IPv6, those addresses are left out")
     }
-    var admitted: [IPAddress] = []
-    for address in routable {
-      if !met.contains(address) {
-        guard met.count < NameWatch.addressLimit else {
-          tellFull()
-          continue
-        }
-        met.insert(address)
-      }
-      admitted.append(address)
-    }
-    if routable.isEmpty { return .absent(.noRecord) }
-    return admitted.isEmpty ? .failed(.exhausted) : .addresses(admitted, ttl: ttl)
+    return routable.isEmpty ? .absent(.noRecord) : .addresses(routable, ttl: ttl)
+  }
+
+  /// The tracker's addresses serve from now on, as far as there is room for them; where there is
+  /// room for none, the last ones go on. Returns those before.
+  @discardableResult
+  private func serve(_ query: NameQuery) -> [ResolvedAddress] {
+    guard let entry = entries[query] else { return [] }
+    let found = entry.tracker.addresses
+    guard found != entry.serving || entry.isRefused else { return entry.serving }
+    let admitted = admission.admit(found, of: query)
+    if admitted.count < found.count { tellFull() }
+    let isRefused = admitted.isEmpty && !found.isEmpty
+    entries[query]?.isRefused = isRefused
+    if !isRefused { entries[query]?.serving = admitted }
+    return entry.serving
   }
 
   private func publish(_ query: NameQuery) {
     guard let entry = entries[query] else { return }
     var status = NameStatus()
-    status.addresses = entry.tracker.addresses
-    status.state = entry.tracker.state
+    status.addresses = entry.serving
+    status.state = entry.state
     status.isCut = entry.tracker.isCut
     status.nextDue = entry.tracker.nextDue
     status.counts = entry.counts
@@ -200,15 +205,16 @@ final class NameWatch {
   // MARK: Telling
 
   /// Each change once: an outage of DNS is two lines, however long it lasts.
-  private func tell(_ query: NameQuery) {
+  private func tell(_ query: NameQuery, before: [ResolvedAddress]) {
     guard let entry = entries[query] else { return }
-    let addresses = entry.tracker.addresses
+    let addresses = entry.serving
     let name = "name \(query.text)"
     let kept = addresses.count
-    if addresses != entry.published {
-      let (before, after) = (entry.published.map(\.text), addresses.map(\.text))
-      let added = after.filter { !before.contains($0) }
-      let removed = before.filter { !after.contains($0) }
+    if addresses != before {
+      let (before, after) = (before.map(\.text), addresses.map(\.text))
+      let (known, current) = (Set(before), Set(after))
+      let added = after.filter { !known.contains($0) }
+      let removed = before.filter { !current.contains($0) }
       if added.isEmpty, removed.isEmpty {
         log.info("\(name): \(kept) addresses, other weights or priorities")
       } else {
@@ -216,7 +222,6 @@ final class NameWatch {
           "\(name): \(kept) address\(kept == 1 ? "" : "es")",
           ["added": NameWatch.list(added), "removed": NameWatch.list(removed)])
       }
-      entries[query]?.published = addresses
     }
     if entry.tracker.isCut != entry.isCutTold {
       entries[query]?.isCutTold = entry.tracker.isCut
@@ -224,7 +229,7 @@ final class NameWatch {
         log.warning("\(name): more than \(kept) addresses, the others are left out")
       }
     }
-    let state = entry.tracker.state
+    let state = entry.state
     guard entry.tracker.isHeard, NameWatch.isOther(state, than: entry.told, kept) else { return }
     entries[query]?.told = state
     let consequence = kept == 0 ? "it has no backend" : "its \(kept) last addresses are kept"
@@ -259,7 +264,7 @@ final class NameWatch {
     guard !isFullTold else { return }
     isFullTold = true
     log.error(
-      "names have brought \(NameWatch.addressLimit) addresses since the start: new ones are left "
-        + "out; 'weir upgrade' begins anew")
+      "names have brought \(NameAdmission.limit) backends since the start: new ones are left out; "
+        + "'weir upgrade' begins anew")
   }
 }

@@ -74,7 +74,7 @@ public final class Resolver {
   deinit { close() }
 
   /// Takes over other servers, and reads /etc/resolv.conf again. Questions under way are dropped
-  /// without an answer. False without memory: every question fails then.
+  /// without an answer. False without memory: every question fails at once then.
   public func configure(_ options: ResolverOptions) -> Bool {
     close()
     var wanted = ares_options()
@@ -98,7 +98,12 @@ public final class Resolver {
     }
     guard !options.servers.isEmpty else { return true }
     let list = options.servers.map(\.description).joined(separator: ",")
-    return ares_set_servers_ports_csv(channel, list) == ARES_SUCCESS
+    guard ares_set_servers_ports_csv(channel, list) == ARES_SUCCESS else {
+      // It would ask the servers of /etc/resolv.conf.
+      close()
+      return false
+    }
+    return true
   }
 
   private func close() {
