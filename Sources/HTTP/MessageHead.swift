@@ -79,6 +79,7 @@ public struct RequestHead: ~Copyable {
   deinit { unsafe decodedPath.deallocate() }
 
   /// Forgets the last request, except for the storage.
+  @inlinable @inline(__always)
   public mutating func reset(_ bytes: ByteView) {
     self.bytes = bytes
     fields.removeAll()

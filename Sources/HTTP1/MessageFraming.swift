@@ -7,9 +7,19 @@ enum RequestRules {
   @inline(__always)
   static func apply(to head: inout RequestHead) throws(HeadFault) {
     try applyHost(to: &head)
+    if head.version == .http11, head.fields.present.isDisjoint(with: special) {
+      head.wantsKeepAlive = true
+      return
+    }
     head.framing = try framing(of: head)
     applyConnection(to: &head)
     try applyExpect(to: &head)
+  }
+
+  /// What the rules behind the first are about: most requests have none of them.
+  @inline(__always)
+  private static var special: FieldSet {
+    FieldSet(.connection, .contentLength, .expect, .te, .transferEncoding)
   }
 
   /// Rule 12: exactly one valid Host on HTTP/1.1; an absolute form's authority replaces it.

@@ -39,7 +39,7 @@ public enum StableHash {
 
 /// Hashes that are good for as long as the process lives: of nothing that is kept or shared.
 public enum QuickHash {
-  /// XXH3, 64 bits (Collet): two fifths of the instructions of `StableHash` for a URL.
+  /// XXH3, 64 bits (Collet): half the instructions of `StableHash` for a URL.
   public static func of(_ bytes: ByteView, seed: UInt64) -> UInt64 {
     unsafe weir_xxh3(bytes.pointer, bytes.count, seed)
   }

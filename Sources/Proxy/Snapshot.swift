@@ -318,6 +318,7 @@ struct RoutePlan: ~Copyable, @unchecked Sendable {
   let id: Int
   /// As the access log writes it.
   let logName: FixedOctets
+  let hitLogText: FixedOctets
   /// `nil` where weir answers by itself.
   let upstream: UnsafePointer<UpstreamPlan>?
   let localAction: LocalAction?
@@ -373,7 +374,9 @@ struct RoutePlan: ~Copyable, @unchecked Sendable {
       return CachePlan(cache, stores[cache.cache])
     }
     self.id = id
-    logName = FixedOctets(AccessRecord.preparedText(options.name))
+    let logName = AccessRecord.preparedText(options.name)
+    self.logName = FixedOctets(logName)
+    hitLogText = FixedOctets(AccessRecord.preparedHit(route: logName))
     var upstream: UnsafePointer<UpstreamPlan>?
     var localAction: LocalAction?
     switch options.action {

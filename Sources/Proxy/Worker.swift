@@ -66,7 +66,9 @@ public final class Worker: StreamSource {
   var readings: Slab<CacheReading>
   var backends = GrowingTable<WorkerBackend>()
   var snapshots = GrowingTable<AdoptedSnapshot>()
+  /// The one for new requests, and where its parts are.
   var current = 0
+  private(set) var plans: SnapshotPlans
   var idleDownstreams = HandleList()
 
   /// Read once a turn.
@@ -146,6 +148,7 @@ public final class Worker: StreamSource {
     blankDownstream.initialize(to: .blankStream)
     blankUpstream = .allocate(capacity: 1)
     blankUpstream.initialize(to: .blankStream)
+    plans = SnapshotPlans(snapshot)
     snapshots.append(AdoptedSnapshot(snapshot: snapshot))
     _ = self.poller.add(listener: mailbox.descriptor, Worker.handle(HandleKind.mailbox, 0))
     for index in listeners.indices { setListening(true, index) }
@@ -378,6 +381,7 @@ public final class Worker: StreamSource {
   private func dropUnused(replacing index: Int) {
     let old = current
     current = index
+    plans = snapshots[index].plans
     if snapshots[old].exchanges == 0 { snapshots[old].snapshot = nil }
   }
 
@@ -391,7 +395,7 @@ public final class Worker: StreamSource {
   /// The same without a reference counted: good as long as the exchange, which keeps its snapshot.
   @inline(__always)
   func borrowedSnapshot(_ exchange: UnsafeMutablePointer<Exchange>) -> Unmanaged<Snapshot> {
-    snapshots[Int(exchange.pointee.snapshot)].borrowed
+    snapshots[Int(exchange.pointee.snapshot)].plans.borrowed
   }
 
   /// Good as long as the exchange, which keeps its snapshot.
@@ -422,16 +426,25 @@ public final class Worker: StreamSource {
 struct AdoptedSnapshot {
   var snapshot: Snapshot?
   var exchanges = 0
-  /// The same one, for as long as `snapshot` keeps it.
+  /// Of the same one, for as long as `snapshot` keeps it.
+  let plans: SnapshotPlans
+
+  init(snapshot: Snapshot) {
+    self.snapshot = snapshot
+    plans = SnapshotPlans(snapshot)
+  }
+}
+
+/// Where the parts of a snapshot are, for as long as somebody keeps it: requests get there without
+/// a reference counted.
+struct SnapshotPlans: BitwiseCopyable {
   let borrowed: Unmanaged<Snapshot>
-  /// Of the snapshot, so that a request need not count a reference to get there.
   private let firstListener: UnsafePointer<ListenerPlan>?
   private let firstRoute: UnsafePointer<RoutePlan>?
   private let listenerCount: Int
   private let routeCount: Int
 
-  init(snapshot: Snapshot) {
-    self.snapshot = snapshot
+  init(_ snapshot: Snapshot) {
     borrowed = .passUnretained(snapshot)
     listenerCount = snapshot.listeners.count
     routeCount = snapshot.routes.count
@@ -439,6 +452,7 @@ struct AdoptedSnapshot {
     firstRoute = routeCount > 0 ? snapshot.routes[0] : nil
   }
 
+  @inline(__always)
   func listener(_ index: Int) -> UnsafePointer<ListenerPlan> {
     guard let firstListener, index >= 0, index < listenerCount else {
       preconditionFailure("no such listener")
@@ -446,6 +460,7 @@ struct AdoptedSnapshot {
     return firstListener + index
   }
 
+  @inline(__always)
   func route(_ index: Int) -> UnsafePointer<RoutePlan> {
     guard let firstRoute, index >= 0, index < routeCount else {
       preconditionFailure("no such route")

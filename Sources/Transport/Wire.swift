@@ -60,6 +60,10 @@ public struct Wire: BitwiseCopyable {
     if !readiness.isDisjoint(with: [.failed, .hungUp]) { hasFailed = true }
   }
 
+  /// Whether `receive` may bring something: false saves the call.
+  @inlinable @inline(__always)
+  public var mayHaveMore: Bool { mayRead || tls != nil || isStream }
+
   /// Receives once into the input buffer. A full buffer or an exhausted pool reads nothing and
   /// reports `.failed(ENOBUFS)`: callers leave room or stop before.
   public mutating func receive(_ pool: inout BufferPool) -> ReceiveResult {

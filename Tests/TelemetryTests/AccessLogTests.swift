@@ -48,6 +48,22 @@ private func json(_ bytes: [UInt8]) throws -> [String: Any] {
 }
 
 @Suite struct AccessLogTests {
+  @Test func `the prepared part of a hit's line is what its fields would say`() {
+    let name = AccessRecord.preparedText("www \"a\" /b/*")
+    let (route, prepared) = (HeldText(name), HeldText(AccessRecord.preparedHit(route: name)))
+    withExtendedLifetime((route, prepared)) {
+      let byFields = line(.json, referer: Array("\"x\"".utf8)) {
+        $0.attempts = 0
+        $0.destination = AccessRecord.noDestination
+        $0.route = route.view
+        $0.cacheResult = "hit"
+      }
+      let atOnce = line(.json, referer: Array("\"x\"".utf8)) { $0.prepared = prepared.view }
+      #expect(text(byFields) == text(atOnce))
+      #expect(text(atOnce).contains("\"cache\":\"hit\""))
+    }
+  }
+
   @Test func `a JSON line, golden`() {
     #expect(
       text(line(.json)) == """

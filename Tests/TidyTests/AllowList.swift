@@ -60,6 +60,7 @@ enum AllowList {
     "Sources/Proxy/Exchange/Fallback.swift",
     "Sources/Proxy/Exchange/Relay.swift",
     "Sources/Proxy/Exchange/Repetition.swift",
+    "Sources/Proxy/Exchange/RequestKeys.swift",
     "Sources/Proxy/Exchange/Replay.swift",
     "Sources/Proxy/Exchange/RequestFlow.swift",
     "Sources/Proxy/Exchange/ResponseFlow.swift",

@@ -41,8 +41,9 @@ public enum CacheKey {
     } else {
       sink.append(head.path)
     }
-    let hasQuery = head.pathAndQueryRange.count > head.pathRange.count
-    rule.appendQuery(head.query, hasQuery: hasQuery, to: &sink)
+    if head.pathAndQueryRange.count > head.pathRange.count {
+      rule.appendQuery(head.query, hasQuery: true, to: &sink)
+    }
     let urlEnd = sink.count - start
     if rule.hasExtras { appendExtras(head, rule, to: &sink) }
     guard !sink.overflowed else { return nil }
@@ -50,6 +51,7 @@ public enum CacheKey {
   }
 
   /// `host` is in lower case; `port` 0: none was named.
+  @inline(__always)
   static func appendOrigin(
     host: ByteView, port: Int, isSecure: Bool, to sink: inout ByteSink
   ) {
@@ -62,8 +64,12 @@ public enum CacheKey {
   }
 
   /// The port of an authority that was checked already; 0 where it names none.
+  @inline(__always)
   static func port(_ authority: ByteView, _ host: ByteView) -> Int {
-    guard authority.count > host.count else { return 0 }
+    authority.count > host.count ? namedPort(authority, host) : 0
+  }
+
+  private static func namedPort(_ authority: ByteView, _ host: ByteView) -> Int {
     // A final dot of the name is not part of the host.
     let colon = authority[host.count] == UInt8(ascii: ":") ? host.count : host.count + 1
     guard colon < authority.count else { return 0 }

@@ -23,7 +23,7 @@ public struct CompiledCacheRule: ~Copyable, Sendable {
   let obeysSurrogateControl: Bool
   let obeysRequestDirectives: Bool
   let storesSetCookie: Bool
-  let hasBypass: Bool
+  @usableFromInline let hasBypass: Bool
   let routeMark: FixedOctets
   /// A key is more than its URL.
   let hasExtras: Bool

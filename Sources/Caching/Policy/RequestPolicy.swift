@@ -47,17 +47,19 @@ public enum RequestVerdict: Sendable, Equatable, BitwiseCopyable {
 public enum RequestPolicy {
   /// Fields that make a request more than the wish for what is stored, or that need a look by
   /// whoever forwards it, `Via` for loops and the claims of other proxies.
-  private static let questions =
+  @inlinable @inline(__always)
+  static var questions: FieldSet {
     FieldSet(
       .authorization, .cacheControl, .expect, .forwarded, .range, .upgrade, .via, .xForwardedProto
     ).union(
       FieldSet(
         .ifMatch, .ifModifiedSince, .ifNoneMatch, .ifUnmodifiedSince, .xForwardedHost,
         .xForwardedPort))
+  }
 
   /// Whether the request asks for no more than what is stored for it: `judge` would say that it is
   /// to be looked up, without constraints. False: `judge` has to say.
-  @inline(__always)
+  @inlinable @inline(__always)
   public static func isPlain(
     _ head: borrowing RequestHead, rule: borrowing CompiledCacheRule
   ) -> Bool {

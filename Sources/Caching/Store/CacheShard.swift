@@ -76,15 +76,15 @@ struct CacheShard: ~Copyable, @unchecked Sendable {
   /// The newest response that this request selects. `sink` is room for a secondary key; `guess`
   /// becomes the hash of the request's, where a response with the key has names to choose by.
   func find(
-    _ query: borrowing CacheQuery, _ head: borrowing RequestHead, _ sink: inout ByteSink,
+    _ key: ByteView, _ hash: UInt64, _ head: borrowing RequestHead, _ sink: inout ByteSink,
     guess: inout UInt64
   ) -> StoredObject? {
-    var unit = unsafe buckets[Int(query.hash & mask)]
+    var unit = unsafe buckets[Int(hash & mask)]
     var names = ByteView.empty
     while unit != 0 {
       let candidate = object(unit)
       unsafe unit = candidate.record.pointee.nextInBucket
-      guard unsafe candidate.record.pointee.hash == query.hash, candidate.key.equals(query.key)
+      guard unsafe candidate.record.pointee.hash == hash, candidate.key.equals(key)
       else { continue }
       if candidate.vary.isEmpty { return candidate }
       if !names.equals(candidate.vary) {
@@ -125,6 +125,7 @@ struct CacheShard: ~Copyable, @unchecked Sendable {
     return pending
   }
 
+  @inline(__always)
   func touch(_ object: StoredObject) { unsafe eviction.touch(Int(object.record.pointee.slot)) }
 
   /// Fetches without a head for the same as this one.

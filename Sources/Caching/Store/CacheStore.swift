@@ -63,12 +63,12 @@ public final class CacheStore: Sendable {
   /// is more to decide, and `lookup` does; nothing has changed. `scratch` is room for a secondary
   /// key. O(1), no allocation.
   public func hit(
-    _ query: borrowing CacheQuery, _ head: borrowing RequestHead, scratch: inout ByteSink,
-    now: MonotonicTime
+    _ key: ByteView, _ head: borrowing RequestHead, scratch: inout ByteSink, now: MonotonicTime
   ) -> CacheHit? {
-    shard(query.hash).withLock { shard in
+    let hash = CacheStore.hash(key)
+    return shard(hash).withLock { shard in
       var guess: UInt64 = 0
-      guard let found = shard.find(query, head, &scratch, guess: &guess) else { return nil }
+      guard let found = shard.find(key, hash, head, &scratch, guess: &guess) else { return nil }
       let freshness = found.freshness
       let resident = now - found.storedAt
       guard freshness.isFresh(resident: resident) else { return nil }
@@ -88,7 +88,7 @@ public final class CacheStore: Sendable {
   ) -> CacheFound {
     shard(query.hash).withLock { shard in
       var guess: UInt64 = 0
-      let found = shard.find(query, head, &scratch, guess: &guess)
+      let found = shard.find(query.key, query.hash, head, &scratch, guess: &guess)
       var result = unsafe CacheFound(kind: .fetch)
       if let found {
         result.freshness = found.freshness

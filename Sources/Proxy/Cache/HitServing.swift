@@ -8,41 +8,50 @@ import Transport
 /// and without an exchange. That is what most requests of a cache come to, and an exchange is
 /// mostly about what these do not need: a backend, a body, waiting.
 extension Worker {
+  enum HitOutcome {
+    /// Nothing has happened.
+    case none
+    case answered
+    /// The answer waits for its client, in an exchange; or the client is gone, and so is the
+    /// connection.
+    case waits
+  }
+
   /// Answers the request in `requestHead`, `length` octets at the front of the input, if what is
-  /// stored for it is fresh and short. False: nothing has happened.
+  /// stored for it is fresh and short.
   @inline(__always)
   func servesHit(
     _ client: Handle, _ connection: UnsafeMutablePointer<DownstreamConnection>, _ length: Int,
     _ route: UnsafePointer<RoutePlan>
-  ) -> Bool {
-    guard let plan = route.pointee.cachePlan else { return false }
+  ) -> HitOutcome {
+    guard let plan = route.pointee.cachePlan else { return .none }
     return servesHit(client, connection, length, route, plan)
   }
 
   private func servesHit(
     _ client: Handle, _ connection: UnsafeMutablePointer<DownstreamConnection>, _ length: Int,
     _ route: UnsafePointer<RoutePlan>, _ plan: UnsafePointer<CachePlan>
-  ) -> Bool {
-    guard mayHit(connection, route, plan), let hit = findHit(connection, plan) else { return false }
+  ) -> HitOutcome {
+    guard mayHit(connection, route, plan), let hit = findHit(connection, plan) else { return .none }
     defer { plan.pointee.borrowedStore._withUnsafeGuaranteedRef { $0.unpin(hit.object) } }
     guard let content = hit.object.wholeContent, hit.object.headLayout.status != 204 else {
-      return false
+      return .none
     }
     var sink = ByteSink(base: scratch, capacity: Worker.scratchBytes)
-    let prefix = snapshots[current].borrowed._withUnsafeGuaranteedRef { $0.hitPrefix.view }
+    let prefix = plans.borrowed._withUnsafeGuaranteedRef { $0.hitPrefix.view }
     StoredResponse.append(hit, prefix: prefix, to: &sink)
     // Short as it is, a copy costs less than a call for two parts.
     sink.append(content)
-    guard !sink.overflowed else { return false }
+    guard !sink.overflowed else { return .none }
     metrics.add(.cacheHits)
     let isSent = connection.pointee.wire.send(sink.view, .empty, &pool)
     guard isSent, connection.pointee.wire.output.isEmpty else {
       finishHit(client, connection, length, route, hit.object, isSent: isSent)
-      return true
+      return .waits
     }
     recordHit(connection, route, status: hit.object.headLayout.status, octets: content.count)
     connection.pointee.wire.input.consume(length)
-    return true
+    return .answered
   }
 
   @inline(__always)
@@ -67,11 +76,10 @@ extension Worker {
     var key = ByteSink(base: scratch, capacity: half)
     let layout = CacheKey.append(
       requestHead, isSecure: connection.pointee.wire.isSealed, rule: plan.pointee.rule, to: &key)
-    guard let layout else { return nil }
+    guard layout != nil else { return nil }
     var room = ByteSink(base: scratch + half, capacity: half)
-    return plan.pointee.borrowedStore._withUnsafeGuaranteedRef { store in
-      let query = store.query(key.view, urlLength: layout.urlEnd, RequestConstraints())
-      return store.hit(query, requestHead, scratch: &room, now: now)
+    return plan.pointee.borrowedStore._withUnsafeGuaranteedRef {
+      $0.hit(key.view, requestHead, scratch: &room, now: now)
     }
   }
 
@@ -81,6 +89,7 @@ extension Worker {
     _ client: Handle, _ connection: UnsafeMutablePointer<DownstreamConnection>, _ length: Int,
     _ route: UnsafePointer<RoutePlan>, _ object: StoredObject, isSent: Bool
   ) {
+    becameBusy(connection)
     connection.pointee.wire.input.pin(length)
     guard let (handle, exchange) = exchanges.insert(copyOf: blankExchange) else {
       return resetDownstream(client)

@@ -47,6 +47,8 @@ struct DownstreamConnection: BitwiseCopyable {
   var idlePrevious = Handle.none
   var idleNext = Handle.none
   var isIdle = false
+  /// Since when it has had its place in that list.
+  var idleSince = MonotonicTime.zero
   /// Queued in `Worker.ready`.
   var isQueued = false
 

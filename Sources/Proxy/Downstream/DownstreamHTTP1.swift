@@ -35,17 +35,26 @@ extension Worker {
     var heads = 0
     while true {
       if connection.pointee.wire.input.count > Int(connection.pointee.knownOctets) {
-        guard parseHead(handle, connection) else { return }
-        // The exchange may have ended already (an answer of our own), or the connection with it.
-        guard downstreams.resolve(handle) != nil, connection.pointee.state == .readingHead
-        else { return }
+        switch parseHead(handle, connection) {
+        case .answered, .grown: break
+        case .begun:
+          // The exchange may have ended already (an answer of our own), or the connection with it.
+          guard downstreams.resolve(handle) != nil, connection.pointee.state == .readingHead
+          else { return }
+        case .none: return
+        }
         heads += 1
-        if heads == Worker.pipelinedPerTurn { return queue(handle, connection) }
+        guard heads < Worker.pipelinedPerTurn else {
+          becameBusy(connection)
+          return queue(handle, connection)
+        }
         continue
       }
-      switch connection.pointee.wire.receive(&pool) {
-      case .octets: becameBusy(connection)
-      case .wouldBlock: return awaitHead(handle, connection)
+      switch connection.pointee.wire.mayHaveMore
+        ? connection.pointee.wire.receive(&pool) : .wouldBlock
+      {
+      case .octets: break
+      case .wouldBlock: return awaitHead(handle, connection, hasServed: heads > 0)
       case .ended, .failed: return closeDownstream(handle)
       }
     }
@@ -54,34 +63,45 @@ extension Worker {
   /// Nothing to parse for now: an idle connection gives its buffer back.
   @inline(__always)
   private func awaitHead(
-    _ handle: Handle, _ connection: UnsafeMutablePointer<DownstreamConnection>
+    _ handle: Handle, _ connection: UnsafeMutablePointer<DownstreamConnection>, hasServed: Bool
   ) {
     guard connection.pointee.wire.input.isEmpty else { return }
     connection.pointee.wire.input.detach(&pool)
     if !connection.pointee.isIdle {
       becameIdle(handle, connection)
-      setIdleDeadline(handle, connection, now + idleTime(listenerOptions(connection)))
+    } else if hasServed {
+      stayedIdle(handle, connection)
+    } else {
+      return
     }
+    setIdleDeadline(handle, connection, now + idleTime(listenerOptions(connection)))
   }
 
-  /// True where a head was complete and has been dealt with.
+  /// What became of the head at the front of the input.
+  private enum HeadOutcome {
+    /// It is not complete, was refused, or is none; or the connection is gone.
+    case none
+    /// It was not complete, and there is more of it now.
+    case grown
+    /// Its exchange has begun.
+    case begun
+    /// It has its answer, and the connection is as it was.
+    case answered
+  }
+
   @inline(__always)
   private func parseHead(
     _ handle: Handle, _ connection: UnsafeMutablePointer<DownstreamConnection>
-  ) -> Bool {
-    if connection.pointee.requests == 0, startsSession(handle, connection) { return false }
+  ) -> HeadOutcome {
+    if connection.pointee.requests == 0, startsSession(handle, connection) { return .none }
     // The head is pinned in place for its exchange, so it starts the block.
     connection.pointee.wire.input.moveToFront()
     let octets = connection.pointee.wire.input.view
     let known = Int(connection.pointee.knownOctets)
     let options = listenerOptions(connection)
-    // The whole head is due this long after its first octet (rule 37).
-    if known == 0, connection.pointee.requests > 0 {
-      setDeadline(handle, connection, now + options.pointee.headerTimeout)
-    }
     connection.pointee.knownOctets = Int32(octets.count)
     guard HeadParser.mayHaveProgressed(octets, known: known) else {
-      return receiveMoreHead(handle, connection)
+      return receiveMoreHead(handle, connection) ? .grown : .none
     }
     headOwner = .none
     let length: Int
@@ -90,14 +110,27 @@ extension Worker {
         octets, into: &requestHead, limits: options.pointee.limits,
         strictPath: options.pointee.strictPath)
     } catch {
+      if known == 0 { headBegan(handle, connection) }
       refuse(handle, connection, error)
-      return false
+      return .none
     }
-    guard length > 0 else { return receiveMoreHead(handle, connection) }
+    guard length > 0 else {
+      if known == 0 { headBegan(handle, connection) }
+      return receiveMoreHead(handle, connection) ? .grown : .none
+    }
     if requestHead.host.isEmpty { requestHead.assumeHost(options.pointee.defaultHost) }
     connection.pointee.knownOctets = 0
-    begin(handle, connection, length)
-    return true
+    return begin(handle, connection, length) ? .answered : .begun
+  }
+
+  /// A head that did not come in one piece: all of it is due this long after its first octet (rule
+  /// 37), which for the first one of a connection is after the accept.
+  private func headBegan(
+    _ handle: Handle, _ connection: UnsafeMutablePointer<DownstreamConnection>
+  ) {
+    becameBusy(connection)
+    guard connection.pointee.requests > 0 else { return }
+    setDeadline(handle, connection, now + listenerOptions(connection).pointee.headerTimeout)
   }
 
   /// A connection that begins with HTTP/2's preface, or may: there is no head to parse then.
@@ -108,10 +141,12 @@ extension Worker {
     guard octets[0] == UInt8(ascii: "P"), !connection.pointee.wire.isSealed,
       listenerOptions(connection).pointee.http2
     else { return false }
-    switch prefaceMatch(octets) {
-    case .no: return false
-    case .whole: beginSession(handle, connection)
-    case .partly:
+    let match = prefaceMatch(octets)
+    if match == .no { return false }
+    becameBusy(connection)
+    if match == .whole {
+      beginSession(handle, connection)
+    } else {
       connection.pointee.knownOctets = Int32(octets.count)
       if receiveMoreHead(handle, connection) { queue(handle, connection) }
     }

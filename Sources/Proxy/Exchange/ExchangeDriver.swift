@@ -11,29 +11,42 @@ import Transport
 /// What follows is in `ResponseFlow` and `ExchangeEnd`.
 extension Worker {
   /// A complete request head stands at the front of the connection's buffer, `length` octets of
-  /// it, parsed into `requestHead`.
+  /// it, parsed into `requestHead`. True where it has been answered, and the connection is as it
+  /// was before it; false: it has an exchange, or had one.
+  @discardableResult
   func begin(
     _ client: Handle, _ connection: UnsafeMutablePointer<DownstreamConnection>, _ length: Int
-  ) {
+  ) -> Bool {
     connection.pointee.requests += 1
-    becameBusy(connection)
     metrics.add(.requests)
-    let match = snapshots[current].borrowed._withUnsafeGuaranteedRef {
+    let match = plans.borrowed._withUnsafeGuaranteedRef {
       matcher.match($0.table, requestHead)
     }
-    if case .route(let index) = match,
-      servesHit(client, connection, length, snapshots[current].route(index))
-    {
-      return
+    if case .route(let index) = match {
+      switch servesHit(client, connection, length, plans.route(index)) {
+      case .none: break
+      case .answered: return true
+      case .waits: return false
+      }
     }
+    becameBusy(connection)
     connection.pointee.wire.input.pin(length)
+    beginExchange(client, connection, length, match)
+    return false
+  }
+
+  @inline(__always)
+  private func beginExchange(
+    _ client: Handle, _ connection: UnsafeMutablePointer<DownstreamConnection>, _ length: Int,
+    _ match: RouteMatch
+  ) {
     guard let (handle, exchange) = exchanges.insert(copyOf: blankExchange) else {
       return closeDownstream(client)
     }
     enter(handle, exchange, client, connection, length)
     if redirectsToHTTPS(handle, exchange, connection) { return }
     switch match {
-    case .route(let index): exchange.pointee.route = snapshots[current].route(index)
+    case .route(let index): exchange.pointee.route = plans.route(index)
     case .none:
       metrics.add(.unroutedRequests)
       return answer(handle, .noRoute)
@@ -414,86 +427,5 @@ extension Worker {
       return
     }
     _ = client.pointee.wire.send(ByteView("HTTP/1.1 100 Continue\r\n\r\n"), .empty, &pool)
-  }
-
-  // MARK: Who the client is
-
-  /// The right-most address that no trusted proxy vouches for (semantics.md 22).
-  func clientAddress(
-    _ connection: UnsafeMutablePointer<DownstreamConnection>, _ snapshot: Snapshot
-  ) -> IPAddress {
-    let peer = connection.pointee.address
-    guard snapshot.isTrusted(peer), requestHead.fields.contains(.xForwardedFor) else {
-      return peer
-    }
-    var hops: [IPAddress] = []
-    var line = requestHead.fields.firstIndex(of: .xForwardedFor)
-    while let index = line {
-      var members = ListMembers(requestHead.value(index))
-      while let member = members.next() {
-        guard let hop = IPAddress(member.string) else {
-          hops.removeAll()
-          continue
-        }
-        hops.append(hop)
-      }
-      line = requestHead.fields.firstIndex(of: .xForwardedFor, from: index + 1)
-    }
-    return hops.last { !snapshot.isTrusted($0) } ?? hops.first ?? peer
-  }
-
-  @inline(__always)
-  func hash(
-    _ key: CompiledHashKey, _ connection: UnsafeMutablePointer<DownstreamConnection>
-  ) -> UInt64 {
-    switch key {
-    case .none: return 0
-    case .path: return StableHash.of(requestHead.path)
-    case .url:
-      let host = StableHash.of(requestHead.authority)
-      return StableHash.of(requestHead.bytes.slice(requestHead.pathAndQueryRange), seed: host)
-    case .clientAddress:
-      let address = clientAddress(connection, currentSnapshot)
-      var random = SeededRandom(seed: address.high ^ address.low)
-      return random.next()
-    case .header(let name):
-      let index = name.withByteView {
-        requestHead.fields.firstIndex(named: $0, in: requestHead.bytes)
-      }
-      if let index { return StableHash.of(requestHead.value(index)) }
-    case .cookie(let name):
-      var line = requestHead.fields.firstIndex(of: .cookie)
-      while let index = line {
-        let pairs = requestHead.value(index)
-        if let hash = HashKeyScan.argument(name, in: pairs, separator: UInt8(ascii: ";")) {
-          return hash
-        }
-        line = requestHead.fields.firstIndex(of: .cookie, from: index + 1)
-      }
-    case .query(let name):
-      let pairs = requestHead.query
-      if let hash = HashKeyScan.argument(name, in: pairs, separator: UInt8(ascii: "&")) {
-        return hash
-      }
-    }
-    // Requests without the key would all meet at one backend: they are spread by client instead.
-    return hash(.clientAddress, connection)
-  }
-}
-
-/// `name=value` within a query or a Cookie field.
-enum HashKeyScan {
-  /// Hash of the value; `nil` where the name is absent.
-  static func argument(_ name: [UInt8], in text: ByteView, separator: UInt8) -> UInt64? {
-    var start = 0
-    while start < text.count {
-      let end = text.firstIndex(of: separator, from: start) ?? text.count
-      let pair = text.slice(start, end).trimmed()
-      start = end + 1
-      let equals = pair.firstIndex(of: UInt8(ascii: "=")) ?? pair.count
-      guard name.withByteView({ pair.slice(0, equals).equals($0) }) else { continue }
-      return StableHash.of(pair.slice(from: min(equals + 1, pair.count)))
-    }
-    return nil
   }
 }

@@ -86,6 +86,7 @@ extension Worker {
       log.record.requestNumber = (0, 0)
       log.record.requestID = id.slice(0, min(id.count, Worker.loggedIDBytes))
     }
+    log.record.prepared = .empty
     log.record.route = .empty
     log.record.destination = AccessRecord.noDestination
     if let route = exchange.pointee.route {
@@ -122,17 +123,13 @@ extension Worker {
     log.record.requestOctets = 0
     log.record.responseOctets = octets
     log.record.totalMicroseconds = total
-    log.record.attempts = 0
     log.record.connectMicroseconds = -1
     log.record.firstByteMicroseconds = 0
-    log.record.cacheResult = CacheResult.hit.word
-    log.record.endReason = "completed"
+    log.record.prepared = route.pointee.hitLogText.view
     log.record.referer = requestHead.first(.referer) ?? .empty
     log.record.userAgent = requestHead.first(.userAgent) ?? .empty
     log.record.traceparent = requestHead.first(.traceparent) ?? .empty
     log.record.requestNumber = number
-    log.record.route = route.pointee.logName.view
-    log.record.destination = AccessRecord.noDestination
     log.append(now: now)
   }
 

@@ -48,7 +48,7 @@ public struct AccessLogBatch: ~Copyable {
   private mutating func appendLong(_ record: inout AccessRecord) -> Bool {
     guard line.count == 0 else { return false }
     // A head limit far above the default lets in texts that are too long for a line.
-    let prepared = record.destination.count + record.route.count
+    let prepared = record.destination.count + record.route.count + record.prepared.count
     let room =
       (LineBuffer.capacity - AccessLogBatch.fixedBytes - prepared) / AccessLogBatch.escapeFactor
     record.cutViews(to: room / AccessRecord.viewCount)
@@ -123,18 +123,11 @@ public struct AccessLogBatch: ~Copyable {
     append(optional: record.firstByteMicroseconds, to: &line)
     line.append(",\"total_us\":")
     line.append(decimal: record.totalMicroseconds)
-    line.append(",\"attempts\":")
-    line.append(decimal: record.attempts)
-    line.append(byte: UInt8(ascii: ","))
-    line.append(record.destination)
-    line.append(",\"route\":\"")
-    line.append(record.route)
-    if record.cacheResult.utf8CodeUnitCount > 0 {
-      line.append("\",\"cache\":\"")
-      line.append(ByteView(record.cacheResult))
+    if record.prepared.isEmpty {
+      writeOutcome(record, to: &line)
+    } else {
+      line.append(record.prepared)
     }
-    line.append("\",\"end\":\"")
-    line.append(ByteView(record.endReason))
     line.append("\",\"request_id\":\"")
     if record.requestNumber != (0, 0) {
       line.append(hex16: record.requestNumber.0)
@@ -149,6 +142,23 @@ public struct AccessLogBatch: ~Copyable {
     line.append("\",\"traceparent\":\"")
     text.append(record.traceparent, to: &line)
     line.append("\"}\n")
+  }
+
+  /// How the request was answered, by whom, and how it ended.
+  @inline(__always)
+  private static func writeOutcome(_ record: borrowing AccessRecord, to line: inout ByteWriter) {
+    line.append(",\"attempts\":")
+    line.append(decimal: record.attempts)
+    line.append(byte: UInt8(ascii: ","))
+    line.append(record.destination)
+    line.append(",\"route\":\"")
+    line.append(record.route)
+    if record.cacheResult.utf8CodeUnitCount > 0 {
+      line.append("\",\"cache\":\"")
+      line.append(ByteView(record.cacheResult))
+    }
+    line.append("\",\"end\":\"")
+    line.append(ByteView(record.endReason))
   }
 
   @inline(__always)

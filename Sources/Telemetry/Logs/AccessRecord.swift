@@ -30,6 +30,8 @@ public struct AccessRecord {
   /// A word; empty where the route has no cache.
   public var cacheResult: StaticString = ""
   public var endReason: StaticString = "completed"
+  /// What `preparedHit` made, in place of the five before it; empty: they say it.
+  public var prepared: ByteView = .empty
   /// What the request was given by somebody else, or the number that weir gave it, if not (0, 0).
   public var requestID: ByteView = .empty
   public var requestNumber: (UInt64, UInt64) = (0, 0)
@@ -44,7 +46,7 @@ public struct AccessRecord {
   @inline(__always)
   var textCount: Int {
     method.count &+ target.count &+ host.count &+ destination.count &+ route.count
-      &+ requestID.count &+ referer.count &+ userAgent.count &+ traceparent.count
+      &+ prepared.count &+ requestID.count &+ referer.count &+ userAgent.count &+ traceparent.count
   }
 
   static var viewCount: Int { 7 }
@@ -60,6 +62,12 @@ public struct AccessRecord {
   public static func preparedDestination(upstream: String, backend: String) -> [UInt8] {
     Array("\"upstream\":\"".utf8) + preparedText(upstream) + Array("\",\"backend\":\"".utf8)
       + preparedText(backend) + [UInt8(ascii: "\"")]
+  }
+
+  /// From `attempts` to `end` in the line of a plain cache hit; `route` was made by `preparedText`.
+  public static func preparedHit(route: [UInt8]) -> [UInt8] {
+    Array(",\"attempts\":0,".utf8) + noDestination.array + Array(",\"route\":\"".utf8) + route
+      + Array("\",\"cache\":\"hit\",\"end\":\"completed".utf8)
   }
 
   /// A configured name as it stands between the quotes of a JSON string.
