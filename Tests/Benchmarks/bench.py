@@ -41,8 +41,11 @@ def measure(scenario, rounds, seconds):
             # Rotated, so that no peer always runs right after the same other one.
             order = started[number % len(started):] + started[:number % len(started)]
             for variant, peer in order:
+                asked = origin.answered() if scenario.hits_only else 0
                 outcome = meters.measured_load(
                     peer, cpus=variant.load_cpus, seconds=seconds, **scenario.load)
+                if scenario.hits_only and origin.answered() > asked:
+                    raise meters.InvalidRun(f"{variant.label} did not answer from its cache")
                 outcome["figure"] = figure(scenario, outcome)
                 outcomes[variant.label].append(outcome)
                 print(f"  {scenario.name} round {number + 1} {variant.label}: "

@@ -60,12 +60,13 @@ def tls_system_calls(names):
 
 def calls_of(names, title, tls=False, cache=0):
     lines = [f"### {title}", ""]
+    load = {**KEEP_ALIVE, "tls": tls, "anonymous": cache > 0}
     for name in names:
         origin = peers.Origin()
         peer = peers.Peer(name, peers.Job(tls=tls, cache=cache), origin)
         try:
-            meters.run_load(peer.port, requests=2000, tls=tls, **KEEP_ALIVE)
-            calls = meters.system_calls(peer, 2000, 12000, tls=tls, **KEEP_ALIVE)
+            meters.run_load(peer.port, requests=2000, **load)
+            calls = meters.system_calls(peer, 2000, 12000, **load)
         finally:
             peer.stop()
             origin.stop()
@@ -99,17 +100,17 @@ def instructions(names):
 
 
 def cache_instructions(names):
-    """Hits of one key, and of keys that are spread over many stored ones."""
+    """Hits of one key."""
     lines = ["### User-space instructions per cache hit (callgrind, weir)", "",
              "| job | instructions |", "| --- | --- |"]
-    for label, load, few in (
-            ("1 KiB, one key", KEEP_ALIVE, 3000),
-            ("64 KiB, one key", {"target": "/bytes/65536", "length": 65536, "connections": 64},
-             3000)):
+    for label, length, logs in (
+            ("1 KiB", 1024, True), ("1 KiB, without the access log", 1024, False),
+            ("64 KiB", 65536, True)):
         origin = peers.Origin()
         try:
             count = meters.instructions(
-                "weir", peers.Job(cache=64), origin, few, few + 10000, **load)
+                "weir", peers.Job(cache=64, logs=logs), origin, 3000, 13000, anonymous=True,
+                target=f"/bytes/{length}", length=length, connections=64)
         finally:
             origin.stop()
         lines.append(f"| {label} | {count:,.0f} |")
@@ -117,6 +118,7 @@ def cache_instructions(names):
 
 
 def cache_system_calls(names):
+    names = [n for n in names if n in ("weir", "nginx", "haproxy", "varnish")]
     return calls_of(names, "System calls per cache hit of 1 KiB (64 connections)", cache=64)
 
 

@@ -2,6 +2,7 @@
  *
  *   load --port P --target TEMPLATE --length N [--variants K] [--connections C]
  *        [--requests N | --seconds S] [--put BYTES] [--new-connections] [--hold] [--tls]
+ *        [--anonymous]
  *
  * `%u` in the template becomes 0 … K-1 in turn. `--put` uploads the pattern and expects an empty
  * 200. `--hold` makes one request on each connection, 64 at a time, prints the result, and keeps
@@ -9,6 +10,9 @@
  * same for all peers, verifies nothing and resumes nothing: each connection costs the proxy a whole
  * handshake. One line of JSON tells the outcome; anything but a
  * complete, intact 200 is an error, and any error ends the run with exit code 1.
+ *
+ * `--anonymous` leaves out the cookie and the reload's `Cache-Control: max-age=0`: with either of
+ * them, some caches ask the backend.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -47,7 +51,7 @@ struct connection {
 };
 
 static struct {
-  int port, connections, variants, new_connections, hold, tls;
+  int port, connections, variants, new_connections, hold, tls, anonymous;
   uint64_t requests, length, put;
   double seconds;
   const char *target;
@@ -139,9 +143,11 @@ static void make_requests(void) {
         "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0\r\n"
         "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\n"
         "Accept-Language: en-US,en;q=0.5\r\nAccept-Encoding: gzip, deflate, br\r\n"
-        "Referer: http://bench.example.com/\r\nCookie: session=0123456789abcdef\r\n"
-        "Cache-Control: max-age=0\r\n%s%s\r\n",
-        options.put > 0 ? "PUT" : "GET", target, content,
+        "Referer: http://bench.example.com/\r\n%s%s%s\r\n",
+        options.put > 0 ? "PUT" : "GET", target,
+        options.anonymous
+            ? "" : "Cookie: session=0123456789abcdef\r\nCache-Control: max-age=0\r\n",
+        content,
         options.new_connections ? "Connection: close\r\n" : "");
     if (requests[i].length >= REQUEST_BYTES) fprintf(stderr, "target too long\n"), exit(2);
   }
@@ -303,7 +309,8 @@ static void parse_options(int argc, char **argv) {
       {"port", 1, 0, 'p'},     {"target", 1, 0, 't'},   {"length", 1, 0, 'l'},
       {"variants", 1, 0, 'v'}, {"connections", 1, 0, 'c'}, {"requests", 1, 0, 'n'},
       {"seconds", 1, 0, 's'},  {"put", 1, 0, 'u'},      {"new-connections", 0, 0, 'x'},
-      {"hold", 0, 0, 'h'},     {"tls", 0, 0, 'e'},      {0, 0, 0, 0}};
+      {"hold", 0, 0, 'h'},     {"tls", 0, 0, 'e'},      {"anonymous", 0, 0, 'a'},
+      {0, 0, 0, 0}};
   for (int option; (option = getopt_long(argc, argv, "", names, NULL)) != -1;) {
     switch (option) {
       case 'p': options.port = atoi(optarg); break;
@@ -317,6 +324,7 @@ static void parse_options(int argc, char **argv) {
       case 'x': options.new_connections = 1; break;
       case 'h': options.hold = 1; break;
       case 'e': options.tls = 1; break;
+      case 'a': options.anonymous = 1; break;
       default: exit(2);
     }
   }

@@ -1,6 +1,7 @@
 /* The backend of the benchmarks: as cheap as a correct HTTP/1.1 origin can be.
  *
  *   GET  …/bytes/N   200 with N octets of the pattern
+ *   GET  /answered   200; X-Answered tells how many requests were answered before it
  *   PUT  or POST     reads and verifies the content; 200 when it is the pattern, 409 when not
  *
  * One thread, listening on every loopback address, so that 127.1.0.1, 127.1.0.2, … are as many
@@ -37,6 +38,7 @@ struct connection {
 static struct connection connections[MAX_CONNECTIONS];
 static char shared_buffer[READ_BYTES];
 static int poller;
+static uint64_t answered;
 
 static void drop(int fd) {
   free(connections[fd].head);
@@ -79,7 +81,8 @@ static int write_body(int fd) {
   return 0;
 }
 
-static int answer(int fd, int status, uint64_t length) {
+/* `more`: field lines. */
+static int answer(int fd, int status, uint64_t length, const char *more) {
   struct connection *c = &connections[fd];
   char bytes[512 + SMALL_BODY];
   int head = snprintf(
@@ -87,8 +90,8 @@ static int answer(int fd, int status, uint64_t length) {
       "HTTP/1.1 %d %s\r\nServer: origin\r\nDate: Thu, 01 Jan 2026 00:00:00 GMT\r\n"
       "Content-Type: application/octet-stream\r\nContent-Length: %llu\r\n"
       "Last-Modified: Thu, 01 Jan 2026 00:00:00 GMT\r\nETag: \"0123456789abcdef\"\r\n"
-      "Accept-Ranges: bytes\r\n%s\r\n",
-      status, status == 200 ? "OK" : "Conflict", (unsigned long long)length,
+      "Accept-Ranges: bytes\r\n%s%s\r\n",
+      status, status == 200 ? "OK" : "Conflict", (unsigned long long)length, more,
       c->close_after ? "Connection: close\r\n" : "");
   size_t body = length <= SMALL_BODY ? length : 0;
   memcpy(bytes + head, pattern_at(0), body);
@@ -105,7 +108,7 @@ static int read_body(int fd, const char *bytes, size_t count) {
   if (!pattern_matches(bytes, count, c->body_done)) c->intact = 0;
   c->body_done += count;
   c->body_left -= count;
-  return c->body_left == 0 ? answer(fd, c->intact ? 200 : 409, 0) : 0;
+  return c->body_left == 0 ? answer(fd, c->intact ? 200 : 409, 0, "") : 0;
 }
 
 static int head_complete(int fd, char *end) {
@@ -125,8 +128,14 @@ static int head_complete(int fd, char *end) {
   if (extra > 0) return -1;
   char *line_end = strchr(c->head, '\r');
   *line_end = 0;
+  if (strstr(c->head, " /answered ") != NULL) {
+    char count[64];
+    snprintf(count, sizeof count, "X-Answered: %llu\r\n", (unsigned long long)answered);
+    return answer(fd, 200, 0, count);
+  }
+  answered++;
   const char *bytes = strstr(c->head, "/bytes/");
-  return answer(fd, 200, bytes != NULL ? strtoull(bytes + 7, NULL, 10) : 0);
+  return answer(fd, 200, bytes != NULL ? strtoull(bytes + 7, NULL, 10) : 0, "");
 }
 
 static int readable(int fd) {

@@ -1,6 +1,7 @@
 """The proxies of the benchmark: their configurations, their processes, their versions."""
 
 import dataclasses
+import http.client
 import os
 import pathlib
 import re
@@ -66,6 +67,8 @@ class Job:
     http2_backends: bool = False
     # MiB of cache; 0: nothing is stored.
     cache: int = 0
+    # weir only: whether it writes its access log.
+    logs: bool = True
     # What a peer says of its backends' health checks.
     checks: str = ""
 
@@ -139,6 +142,12 @@ class Origin:
     def stop(self):
         self.process.kill()
         self.process.wait()
+
+    def answered(self):
+        """How many requests it has answered."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection.request("GET", "/answered")
+        return int(connection.getresponse().getheader("X-Answered"))
 
     def addresses(self, count):
         for i in range(count):
@@ -221,7 +230,9 @@ class Peer:
         stored, used = (part.format(mib=self.job.cache, directory=self.directory)
                         for part in (CACHE[self.name] if self.job.cache else ("", "")))
         values = {
-            "PORT": self.port, "LOG": self.log, "DIRECTORY": self.directory,
+            "PORT": self.port, "LOG": self.log,
+            "LOGGING": f"{self.log} format=json" if self.job.logs else "off",
+            "DIRECTORY": self.directory,
             "ADMIN": self.directory / "admin.sock", "WORKERS": self.job.workers,
             "CONNECTIONS": room_for(self.name, self.job.connections), "ROUTES": self._routes(),
             "BALANCE": BALANCE[self.name][self.job.balance],
