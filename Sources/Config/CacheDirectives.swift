@@ -26,6 +26,10 @@ extension Directive {
         fallback: String(cache.maxVariants),
         summary: "Responses of one URL that differ in what `Vary` names; beyond that the oldest "
           + "goes."),
+      OptionRow(
+        key: "huge-pages", kind: .word(["on", "off"], noun: "setting"), fallback: "on",
+        summary: "Ask for its memory in pages of 2 MiB, of which the system grants what it has: "
+          + "what is stored is found faster."),
     ],
     isRepeatable: true,
     summary: "A cache in memory, shared by all workers and by the routes that name it. One whose "
@@ -116,6 +120,7 @@ extension Draft {
     options.memoryBytes = reading.optionInteger("memory") ?? options.memoryBytes
     options.maxObjectBytes = reading.optionInteger("max-object")
     options.maxVariants = reading.optionInteger("max-variants") ?? options.maxVariants
+    options.usesHugePages = reading.optionText("huge-pages") != "off"
     let most = options.memoryBytes / CacheOptions.objectsAtLeast
     if let size = options.maxObjectBytes, size > most, let token = reading.options["max-object"] {
       report.error(

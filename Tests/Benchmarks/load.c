@@ -34,7 +34,7 @@
 
 #include "pattern.h"
 
-enum { REQUEST_BYTES = 1024, READ_BYTES = 512 << 10, MAX_CONNECTIONS = 65536, BUCKETS = 64 * 16 };
+enum { REQUEST_BYTES = 512, READ_BYTES = 512 << 10, MAX_CONNECTIONS = 65536, BUCKETS = 64 * 16 };
 
 struct request {
   int length;

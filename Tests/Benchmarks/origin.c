@@ -1,6 +1,7 @@
 /* The backend of the benchmarks: as cheap as a correct HTTP/1.1 origin can be.
  *
  *   GET  …/bytes/N   200 with N octets of the pattern
+ *   GET  /tagged/N/bytes/L   the same with ten tags, of which g(N / 100) is on a hundred others
  *   GET  /answered   200; X-Answered tells how many requests were answered before it
  *   PUT  or POST     reads and verifies the content; 200 when it is the pattern, 409 when not
  *
@@ -111,6 +112,15 @@ static int read_body(int fd, const char *bytes, size_t count) {
   return c->body_left == 0 ? answer(fd, c->intact ? 200 : 409, 0, "") : 0;
 }
 
+/* Ten tags; each but the first is on a hundred of a million, in no order that a memory likes. */
+static void write_tags(char *text, size_t room, uint32_t number) {
+  int used = snprintf(text, room, "Cache-Tag: g%u", number / 100);
+  for (uint32_t i = 1; i < 10; i++)
+    used += snprintf(text + used, room - used, ",t%u-%u", i,
+                     (number * 2654435761u + i * 40503u) / i % 10000);
+  snprintf(text + used, room - used, "\r\n");
+}
+
 static int head_complete(int fd, char *end) {
   struct connection *c = &connections[fd];
   size_t head = end - c->head, extra = c->head_length - head;
@@ -134,8 +144,11 @@ static int head_complete(int fd, char *end) {
     return answer(fd, 200, 0, count);
   }
   answered++;
+  char tags[256] = "";
+  const char *number = strstr(c->head, "/tagged/");
+  if (number != NULL) write_tags(tags, sizeof tags, (uint32_t)strtoul(number + 8, NULL, 10));
   const char *bytes = strstr(c->head, "/bytes/");
-  return answer(fd, 200, bytes != NULL ? strtoull(bytes + 7, NULL, 10) : 0, "");
+  return answer(fd, 200, bytes != NULL ? strtoull(bytes + 7, NULL, 10) : 0, tags);
 }
 
 static int readable(int fd) {

@@ -1,3 +1,4 @@
+import Foundation
 import Primitives
 import Testing
 
@@ -32,6 +33,30 @@ import Testing
       #expect(arena.usedBytes == 0)
       arena.checkInvariants()
     }
+  }
+
+  /// What the kernel was told about the memory (proc(5), VmFlags of smaps).
+  @Test(
+    .enabled(if: access("/sys/kernel/mm/transparent_hugepage/enabled", R_OK) == 0),
+    arguments: [(true, "hg"), (false, "nh")])
+  func `pages are of the size that was asked for`(isHuge: Bool, flag: String) throws {
+    let arena = try #require(BlockArena(bytes: 16 << 20, usesHugePages: isHuge))
+    let block = arena.allocate(0)
+    let address = unsafe UInt(bitPattern: arena.address(block))
+    let start = unsafe UInt(bitPattern: arena.address(0))
+    #expect(start % (2 << 20) == 0)
+    let file = try #require(FileHandle(forReadingAtPath: "/proc/self/smaps"))
+    let maps = String(decoding: try file.readToEnd() ?? Data(), as: UTF8.self)
+    var isHere = false
+    var flags: [Substring] = []
+    for line in maps.split(separator: "\n") {
+      let words = line.split(separator: " ")
+      let range = words[0].split(separator: "-").compactMap { UInt($0, radix: 16) }
+      if range.count == 2 { isHere = (range[0]..<range[1]).contains(address) }
+      if isHere, words[0] == "VmFlags:" { flags = Array(words.dropFirst()) }
+    }
+    #expect(flags.contains { $0 == flag }, "\(flags)")
+    arena.free(block, 0)
   }
 
   @Test(arguments: 0..<6)

@@ -89,11 +89,12 @@ import Transport
     },
     Case(
       .top,
-      "cache main memory=8MiB max-object=64KiB max-variants=4\n"
+      "cache main memory=8MiB max-object=64KiB max-variants=4 huge-pages=off\n"
         + "route /c {\nupstream app\ncache main\n}"
     ) { options in
       options.caches.map(\.memoryBytes) == [8 << 20]
         && options.caches[0].objectLimitBytes == 64 << 10 && options.caches[0].maxVariants == 4
+        && !options.caches[0].usesHugePages
         && options.routes[0].cache?.cache == 0 && options.routes[0].cache?.rule == CacheRule()
     },
     Case(.top, "route www.Example.com/a%62c/* {\nupstream app\n}") { options in

@@ -17,6 +17,8 @@ public struct CacheOptions: Sendable, Equatable {
   public var maxObjectBytes: Int?
   /// Objects that differ only in what `Vary` names, for one key (safety rule 58).
   public var maxVariants = 64
+  /// The memory is in pages of 2 MiB, where the system grants them.
+  public var usesHugePages = true
 
   public init(name: String) { self.name = name }
 

@@ -7,6 +7,10 @@ import Primitives
 /// So everything in it could be handed to another process as one piece. Memory that was never
 /// needed is never touched, and what is allocated can never exceed the mapping: the cap is hard.
 ///
+/// What one request looks at lies anywhere in it, so that with pages of 4 KiB the processor looks
+/// for most addresses in tables that are not in its caches either. Pages of 2 MiB are asked for,
+/// where the system grants them (docs/decisions/0707-huge-pages.md).
+///
 /// Why the uses are safe, on any thread (hence `@unchecked Sendable`): the tables are touched with
 /// the lock held; a block belongs to who allocated it until it is freed. The mapping lives as long
 /// as the arena.
@@ -41,26 +45,36 @@ final class BlockArena: @unchecked Sendable {
     deinit { unsafe marks.deallocate() }
   }
 
+  private static let hugePageBytes = 2 << 20
+
   private let base: UnsafeMutablePointer<UInt8>
+  private let mapping: UnsafeMutableRawPointer
+  private let mappedBytes: Int
   private let units: UInt32
   private let tables: Lock<Tables>
 
   /// `nil` where the address space is not to be had. Rounded down to whole largest blocks.
-  init?(bytes: Int) {
+  init?(bytes: Int, usesHugePages: Bool = true) {
     let largest = BlockArena.unitBytes << BlockArena.mostOrder
     // Number 0 means "none", so the first largest block is never given out.
     let blocks = max(2, bytes / largest + 1)
     units = UInt32(clamping: blocks << BlockArena.mostOrder)
     let length = Int(units) * BlockArena.unitBytes
+    // Address space for a beginning on a border of huge pages, whatever the kernel chose.
+    mappedBytes = length + BlockArena.hugePageBytes
     let flags = Int32(MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE)
-    let mapping = unsafe mmap(nil, length, PROT_READ | PROT_WRITE, flags, -1, 0)
+    let mapping = unsafe mmap(nil, mappedBytes, PROT_READ | PROT_WRITE, flags, -1, 0)
     guard let mapping = unsafe mapping, unsafe mapping != MAP_FAILED else { return nil }
-    unsafe base = mapping.assumingMemoryBound(to: UInt8.self)
+    unsafe self.mapping = mapping
+    let start = unsafe mapping.alignedUp(toMultipleOf: BlockArena.hugePageBytes)
+    // Where the system has none it says so, and everything is as it would be without.
+    unsafe madvise(start, length, usesHugePages ? MADV_HUGEPAGE : MADV_NOHUGEPAGE)
+    unsafe base = start.assumingMemoryBound(to: UInt8.self)
     let marks = UnsafeMutablePointer<UInt8>.allocate(capacity: Int(units))
     tables = unsafe Lock(Tables(marks: marks))
   }
 
-  deinit { unsafe munmap(base, Int(units) * BlockArena.unitBytes) }
+  deinit { unsafe munmap(mapping, mappedBytes) }
 
   /// What can be allocated at most.
   var capacityBytes: Int { Int(units - BlockArena.unitsOfLargest) * BlockArena.unitBytes }

@@ -32,9 +32,9 @@ public final class CacheStore: Sendable {
     let buckets = 1 << (Int.bitWidth - 1 - perShard.leadingZeroBitCount)
     tableBytes =
       buckets * ShardTable.count * 8 + options.memoryBytes / BlockArena.unitBytes
-    guard let arena = BlockArena(bytes: max(1 << 19, options.memoryBytes - tableBytes)) else {
-      return nil
-    }
+    let arena = BlockArena(
+      bytes: max(1 << 19, options.memoryBytes - tableBytes), usesHugePages: options.usesHugePages)
+    guard let arena else { return nil }
     self.arena = arena
     shards = ShardTable { index in
       CacheShard(arena: arena, bucketCount: buckets, seed: seed &+ UInt64(index))
