@@ -27,6 +27,8 @@ public final class ScriptedNameServer: Sendable {
     indirect case tooLong(Reply)
     /// These octets behind the identifier of the question.
     case octets([UInt8])
+    /// The whole message of another reply, made into something else.
+    indirect case changed(Reply, @Sendable (inout [UInt8]) -> Void)
 
     public static let noSuchName = Reply.error(3)
     public static let failure = Reply.error(2)
@@ -184,6 +186,10 @@ public final class ScriptedNameServer: Sendable {
     switch reply {
     case .silence: return nil
     case .octets(let octets): return identifier + octets
+    case .changed(let whole, let change):
+      var message = rendered(whole, identifier: identifier, question, kind, isTCP: isTCP)
+      if message != nil { change(&message!) }
+      return message
     case .tooLong(let whole):
       if isTCP { return rendered(whole, identifier: identifier, question, kind, isTCP: true) }
       isCut = true
