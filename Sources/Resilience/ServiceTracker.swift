@@ -98,9 +98,13 @@ public struct ServiceTracker: Sendable {
     for host in hosts.keys { hosts[host]?.questionsLost() }
   }
 
-  public mutating func doubted() {
+  /// This address of the service turned out not to answer (`NameTracker.doubted`): the records are
+  /// asked for again, and the hosts that have it; not all the others.
+  public mutating func doubted(_ address: IPAddress) {
     record.doubted(policy)
-    for host in hosts.keys { hosts[host]?.doubted() }
+    for host in hosts.keys where hosts[host]?.addresses.contains(address) == true {
+      hosts[host]?.doubted()
+    }
   }
 
   /// Takes an answer. True where the addresses are others now.

@@ -46,6 +46,7 @@ import Testing
       let first = tracker.answered(.host(host, .v4), .absent(.noSuchName), now: now)
       return tracker.answered(.host(host, .v6), .absent(.noSuchName), now: now) || first
     }
+    func doubted(_ address: String) { IPAddress(address).map { tracker.doubted($0) } }
     var hosts: [String] { tracker.addresses.map(\.host) }
     func remember(_ found: [ServiceTracker.Found]) { tracker.remember(found) }
     static func second(_ count: Int64) -> MonotonicTime {
@@ -125,6 +126,20 @@ import Testing
     subject.hostFails("c.", at: 36)
     #expect(subject.text == ["10.0.0.2:80*1"])
     #expect(!subject.questions(at: 400).contains(.host("a.", .v4)), "nobody needs it any more")
+  }
+
+  /// One dead backend of a thousand must not have a thousand names asked for all the time.
+  @Test func `a doubted address has its own host asked about, and no other one`() {
+    let subject = Subject()
+    _ = subject.questions()
+    subject.records(services([("a.", 80, 1, 1), ("b.", 80, 1, 1)]))
+    _ = subject.questions()
+    subject.host("a.", ["10.0.0.1"])
+    subject.host("b.", ["10.0.0.2"])
+    subject.doubted("10.0.0.2")
+    #expect(subject.questions(at: 1) == [.records, .host("b.", .v4), .host("b.", .v6)])
+    subject.doubted("10.0.0.3")
+    #expect(subject.questions(at: 2) == [], "those are being asked")
   }
 
   @Test func `names of hosts that change with each answer are not collected`() {

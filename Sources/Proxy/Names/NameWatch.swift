@@ -95,9 +95,9 @@ final class NameWatch {
     turn(now, isDue: true)
   }
 
-  /// A connect to one of its addresses failed.
-  func doubted(_ query: NameQuery) {
-    entries[query]?.tracker.doubted()
+  /// A connect to this address of the name failed.
+  func doubted(_ query: NameQuery, _ address: IPAddress) {
+    entries[query]?.tracker.doubted(address)
     due = entries.values.reduce(.never) { min($0, $1.tracker.nextDue) }
   }
 

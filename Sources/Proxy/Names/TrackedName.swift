@@ -49,9 +49,9 @@ struct TrackedName {
     service?.questionsLost()
   }
 
-  mutating func doubted() {
+  mutating func doubted(_ address: IPAddress) {
     host?.doubted()
-    service?.doubted()
+    service?.doubted(address)
   }
 
   /// What is to be asked now; it counts as asked.

@@ -151,7 +151,12 @@ public final class BackendWatch {
     case .adopt(let snapshot): adopt(snapshot)
     case .resolve(let wishes, let arrivals): resolve(wishes, arrivals)
     case .checkSoon(let backend): checkSoon(backend)
-    case .doubt(let backend): if let query = shared.backend(backend)?.query { names.doubted(query) }
+    case .doubt(let backend):
+      if let backend = shared.backend(backend), let query = backend.query,
+        case .ip(let address, _) = backend.endpoint.address
+      {
+        names.doubted(query, address)
+      }
     case .wake(let upstream, let time): alarms.append((time, upstream))
     case .changed(let change): tell(change)
     case .stop: isStopping = true

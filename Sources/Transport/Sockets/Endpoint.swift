@@ -70,8 +70,17 @@ public final class Endpoint: Sendable {
   /// The addresses without those of IPv6 to which this machine has no route: asked of the kernel,
   /// without a packet.
   public static func routable(_ addresses: [IPAddress]) -> [IPAddress] {
+    guard addresses.contains(where: { !$0.isV4 }) else { return addresses }
     let probe = socket(AF_INET6, Int32(SOCK_DGRAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
-    guard probe >= 0 else { return addresses.filter(\.isV4) }
+    return routable(addresses, probe: probe >= 0 ? probe : -weir_errno())
+  }
+
+  /// `probe`: closed at the end; a negative errno where there is none.
+  static func routable(_ addresses: [IPAddress], probe: Int32) -> [IPAddress] {
+    // Out of descriptors nobody knows: they are not taken for unreachable.
+    guard probe >= 0 else {
+      return -probe == EAFNOSUPPORT ? addresses.filter(\.isV4) : addresses
+    }
     defer { SocketCalls.close(probe) }
     return addresses.filter { address in
       guard !address.isV4 else { return true }
