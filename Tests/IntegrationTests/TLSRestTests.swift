@@ -21,28 +21,47 @@ import Testing
     return connection
   }
 
+  private struct Mapping {
+    let start: UInt64
+    let end: UInt64
+    let isAccessible: Bool
+    var residentKiB = 0
+    var takesHugePages = true
+  }
+
+  private func mappings(of pid: pid_t) throws -> [Mapping] {
+    let file = try FileHandle(forReadingFrom: URL(fileURLWithPath: "/proc/\(pid)/smaps"))
+    defer { try? file.close() }
+    var found: [Mapping] = []
+    for line in String(decoding: try file.readToEnd() ?? Data(), as: UTF8.self).split(
+      separator: "\n")
+    {
+      let words = line.split(separator: " ", omittingEmptySubsequences: true)
+      switch words[0] {
+      case "Rss:": found[found.count - 1].residentKiB = Int(words[1]) ?? 0
+      case "VmFlags:": found[found.count - 1].takesHugePages = !words.contains("nh")
+      case let name where name.hasSuffix(":"): break
+      default:
+        let ends = words[0].split(separator: "-").map { UInt64($0, radix: 16) ?? 0 }
+        found.append(Mapping(start: ends[0], end: ends[1], isAccessible: words[1] != "---p"))
+      }
+    }
+    return found
+  }
+
   /// True once all of them rest: the kernel's word for the memory of the blocks that can, which are
-  /// what is accessible of the one reservation of that size. (Sanitizers have large ones too.)
+  /// what is accessible of the one reservation of that size that wants no huge pages. (The
+  /// allocators of sanitizers have such ones with them.)
   private func rest(_ daemon: DaemonProcess) throws -> Bool {
     try Poll.until(.patient) {
-      var (previous, resident, found) = ((start: UInt64(0), end: UInt64(0)), 0, [Int]())
-      let file = try FileHandle(forReadingFrom: URL(fileURLWithPath: "/proc/\(daemon.pid)/smaps"))
-      defer { try? file.close() }
-      let smaps = String(decoding: try file.readToEnd() ?? Data(), as: UTF8.self)
-      for line in smaps.split(separator: "\n") {
-        let words = line.split(separator: " ", omittingEmptySubsequences: true)
-        if words.count > 4, words[1].count == 4 {
-          let ends = words[0].split(separator: "-").map { UInt64($0, radix: 16) ?? 0 }
-          let isRest = words[1] == "---p" && ends[0] == previous.end
-          if isRest, ends[1] - previous.start == Self.reservation { found.append(resident) }
-          previous = (ends[0], ends[1])
-        } else if words.first == "Rss:" {
-          resident = Int(words[1]) ?? 0
-        }
+      let all = try mappings(of: daemon.pid)
+      let found = zip(all, all.dropFirst()).filter { blocks, others in
+        blocks.isAccessible && !blocks.takesHugePages && !others.isAccessible
+          && others.start == blocks.end && others.end - blocks.start == Self.reservation
       }
       try #require(found.count == 1, "\(found)")
-      // In KiB. A few other blocks of OpenSSL's have the same size.
-      return found[0] < 8 * Self.count / 4
+      // A few other blocks of OpenSSL's have the same size.
+      return found[0].0.residentKiB < 8 * Self.count / 4
     }
   }
 
