@@ -15,7 +15,8 @@ import Testing
     var configuration = DaemonConfiguration(backends)
     // Silence shall not take long; on a busy machine a good answer may then be late as well.
     configuration.top =
-      "resolver \(server.address) min-ttl=100ms max-ttl=200ms timeout=300ms tries=1 \(options)"
+      "resolver \(server.address) min-ttl=100ms max-ttl=200ms timeout=300ms tries=1 "
+      + "keep-absent=1h \(options)"
     return configuration
   }
 
