@@ -36,7 +36,7 @@ BUILD_PACKAGES := $(SWIFT_PACKAGES) pkg-config libssl-dev libnghttp2-dev libpcre
 TEST_PACKAGES := curl openssl strace valgrind libc6-dbg binutils procps nghttp2-client \
   python3 python3-grpcio python3-httpx python3-h2
 DEB_PACKAGES := dpkg-dev debhelper lintian
-BENCH_PACKAGES := gcc libc6-dev python3 util-linux nginx-light haproxy varnish \
+BENCH_PACKAGES := gcc libc6-dev python3 util-linux nginx-light haproxy varnish varnish-modules \
   nghttp2-proxy nghttp2-server h2o $(TEST_PACKAGES)
 
 RELEASE := $(SWIFT) build -c release --static-swift-stdlib --product weir
@@ -150,7 +150,7 @@ $(BENCH_BUILD)/%: Tests/Benchmarks/%.c Tests/Benchmarks/pattern.h
 	@mkdir -p $(BENCH_BUILD)
 	$(CC) -O2 -Wall -Wextra -Werror -std=gnu11 -o $@ $< $(LDLIBS)
 
-$(BENCH_BUILD)/load: LDLIBS := -lssl -lcrypto
+$(BENCH_BUILD)/load: LDLIBS := -lssl -lcrypto -lm
 
 bench-tools: $(BENCH_BUILD)/load $(BENCH_BUILD)/origin
 

@@ -4,7 +4,9 @@ import time
 
 import attackers
 import checks
+import hitratio
 import meters
+import million
 import peers
 
 IDLE = 10000
@@ -134,6 +136,6 @@ def sections():
             "system-calls": proxies(system_calls),
             "tls-system-calls": proxies(tls_system_calls),
             "instructions": instructions,
-            "attackers": attackers.section,
+            "attackers": attackers.section, **million.sections(), "hit-ratio": hitratio.section,
             "health-checks": lambda names: checks.section(
                 [n for n in names if n in ("weir", "haproxy")])}

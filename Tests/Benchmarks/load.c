@@ -2,9 +2,10 @@
  *
  *   load --port P --target TEMPLATE --length N [--variants K] [--connections C]
  *        [--requests N | --seconds S] [--put BYTES] [--new-connections] [--hold] [--tls]
- *        [--anonymous]
+ *        [--anonymous] [--draw uniform|zipf]
  *
- * `%u` in the template becomes 0 … K-1 in turn. `--put` uploads the pattern and expects an empty
+ * `%u` in the template becomes 0 … K-1 in turn, or by `--draw` at random, the same in every run:
+ * all alike, or number n in proportion to n^-0.9. `--put` uploads the pattern and expects an empty
  * 200. `--hold` makes one request on each connection, 64 at a time, prints the result, and keeps
  * all of them open until standard input ends. `--tls` speaks TLS 1.3 with one cipher suite, the
  * same for all peers, verifies nothing and resumes nothing: each connection costs the proxy a whole
@@ -19,6 +20,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <math.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <openssl/err.h>
@@ -52,6 +54,7 @@ struct connection {
 
 static struct {
   int port, connections, variants, new_connections, hold, tls, anonymous;
+  enum { IN_TURN, UNIFORM, ZIPF } draw;
   uint64_t requests, length, put;
   double seconds;
   const char *target;
@@ -67,6 +70,7 @@ static uint64_t start_ns, stop_ns;
 static char first_error[200];
 static int poller, open_count;
 static uint32_t next_source;
+static double *cumulative; /* of Zipf's law */
 
 static uint64_t now_ns(void) {
   struct timespec t;
@@ -180,9 +184,39 @@ static int push(int fd) {
   return 0;
 }
 
+/* SplitMix64 (Steele et al. 2014), from 0 up to 1. */
+static double random_share(void) {
+  static uint64_t state = 42;
+  uint64_t z = state += 0x9E3779B97F4A7C15u;
+  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+  z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+  return (double)((z ^ (z >> 31)) >> 11) / (1ull << 53);
+}
+
+static void make_zipf(void) {
+  cumulative = calloc(options.variants, sizeof *cumulative);
+  double sum = 0;
+  for (int i = 0; i < options.variants; i++) cumulative[i] = sum += pow(i + 1, -0.9);
+}
+
+static int next_variant(void) {
+  if (options.draw == IN_TURN) return (int)(started % options.variants);
+  double share = random_share();
+  if (options.draw == UNIFORM) return (int)(share * options.variants);
+  share *= cumulative[options.variants - 1];
+  int low = 0, high = options.variants - 1;
+  while (low < high) {
+    int middle = (low + high) / 2;
+    if (cumulative[middle] > share) high = middle;
+    else low = middle + 1;
+  }
+  return low;
+}
+
 static int begin(int fd) {
   struct connection *c = &connections[fd];
-  c->request = &requests[started++ % options.variants];
+  c->request = &requests[next_variant()];
+  started++;
   c->head_sent = 0;
   c->put_sent = c->body_got = 0;
   c->head_got = 0;
@@ -310,7 +344,7 @@ static void parse_options(int argc, char **argv) {
       {"variants", 1, 0, 'v'}, {"connections", 1, 0, 'c'}, {"requests", 1, 0, 'n'},
       {"seconds", 1, 0, 's'},  {"put", 1, 0, 'u'},      {"new-connections", 0, 0, 'x'},
       {"hold", 0, 0, 'h'},     {"tls", 0, 0, 'e'},      {"anonymous", 0, 0, 'a'},
-      {0, 0, 0, 0}};
+      {"draw", 1, 0, 'd'},     {0, 0, 0, 0}};
   for (int option; (option = getopt_long(argc, argv, "", names, NULL)) != -1;) {
     switch (option) {
       case 'p': options.port = atoi(optarg); break;
@@ -325,6 +359,7 @@ static void parse_options(int argc, char **argv) {
       case 'h': options.hold = 1; break;
       case 'e': options.tls = 1; break;
       case 'a': options.anonymous = 1; break;
+      case 'd': options.draw = strcmp(optarg, "zipf") == 0 ? ZIPF : UNIFORM; break;
       default: exit(2);
     }
   }
@@ -357,6 +392,7 @@ int main(int argc, char **argv) {
   pattern_make();
   buffer = malloc(READ_BYTES + 1);
   make_requests();
+  if (options.draw == ZIPF) make_zipf();
   poller = epoll_create1(EPOLL_CLOEXEC);
   start_ns = now_ns();
   stop_ns = start_ns + (uint64_t)(options.seconds * 1e9);

@@ -67,6 +67,8 @@ class Job:
     http2_backends: bool = False
     # MiB of cache; 0: nothing is stored.
     cache: int = 0
+    # Varnish only: responses are found by their tags.
+    tags: bool = False
     # weir only: whether it writes its access log.
     logs: bool = True
     # What a peer says of its backends' health checks.
@@ -126,6 +128,20 @@ CACHE = {
                 "    http-response set-header Cache-Control max-age=3600\n"
                 "    http-request cache-use main\n    http-response cache-store main\n"),
     "varnish": ("", ""), "nghttpx": ("", ""), "h2o": ("", ""),
+}
+
+
+# Varnish's way to purge by tags: its own list of keys, which xkey keeps for it.
+XKEY = {
+    "IMPORT": "import xkey;\n",
+    "TAGS": '    set beresp.http.xkey = regsuball(beresp.http.Cache-Tag, ",", " ");\n',
+    "PURGE": """
+sub vcl_recv {
+    if (req.method == "PURGE") {
+        return (synth(200, "matched " + xkey.purge(req.http.xkey-purge)));
+    }
+}
+""",
 }
 
 
@@ -237,6 +253,7 @@ class Peer:
             "CONNECTIONS": room_for(self.name, self.job.connections), "ROUTES": self._routes(),
             "BALANCE": BALANCE[self.name][self.job.balance],
             "CHECKS": self.job.checks,
+            **(XKEY if self.job.tags else dict.fromkeys(XKEY, "")),
             "CACHE": stored, "CACHED": used,
             "ORIGIN": addresses[0].split(":")[0], "ORIGINPORT": addresses[0].split(":")[1],
             "TLS": listener_words(self.name, self.job, self.directory),

@@ -6,9 +6,11 @@ import Testing
 @Suite(.blocking) struct `Hits without an exchange` {
   private static let content = String(repeating: "0123456789abcdef", count: 384)
 
-  private func origin(_ fields: [String] = []) throws -> CacheOrigin {
+  private func origin(
+    _ fields: [String] = [], _ content: String = Self.content
+  ) throws -> CacheOrigin {
     try CacheOrigin { _, _ in
-      .text(CacheOrigin.answer(200, ["Cache-Control: max-age=600"] + fields, Self.content))
+      .text(CacheOrigin.answer(200, ["Cache-Control: max-age=600"] + fields, content))
     }
   }
 
@@ -33,16 +35,21 @@ import Testing
     return lines
   }
 
-  /// `Via` has to be looked at, which takes an exchange.
-  @Test func `are answered, counted and logged as those with one`() throws {
-    let origin = try origin(["ETag: \"a\"", "Vary: Accept-Language", "X-Own: 1"])
+  /// `Via` has to be looked at, which takes an exchange. Content is none, in the record's block, in
+  /// one of its own (where the record fills most of a block), or in several.
+  @Test(arguments: [(0, 1), (6144, 1), (200, 600), (40_000, 1)])
+  func `are answered, counted and logged as those with one`(length: Int, filling: Int) throws {
+    let content = String(repeating: "c", count: length)
+    let filler = String(repeating: "f", count: filling)
+    let origin = try origin(
+      ["ETag: \"a\"", "Vary: Accept-Language", "X-Own: \(filler)"], content)
     try withDaemon(logged(origin)) { daemon in
       let common = "Accept-Language: de\r\nUser-Agent: one\r\nReferer: http://r/\r\n"
       _ = try daemon.get("/a?b=c", fields: common)
       let short = try daemon.get("/a?b=c", fields: common)
       let long = try daemon.get("/a?b=c", fields: common + "Via: 1.1 somebody\r\n")
       #expect(CacheWord(short).isHit && CacheWord(long).isHit)
-      #expect(short.text == Self.content && long.text == Self.content)
+      #expect(short.text == content && long.text == content)
       func timeless(_ response: WireResponse) -> [String] {
         response.head.fields.map { field in
           let changes = ["age", "cache-status"].contains(field.name.lowercased())

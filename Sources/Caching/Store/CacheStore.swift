@@ -200,6 +200,11 @@ public final class CacheStore: Sendable {
     }
   }
 
+  /// All of a stored response's content, where it lies together and is at most so long.
+  public func wholeContent(of object: StoredObject, atMost most: Int) -> ByteView? {
+    ContentChain.whole(object, atMost: most, arena)
+  }
+
   /// Octets of the content at the cursor, up to `end`; as `ContentChain.octets`.
   @inline(__always)
   public func octets(

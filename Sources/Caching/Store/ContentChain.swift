@@ -212,6 +212,16 @@ struct ContentChain: BitwiseCopyable {
 
   // MARK: Reading
 
+  /// All octets of what is stored, where they lie together and are at most so many.
+  static func whole(_ object: StoredObject, atMost most: Int, _ arena: BlockArena) -> ByteView? {
+    let length = object.contentLength
+    guard length >= 0, length <= most else { return nil }
+    let first = unsafe object.record.pointee.firstBlock
+    if first == 0 { return unsafe ByteView(base: object.inlineContent, count: length) }
+    guard unsafe length <= Int(block(first, arena).pointee.capacity) else { return nil }
+    return unsafe ByteView(base: octets(first, arena), count: length)
+  }
+
   /// The octets at the cursor that lie together, at most up to `end`, a position of the content
   /// that has been published. Empty at `end`.
   @inline(__always)

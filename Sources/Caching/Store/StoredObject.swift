@@ -144,12 +144,6 @@ public struct StoredObject: BitwiseCopyable, @unchecked Sendable {
   /// -1 as long as its fetch has not learnt it.
   public var contentLength: Int { unsafe record.pointee.contentLength }
 
-  /// All of its content, where that is complete and in the record's own block.
-  public var wholeContent: ByteView? {
-    guard unsafe record.pointee.firstBlock == 0, contentLength >= 0 else { return nil }
-    return unsafe ByteView(base: inlineContent, count: contentLength)
-  }
-
   /// Short content behind the head, in the same block.
   var inlineContent: UnsafeMutablePointer<UInt8> {
     unsafe UnsafeMutableRawPointer(record).assumingMemoryBound(to: UInt8.self)

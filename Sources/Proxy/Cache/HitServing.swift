@@ -8,6 +8,9 @@ import Transport
 /// and without an exchange. That is what most requests of a cache come to, and an exchange is
 /// mostly about what these do not need: a backend, a body, waiting.
 extension Worker {
+  /// Content up to this is copied behind its head. In octets.
+  private static let copiedHitBytes = 8 * 1024
+
   enum HitOutcome {
     /// Nothing has happened.
     case none
@@ -34,9 +37,10 @@ extension Worker {
   ) -> HitOutcome {
     guard mayHit(connection, route, plan), let hit = findHit(connection, plan) else { return .none }
     defer { plan.pointee.borrowedStore._withUnsafeGuaranteedRef { $0.unpin(hit.object) } }
-    guard let content = hit.object.wholeContent, hit.object.headLayout.status != 204 else {
-      return .none
+    let content = plan.pointee.borrowedStore._withUnsafeGuaranteedRef {
+      $0.wholeContent(of: hit.object, atMost: Worker.copiedHitBytes)
     }
+    guard let content, hit.object.headLayout.status != 204 else { return .none }
     var sink = ByteSink(base: scratch, capacity: Worker.scratchBytes)
     let prefix = plans.borrowed._withUnsafeGuaranteedRef { $0.hitPrefix.view }
     StoredResponse.append(hit, prefix: prefix, to: &sink)

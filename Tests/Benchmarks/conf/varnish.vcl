@@ -2,6 +2,7 @@
 # goes to shared memory; nobody reads it here, which is in its favour.
 vcl 4.1;
 
+@IMPORT@
 backend app {
     .host = "@ORIGIN@";
     .port = "@ORIGINPORT@";
@@ -9,4 +10,5 @@ backend app {
 
 sub vcl_backend_response {
     set beresp.ttl = 1h;
-}
+@TAGS@}
+@PURGE@
