@@ -42,6 +42,31 @@ import Transport
     }
   }
 
+  @Test func `a disconnected socket has reset its peer, and makes another connection`() throws {
+    let listener = try SocketPair.listen()
+    defer { listener.close() }
+    let port = try SocketPair.port(of: listener)
+    let endpoint = Endpoint(.ip(IPAddress(v4: 0x7F00_0001), port: port))
+    let socket = endpoint.connect()
+    try #require(socket >= 0)
+    defer { SocketCalls.close(socket) }
+    let first = try SocketPair.accepted(by: listener).descriptor
+    defer { SocketCalls.close(first) }
+    #expect(SocketCalls.send(first, ByteView("unread")) == .octets(6))
+    #expect(SocketPair.waits(for: socket, POLLIN))
+    #expect(SocketCalls.disconnect(socket))
+    var octets = [UInt8](repeating: 0, count: 8)
+    #expect(SocketPair.waits(for: first, POLLIN))
+    #expect(SocketCalls.receive(first, &octets, 8) == .failed(ECONNRESET))
+    #expect(endpoint.connect(spare: socket) == socket)
+    let second = try SocketPair.accepted(by: listener).descriptor
+    defer { SocketCalls.close(second) }
+    #expect(SocketPair.waits(for: socket, POLLOUT) && SocketCalls.pendingError(socket) == 0)
+    #expect(SocketCalls.receive(socket, &octets, 8) == .wouldBlock, "what was unread is gone")
+    #expect(SocketCalls.send(socket, ByteView("again")) == .octets(5))
+    #expect(SocketPair.read(second, count: 5) == Array("again".utf8))
+  }
+
   @Test func `all are nonblocking and closed on exec`() throws {
     let pair = try SocketPair()
     for descriptor in [pair.near, pair.far] {

@@ -34,6 +34,8 @@ public final class BackendWatch {
   /// for each of them by itself costs more than the answers do.
   private static let manyChecks = 4
   private static let answersGather = TimeAmount.milliseconds(1)
+  /// Sockets that wait for the next check of their backend, each a descriptor.
+  private static let mostSpares = 4096
 
   private let shared: SharedState
   private let log: EventLog
@@ -44,11 +46,12 @@ public final class BackendWatch {
   private var head = ResponseHead()
   /// For what checks receive and cannot send at once; each holds at most a few.
   private var pool = BufferPool(limit: 65_536)
-  /// By seat; a seat's generation grows with each check, so that late events find nothing.
+  /// By seat; a seat's generation grows with each socket, so that late events find nothing.
   private var probes: [HealthProbe?] = []
   private var generations: [UInt32] = []
   /// Checks that have begun and not ended.
   private var underWay = 0
+  private var spares = 0
   private var seats: [HealthProbe.Key: Int] = [:]
   private var seatsOfBackends: [Int: Int] = [:]
   /// Upstreams with waiting requests; a few at most, and of each the next time or two.
@@ -185,13 +188,11 @@ public final class BackendWatch {
       heard(seat)
       return arm(seat, probe, at: now + probe.key.options.interval)
     }
-    generations[seat] &+= 1
+    if probe.spare >= 0 { spares -= 1 }
     underWay += 1
     let result = probe.start(now: now)
     if result == .pending {
-      let handle = Handle(
-        kind: BackendWatch.probeKind, generation: generations[seat], index: UInt32(seat))
-      guard poller.add(connection: probe.descriptor, handle) else {
+      guard probe.isRegistered || register(seat, probe) else {
         return conclude(seat, probe, .unknown)
       }
       arm(seat, probe, at: now + probe.key.options.timeout)
@@ -199,10 +200,19 @@ public final class BackendWatch {
     conclude(seat, probe, result)
   }
 
+  private func register(_ seat: Int, _ probe: HealthProbe) -> Bool {
+    generations[seat] &+= 1
+    let handle = Handle(
+      kind: BackendWatch.probeKind, generation: generations[seat], index: UInt32(seat))
+    probe.isRegistered = poller.add(connection: probe.descriptor, handle)
+    return probe.isRegistered
+  }
+
   private func conclude(_ seat: Int, _ probe: HealthProbe, _ result: HealthProbe.Result) {
     guard result != .pending else { return }
     underWay -= 1
-    probe.finish(&pool)
+    probe.finish(&pool, keepsSocket: result == .passed && spares < BackendWatch.mostSpares)
+    if probe.spare >= 0 { spares += 1 }
     heard(seat)
     if result != .unknown { learn(probe, result) }
     let delay = probe.tracker.delay(isUrgent: isUrgent(probe), random: &random)
@@ -313,6 +323,7 @@ public final class BackendWatch {
     guard let probe = probes[seat] else { return }
     wheel.cancel(&probe.timer)
     if !probe.isWaiting { underWay -= 1 }
+    if probe.spare >= 0 { spares -= 1 }
     probe.finish(&pool)
     generations[seat] &+= 1
     probes[seat] = nil

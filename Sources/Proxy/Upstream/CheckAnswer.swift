@@ -32,10 +32,10 @@ enum CheckAnswer {
     var start = 0
     do throws(HeadFault) {
       while true {
-        let rest = Array(octets[start...])
-        let length = try rest.withByteView { (view) throws(HeadFault) in
+        let length = try octets.withByteView { (view) throws(HeadFault) in
           try HeadParser.parseResponse(
-            view, into: &head, limits: HeadLimits(), isHead: check.method == "HEAD")
+            view.slice(from: start), into: &head, limits: HeadLimits(),
+            isHead: check.method == "HEAD")
         }
         guard length > 0 else { return hasEnded ? .failed(.closed) : .needsMore }
         start += length

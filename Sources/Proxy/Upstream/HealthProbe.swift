@@ -12,7 +12,8 @@ import Transport
 ///
 /// A connection for each check: what is asked is whether a new one can be served, under the same
 /// rules of TLS as traffic (without a session, so that the certificate is looked at each time), and
-/// in the same protocol.
+/// in the same protocol. The socket may be that of the last check, without its connection: making
+/// one, telling the poller and closing it costs a fifth of a check.
 final class HealthProbe: StreamSource {
   /// Equal keys share a probe.
   struct Key: Hashable {
@@ -56,6 +57,10 @@ final class HealthProbe: StreamSource {
   var due = MonotonicTime.zero
   private(set) var startedAt = MonotonicTime.zero
   var descriptor: Int32 { wire.descriptor }
+  /// A socket without a connection, for the next check; -1: there is none.
+  private(set) var spare: Int32 = -1
+  /// The poller knows the socket, under the generation of its seat.
+  var isRegistered = false
   private var wire = HealthProbe.noWire
   private var phase = Phase.waiting
   private let endpoint: Endpoint
@@ -107,8 +112,10 @@ final class HealthProbe: StreamSource {
     startedAt = now
     hasSent = false
     octets = []
-    let opened = endpoint.connect(sendsOnce: sendsOnce)
+    let opened = endpoint.connect(sendsOnce: sendsOnce, spare: spare)
+    spare = -1
     guard opened >= 0 else {
+      isRegistered = false
       if SocketCalls.isExhausted(-opened) { return .unknown }
       return .failed(-opened == SocketCalls.refused ? .refused : .unreachable)
     }
@@ -310,10 +317,19 @@ final class HealthProbe: StreamSource {
 
   /// The check is over, however it ended, and nothing more is wanted of the connection: a reset
   /// spares both sides the exchange of an orderly end, and a port that waits for a minute. TLS says
-  /// goodbye first, for the sake of the backend's log.
-  func finish(_ pool: inout BufferPool) {
-    if descriptor >= 0 {
-      if wire.isSealed { wire.close(&pool) } else { wire.reset(&pool) }
+  /// goodbye first, for the sake of the backend's log. `keepsSocket`: for the next check, where it
+  /// can be.
+  func finish(_ pool: inout BufferPool, keepsSocket: Bool = false) {
+    if keepsSocket, sendsOnce, SocketCalls.disconnect(descriptor) {
+      wire.releaseBuffers(&pool)
+      spare = descriptor
+    } else {
+      if spare >= 0 { SocketCalls.close(spare) }
+      spare = -1
+      isRegistered = false
+      if descriptor >= 0 {
+        if wire.isSealed { wire.close(&pool) } else { wire.reset(&pool) }
+      }
     }
     wire = HealthProbe.noWire
     phase = .waiting

@@ -50,9 +50,10 @@ public final class Endpoint: Sendable {
 
   /// Begins to connect. Returns the descriptor, whose writability tells the end; negative errno
   /// where it failed at once. `sendsOnce`: no second call to send will follow a first one, so that
-  /// the kernel need not be told to hold nothing back (RFC 896).
-  public func connect(sendsOnce: Bool = false) -> Int32 {
-    let descriptor = makeSocket()
+  /// the kernel need not be told to hold nothing back (RFC 896). `spare`: a socket to do it with,
+  /// which `SocketCalls.disconnect` has freed of its last connection; -1: there is none.
+  public func connect(sendsOnce: Bool = false, spare: Int32 = -1) -> Int32 {
+    let descriptor = spare >= 0 ? spare : makeSocket()
     guard descriptor >= 0 else { return descriptor }
     if family != AF_UNIX, !sendsOnce { Endpoint.setNoDelay(descriptor) }
     let result = octets.withUnsafeBytes { bytes in

@@ -157,6 +157,14 @@ public enum SocketCalls {
 
   public static func close(_ descriptor: Int32) { _ = Glibc.close(descriptor) }
 
+  /// Resets the connection and keeps the socket for another one (connect(2), AF_UNSPEC). False
+  /// where that is not to be had, as of a unix socket.
+  public static func disconnect(_ descriptor: Int32) -> Bool {
+    var nowhere = sockaddr()
+    nowhere.sa_family = sa_family_t(AF_UNSPEC)
+    return connect(descriptor, &nowhere, socklen_t(MemoryLayout<sockaddr>.size)) == 0
+  }
+
   /// Closes so that the peer sees a reset, not an orderly end: for messages cut short, which no
   /// client may take for complete.
   public static func reset(_ descriptor: Int32) {
