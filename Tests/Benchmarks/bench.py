@@ -117,12 +117,12 @@ def heading(arguments, names):
 
 
 def replace_sections(page, sections, of_this_run):
-    """Puts `sections` in the place of those with the same titles, each with its own heading."""
+    """Puts `sections` in the place of those with the same titles, each with its own heading; new
+    ones behind all others."""
     for section in sections:
         title, rest = section.split("\n", 1)
         start = page.find(title + "\n")
-        if start < 0:
-            sys.exit(f"there is no section \"{title}\" to replace: write the whole run")
+        start = len(page) if start < 0 else start
         end = page.find("\n### ", start)
         end = len(page) if end < 0 else end + 1
         page = page[:start] + f"{title}\n\n{of_this_run}{rest}\n" + page[end:]

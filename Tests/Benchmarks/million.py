@@ -49,9 +49,10 @@ class Filled:
                 raise meters.InvalidRun(f"{matched} of {MEMBERS} purged")
         return (meters.cpu_seconds(self.peer.pids()) - before) / len(groups) * 1e6
 
-    def cpu_of_hits(self, seconds, **load):
+    def cpu_of_hits(self, **load):
+        """µs for each; a request that reaches the origin makes the run invalid."""
         asked = self.origin.answered()
-        outcome = meters.measured_load(self.peer, seconds=seconds, **OBJECT, **load)
+        outcome = meters.measured_load(self.peer, **OBJECT, **load)
         if self.origin.answered() > asked:
             raise meters.InvalidRun("a request reached the origin: not everything is stored")
         return outcome["cpu"] / outcome["requests"] * 1e6
@@ -129,10 +130,10 @@ def section(names, rounds=9, seconds=1, purges=50):
         purge_cpu = {filled: [] for filled in (few, many)}
         for _ in range(rounds):
             for filled, values in hits.items():
-                values.append(filled.cpu_of_hits(seconds, variants=HOT, connections=64))
+                values.append(filled.cpu_of_hits(seconds=seconds, variants=HOT, connections=64))
             for filled, values in uniform.items():
-                values.append(filled.cpu_of_hits(seconds, variants=filled.count, connections=64,
-                                                 draw="uniform"))
+                values.append(filled.cpu_of_hits(seconds=seconds, variants=filled.count,
+                                                 connections=64, draw="uniform"))
         for filled in purge_cpu:
             check_exactness(filled, filled.groups()[0])
         many_groups = many.groups()[1:]
@@ -174,8 +175,7 @@ def instructions_of_hits(count, requests=20_000):
             pid = str(filled.peer.process.pid)
             subprocess.run(["callgrind_control", "-i", "on", pid], check=True,
                            stdout=subprocess.DEVNULL)
-            meters.run_load(filled.peer.port, requests=requests, variants=count, connections=64,
-                            draw="uniform", **OBJECT)
+            filled.cpu_of_hits(requests=requests, variants=count, connections=64, draw="uniform")
         finally:
             text = filled.peer.stop()
     finally:
@@ -220,6 +220,8 @@ def purges_under_load(names, purges=400, connections=2):
                     taken.append(seconds * 1e6)
                     time.sleep(0.005)
                 share = (meters.cpu_seconds(peer.pids()) - before) / (time.monotonic() - began)
+                if load.process.poll() is not None:
+                    raise meters.InvalidRun(f"{name}: the load ended before the purges did")
                 load.process.kill()
                 load.finish()
             finally:

@@ -116,11 +116,13 @@ def listener_words(name, job, directory):
 HTTP2_BACKENDS = {"weir": "    http2 on", "haproxy": " proto h2", "nghttpx": "proto=h2"}
 
 
-# What each says where responses are stored: at the top, and where requests are passed on.
+# What each says where responses are stored: at the top, and where requests are passed on. nginx's
+# files stay open and are read into one large buffer, which is the best it can here: 10.6 µs for a
+# hit of 1 KiB and 18.9 for 64 KiB; its defaults took 14.7 and 25.7, sendfile 16.1 and 21.6.
 CACHE = {
     "weir": ("cache main memory={mib}MiB\n", "    cache main ttl=1h\n"),
     "nginx": ("    proxy_cache_path {directory}/cache keys_zone=main:64m max_size={mib}m "
-              "inactive=1h;\n",
+              "inactive=1h;\n    open_file_cache max=64;\n    output_buffers 1 128k;\n",
               "            proxy_cache main;\n            proxy_cache_valid 200 1h;\n"
               "            proxy_cache_lock on;\n"),
     "haproxy": ("cache main\n    total-max-size {mib}\n    max-object-size 1048576\n"
@@ -227,7 +229,8 @@ class Peer:
         if self.name == "varnish":
             return ["varnishd", "-F", "-a", f"127.0.0.1:{self.port}", "-f", config,
                     "-n", str(self.directory / "work"), "-s", f"malloc,{self.job.cache}m",
-                    "-p", "thread_pools=1", "-p", "workspace_client=32k"]
+                    "-p", "thread_pools=1", "-p", "workspace_client=32k",
+                    "-p", "timeout_idle=300"]
         if self.name == "nghttpx":
             return ["nghttpx", f"--conf={config}"]
         if self.name == "h2o":
