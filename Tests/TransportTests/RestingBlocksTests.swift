@@ -69,6 +69,48 @@ import Testing
     #expect(weir_block_reallocate(block, 0, "", 0) == nil)
   }
 
+  /// The copy of a connection has its keys. Memory that is freed is looked at as a debugger would:
+  /// it may be gone, or somebody else's by then, but nobody else has this pattern.
+  @Test func `leave nothing of their content in the copy`() throws {
+    let secret: UInt64 = 0x5EC2_E75E_C2E7_0001
+    let block = try allocate()
+    for index in 0..<(Self.bytes / 8) {
+      block.storeBytes(of: secret &+ UInt64(index) << 32, toByteOffset: index * 8, as: UInt64.self)
+    }
+    let content = try #require(weir_block_rest(block))
+    let memory = open("/proc/self/mem", O_RDONLY)
+    try #require(memory >= 0)
+    defer { close(memory) }
+    // Made before the copy is freed, or it would get the copy's place, and clear it.
+    var words = [UInt64](repeating: 0, count: Self.bytes / 8)
+    func secrets() -> Int {
+      let place = off_t(Int(bitPattern: content))
+      let count = words.withUnsafeMutableBytes { pread(memory, $0.baseAddress, $0.count, place) }
+      return words[..<(max(0, count) / 8)].count { UInt32(truncatingIfNeeded: $0) == 0xC2E7_0001 }
+    }
+    let before = secrets()
+    #expect(before > 900, "this is where the copy is")
+    weir_block_wake(block, content)
+    let left = secrets()
+    #expect(left == 0)
+    weir_block_free(block, "", 0)
+  }
+
+  @Test func `whose pages are locked into memory do not rest, and keep their content`() throws {
+    let block = try allocate()
+    fill(block, seed: 3)
+    let before = octets(block)
+    // Without the right to lock two pages there is nothing to see.
+    guard mlock(block, 8192) == 0 else { return weir_block_free(block, "", 0) }
+    #expect(weir_block_rest(block) == nil)
+    #expect(octets(block) == before)
+    munlock(block, 8192)
+    let content = try #require(weir_block_rest(block))
+    weir_block_wake(block, content)
+    #expect(octets(block) == before)
+    weir_block_free(block, "", 0)
+  }
+
   @Test func `of other sizes do not rest`() throws {
     for bytes in [1, 4096, 8193, 20_000] {
       let block = try allocate(bytes)

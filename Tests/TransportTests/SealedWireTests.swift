@@ -222,6 +222,23 @@ private final class SealedPair {
     }
   }
 
+  /// Asked whether there is input, one that rests says no: what it holds would never be heard of.
+  @Test(.enabled(if: TLSLibrary.connectionsCanRest, "OpenSSL was used before it was started"))
+  func `does not rest while it holds input`() throws {
+    let pair = try connected()
+    let octets = Self.pattern(52_000)
+    #expect(pair.send(octets))
+    // Nothing is taken: the input becomes full, and the rest stays where it is.
+    for _ in 0..<5 where !pair.far.hasUnopenedInput {
+      _ = SocketPair.waits(for: pair.far.descriptor, POLLIN)
+      _ = pair.receiveAtFar()
+    }
+    try #require(pair.far.hasUnopenedInput)
+    for _ in 0..<3 { _ = pair.far.rest() }
+    #expect(pair.far.tls?.isResting == false)
+    #expect(pair.receive(52_000) == octets)
+  }
+
   @Test func `does not rest before its handshake is complete`() throws {
     let pair = try SealedPair(
       server: SealedPair.serverContext(), client: SealedPair.clientContext())
