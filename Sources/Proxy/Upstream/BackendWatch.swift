@@ -34,8 +34,10 @@ public final class BackendWatch {
   /// for each of them by itself costs more than the answers do.
   private static let manyChecks = 4
   private static let answersGather = TimeAmount.milliseconds(1)
-  /// Sockets that wait for the next check of their backend, each a descriptor.
+  /// Sockets that wait for the next check of their backend: at most so many, and no more than this
+  /// share of the descriptors there are, which clients and backends need.
   private static let mostSpares = 4096
+  private static let spareShare = 16
 
   private let shared: SharedState
   private let log: EventLog
@@ -52,6 +54,7 @@ public final class BackendWatch {
   /// Checks that have begun and not ended.
   private var underWay = 0
   private var spares = 0
+  private var spareLimit = 0
   private var seats: [HealthProbe.Key: Int] = [:]
   private var seatsOfBackends: [Int: Int] = [:]
   /// Upstreams with waiting requests; a few at most, and of each the next time or two.
@@ -211,7 +214,7 @@ public final class BackendWatch {
   private func conclude(_ seat: Int, _ probe: HealthProbe, _ result: HealthProbe.Result) {
     guard result != .pending else { return }
     underWay -= 1
-    probe.finish(&pool, keepsSocket: result == .passed && spares < BackendWatch.mostSpares)
+    probe.finish(&pool, keepsSocket: result == .passed && spares < spareLimit)
     if probe.spare >= 0 { spares += 1 }
     heard(seat)
     if result != .unknown { learn(probe, result) }
@@ -274,6 +277,8 @@ public final class BackendWatch {
 
   /// Checks that stay go on undisturbed; new ones begin at once.
   private func adopt(_ snapshot: Snapshot) {
+    spareLimit = min(
+      BackendWatch.mostSpares, SocketCalls.descriptorLimit / BackendWatch.spareShare)
     var wanted: [HealthProbe.Key: [HealthProbe.Subscriber]] = [:]
     // In the order of the configuration: a dictionary's own order differs from run to run.
     var order: [HealthProbe.Key] = []

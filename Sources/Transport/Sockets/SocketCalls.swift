@@ -130,6 +130,13 @@ public enum SocketCalls {
   /// The error of a port where nobody listens.
   public static var refused: Int32 { ECONNREFUSED }
 
+  /// Descriptors that the process may have at once.
+  public static var descriptorLimit: Int {
+    var limit = rlimit()
+    let resource = __rlimit_resource_t(RLIMIT_NOFILE.rawValue)
+    return getrlimit(resource, &limit) == 0 ? Int(clamping: limit.rlim_cur) : 1024
+  }
+
   /// Whether this errno says that the process or the machine has run out of something.
   public static func isExhausted(_ error: Int32) -> Bool {
     switch error {
