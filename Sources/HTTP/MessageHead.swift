@@ -79,7 +79,6 @@ public struct RequestHead: ~Copyable {
   deinit { unsafe decodedPath.deallocate() }
 
   /// Forgets the last request, except for the storage.
-  @inlinable @inline(__always)
   public mutating func reset(_ bytes: ByteView) {
     self.bytes = bytes
     fields.removeAll()
@@ -152,7 +151,6 @@ public struct ResponseHead: ~Copyable {
 
   public func value(_ index: Int) -> ByteView { bytes.slice(fields[index].valueRange) }
 
-  @inlinable @inline(__always)
   public func first(_ name: FieldName) -> ByteView? {
     fields.firstIndex(of: name).map { bytes.slice(fields[$0].valueRange) }
   }

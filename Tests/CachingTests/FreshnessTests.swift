@@ -30,6 +30,17 @@ import Testing
     #expect(state(sample(), at: resident) == expected)
   }
 
+  @Test func `is fresh by the short question where it is by the long one`() {
+    for bits in UInt8(0)..<16 {
+      for seconds in [0, 7.999999, 8, 12, 13, 28, 1e9] {
+        let freshness = sample(Freshness.Flags(rawValue: bits))
+        let resident = TimeAmount(nanoseconds: Int64(seconds * 1e9))
+        #expect(
+          freshness.isFresh(resident: resident) == (freshness.state(resident: resident) == .fresh))
+      }
+    }
+  }
+
   @Test(arguments: [
     (0.0, FreshnessState.fresh), (8, .mustRevalidate), (27.9, .mustRevalidate), (28, .dead),
   ])
