@@ -69,6 +69,8 @@ struct Draft: Sendable {
   var backends: [Named<String>] = []
   /// Of `health-check`.
   var checkLocation: Location?
+  /// Of its `reuse=`.
+  var checkReuse: Location?
   var checkFields: [(field: HTTPCheck.Field, name: Token)] = []
   var backlog: (value: Int, token: Token)?
   var proxyProtocolLocation: Location?

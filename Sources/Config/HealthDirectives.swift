@@ -54,6 +54,11 @@ extension Directive {
           fallback: check.initial.rawValue,
           summary: "Before the first check. `auto`: up when weir starts, down when the backend is "
             + "added by a reload."),
+        OptionRow(
+          key: "reuse", kind: .word(["on", "off"], noun: "setting"), fallback: "on",
+          summary: "While all is well, up to four GET, HEAD or OPTIONS of HTTP/1.1 go over one "
+            + "connection, with an `interval` of at most 10s and a `pool-size` above 0. `off`: "
+            + "each makes its own."),
       ],
       fallback: "none",
       summary: "Asks every backend whether it is well: an HTTP/1.1 request such as "
@@ -86,17 +91,21 @@ extension Draft {
     options.fall = reading.optionInteger("fall") ?? options.fall
     options.initial =
       reading.optionText("initial").flatMap { .init(rawValue: $0) } ?? options.initial
+    if let reuse = reading.optionText("reuse") {
+      options.reusesConnections = reuse == "on"
+      checkReuse = reading.options["reuse"]?.token.location
+    }
     upstream.healthCheck = options
   }
 
   private mutating func checkKind(_ reading: Reading) -> HealthCheckOptions.Kind? {
     let method = reading.text(0)
     if method == "tcp" {
-      refuseRequestParts(reading, ["expect", "contains", "host", "service"])
+      refuseRequestParts(reading, ["expect", "contains", "host", "service", "reuse"])
       return .tcp
     }
     if method == "grpc" {
-      refuseRequestParts(reading, ["expect", "contains"])
+      refuseRequestParts(reading, ["expect", "contains", "reuse"])
       var call = GRPCCheck(service: reading.optionText("service") ?? "")
       call.host = reading.optionText("host")
       return .grpc(call)
@@ -167,7 +176,11 @@ extension Draft {
 
   /// The fields stand on lines of their own, before or behind the check.
   mutating func finishHealthCheck() {
-    defer { checkFields = [] }
+    defer { (checkFields, checkReuse) = ([], nil) }
+    if let checkReuse, upstream.http2, !hasFaultyMember {
+      report.error(
+        "'reuse=' is of HTTP/1.1: a check in HTTP/2 makes a connection of its own", at: checkReuse)
+    }
     if case .grpc = upstream.healthCheck?.kind, !upstream.http2, !hasFaultyMember {
       report.error(
         "'health-check grpc' needs 'http2 on': gRPC is spoken over HTTP/2 alone",

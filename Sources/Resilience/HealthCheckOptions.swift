@@ -29,6 +29,8 @@ public struct HealthCheckOptions: Sendable, Hashable {
   /// Failures in a row until down.
   public var fall = 2
   public var initial = Initial.auto
+  /// Of HTTP/1.1 alone: up to four checks go over one connection while all is well.
+  public var reusesConnections = true
 
   public init(kind: Kind) { self.kind = kind }
 

@@ -60,7 +60,7 @@ public struct HealthTracker: Sendable, BitwiseCopyable {
     return .cameUp
   }
 
-  private var isInTransition: Bool { !isUp || isShaken }
+  public var isInTransition: Bool { !isUp || isShaken }
 
   /// Until the next check begins, ±10 %, so that checks of many backends spread.
   public func delay(isUrgent: Bool, random: inout SeededRandom) -> TimeAmount {

@@ -296,6 +296,12 @@ import Transport
       let check = options.upstreams[0].healthCheck
       return check?.rise == 3 && check?.fall == 4 && check?.fastInterval == .milliseconds(50)
     },
+    Case(.upstream, "health-check GET / reuse=off") { options in
+      options.upstreams[0].healthCheck?.reusesConnections == false
+    },
+    Case(.upstream, "health-check GET / reuse=on") { options in
+      options.upstreams[0].healthCheck?.reusesConnections == true
+    },
     Case(.upstream, "circuit-breaker off") { options in
       let breaker = options.upstreams[0].breaker
       return breaker.failures == 0 && breaker.errorRate == 0 && breaker.slowCall == nil

@@ -175,6 +175,12 @@ import Testing
     Case(
       fileWith(upstream: "health-check GET / service=a"), "8:20: 'service=' belongs to 'grpc'"),
     Case(
+      fileWith(upstream: "health-check tcp reuse=on"),
+      "8:18: 'reuse=' belongs to a request, not to 'tcp'"),
+    Case(
+      fileWith(upstream: "health-check GET / reuse=off\nhttp2 on"),
+      "8:20: 'reuse=' is of HTTP/1.1: a check in HTTP/2 makes a connection of its own"),
+    Case(
       fileWith(upstream: "health-check grpc"),
       "8:1: 'health-check grpc' needs 'http2 on': gRPC is spoken over HTTP/2 alone"),
     Case(

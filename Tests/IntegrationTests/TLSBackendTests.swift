@@ -141,6 +141,23 @@ import Testing
     #expect(bad.receivedCount == 0)
   }
 
+  @Test func `four health checks go over one connection, whose end is said`() throws {
+    let certificates = try Self.certificates.get()
+    let origin = try origin(certificates.issue(["api.internal"]))
+    let tls = "ca \(certificates.authority)\nserver-name api.internal"
+    let check = "health-check GET /healthz interval=20ms timeout=5s"
+    try withDaemon(configuration([origin.address], tls, upstream: check)) { _ in
+      #expect(origin.wait { $0.count >= 3 && $0[0].hasEnded })
+    }
+    for record in origin.records.prefix(2) {
+      #expect(record.text.components(separatedBy: "GET /healthz").count == 5, "\(record.text)")
+      #expect(record.text.components(separatedBy: "Connection: close").count == 2)
+    }
+    // The one under way when the daemon stopped may have failed.
+    let failures = origin.failures.filter { $0.hasPrefix("connection 0") }
+    #expect(failures.isEmpty, "\(failures)")
+  }
+
   @Test func `with verification off anybody is believed, and each start says so`() throws {
     let certificates = try Self.certificates.get()
     let origin = try origin(certificates.issue(["other.internal"], days: -1))

@@ -11,7 +11,9 @@ import Testing
     var check = HTTPCheck(method: "GET", path: "/healthz")
     change(&check)
     var head = ResponseHead()
-    return CheckAnswer.judge(Array(text.utf8), hasEnded: ended, check, &head)
+    return Array(text.utf8).withByteView {
+      CheckAnswer.judge($0, hasEnded: ended, check, &head).verdict
+    }
   }
 
   @Test(
@@ -60,10 +62,41 @@ import Testing
     #expect(answer == verdict)
   }
 
-  @Test func `is asked for in one request on its own connection`() {
+  /// And whether another check may follow on the connection.
+  @Test(
+    arguments: [
+      ("HTTP/1.1 204 No\r\n\r\n", true),
+      ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", true),
+      ("HTTP/1.1 100 Go\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", true),
+      ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no", false),
+      ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok!", false),
+      ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok", false),
+      ("HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok", false),
+      ("HTTP/1.1 200 OK\r\n\r\nok", false), ("HTTP/1.1 204 No\r\n\r\nHTTP/1.1 204", false),
+      ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", true),
+      ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n", false),
+      ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nx", false),
+      ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\na: b\r\n\r\n", false),
+      ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n", false),
+    ])
+  func `leaves its connection only where it is whole`(text: String, leaves: Bool) {
+    var head = ResponseHead()
+    for ended in [false, true] {
+      let finding = Array(text.utf8).withByteView {
+        CheckAnswer.judge(
+          $0, hasEnded: ended, HTTPCheck(method: "GET", path: "/"), &head)
+      }
+      #expect(finding.verdict == .passed)
+      #expect(finding.leavesConnection == (leaves && !ended))
+    }
+  }
+
+  @Test func `is asked for in one request`() {
     var check = HTTPCheck(method: "HEAD", path: "/a?b")
-    func text() -> String {
-      String(decoding: CheckAnswer.request(check, authority: "10.0.0.1:80"), as: UTF8.self)
+    func text(closes: Bool = true) -> String {
+      String(
+        decoding: CheckAnswer.request(check, authority: "10.0.0.1:80", closes: closes),
+        as: UTF8.self)
     }
     #expect(
       text() == "HEAD /a?b HTTP/1.1\r\nHost: 10.0.0.1:80\r\nUser-Agent: weir-health-check\r\n"
@@ -71,7 +104,7 @@ import Testing
     check.host = "a.example"
     check.fields = [.init(name: "user-agent", value: "x"), .init(name: "X-A", value: "1")]
     #expect(
-      text() == "HEAD /a?b HTTP/1.1\r\nHost: a.example\r\nuser-agent: x\r\nX-A: 1\r\n"
-        + "Connection: close\r\n\r\n")
+      text(closes: false)
+        == "HEAD /a?b HTTP/1.1\r\nHost: a.example\r\nuser-agent: x\r\nX-A: 1\r\n\r\n")
   }
 }

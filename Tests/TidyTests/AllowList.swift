@@ -70,7 +70,7 @@ enum AllowList {
     "Sources/Proxy/Snapshot.swift",
     "Sources/Proxy/Upstream/BackendPause.swift",
     "Sources/Proxy/Upstream/ConnectionPool.swift",
-    "Sources/Proxy/Upstream/HealthProbe.swift",
+    "Sources/Proxy/Upstream/HealthProbeFrames.swift",
     "Sources/Proxy/Upstream/UpstreamCarrier.swift",
     "Sources/Proxy/Upstream/UpstreamConnection.swift",
     "Sources/Proxy/Upstream/UpstreamProxyHeader.swift",

@@ -34,13 +34,14 @@ public final class BackendWatch {
   /// for each of them by itself costs more than the answers do.
   private static let manyChecks = 4
   private static let answersGather = TimeAmount.milliseconds(1)
-  /// Sockets that wait for the next check of their backend: at most so many, and no more than this
-  /// share of the descriptors there are, which clients and backends need.
+  /// Sockets that wait for the next check of their backend, with a connection or without: at most
+  /// so many, and no more than this share of the descriptors there are, which clients and backends
+  /// need.
   private static let mostSpares = 4096
   private static let spareShare = 16
 
-  private let shared: SharedState
-  private let log: EventLog
+  let shared: SharedState
+  let log: EventLog
   private var poller: Poller
   private var wheel: TimerWheel
   private var now: MonotonicTime
@@ -116,8 +117,8 @@ public final class BackendWatch {
         for message in shared.watch.take() { obey(message) }
       } else if handle.kind == BackendWatch.namesKind {
         names.turn(now)
-      } else if let probe = probe(handle), !probe.isWaiting {
-        conclude(Int(handle.index), probe, probe.advance(readiness, &head, &pool))
+      } else if let probe = probe(handle) {
+        advance(Int(handle.index), probe, readiness)
       }
     }
     while let handle = wheel.popExpired(now: now) {
@@ -186,19 +187,35 @@ public final class BackendWatch {
     conclude(seat, probe, isLate ? .unknown : .failed(.timedOut))
   }
 
+  private func advance(_ seat: Int, _ probe: HealthProbe, _ readiness: Readiness) {
+    if !probe.isWaiting {
+      conclude(seat, probe, probe.advance(readiness, &head, &pool))
+    } else if probe.keepsConnection, !probe.isStillGood(readiness, &pool) {
+      dropConnection(probe)
+    }
+  }
+
+  /// Between two checks. The next one makes a new connection.
+  private func dropConnection(_ probe: HealthProbe) {
+    probe.finish(&pool, leaving: .socket)
+    if !probe.holdsSocket { spares -= 1 }
+  }
+
   private func begin(_ seat: Int, _ probe: HealthProbe) {
     guard probe.isWatched else {
       heard(seat)
       return arm(seat, probe, at: now + probe.key.options.interval)
     }
-    if probe.spare >= 0 { spares -= 1 }
+    if probe.holdsSocket { spares -= 1 }
     underWay += 1
-    let result = probe.start(now: now)
+    let isKept = probe.keepsConnection
+    var result = probe.start(now: now)
     if result == .pending {
       guard probe.isRegistered || register(seat, probe) else {
         return conclude(seat, probe, .unknown)
       }
       arm(seat, probe, at: now + probe.key.options.timeout)
+      if isKept { result = probe.advance([], &head, &pool) }
     }
     conclude(seat, probe, result)
   }
@@ -214,12 +231,24 @@ public final class BackendWatch {
   private func conclude(_ seat: Int, _ probe: HealthProbe, _ result: HealthProbe.Result) {
     guard result != .pending else { return }
     underWay -= 1
-    probe.finish(&pool, keepsSocket: result == .passed && spares < spareLimit)
-    if probe.spare >= 0 { spares += 1 }
-    heard(seat)
+    if result == .again {
+      probe.finish(&pool)
+      return begin(seat, probe)
+    }
     if result != .unknown { learn(probe, result) }
+    probe.finish(&pool, leaving: leftover(probe, result))
+    if probe.holdsSocket { spares += 1 }
+    heard(seat)
     let delay = probe.tracker.delay(isUrgent: isUrgent(probe), random: &random)
     arm(seat, probe, at: BackendWatch.gathered(now + delay, after: delay))
+  }
+
+  /// A backend that is not well beyond doubt is asked whether it serves new connections.
+  private func leftover(
+    _ probe: HealthProbe, _ result: HealthProbe.Result
+  ) -> HealthProbe.Leftover {
+    guard result == .passed, spares < spareLimit else { return .nothing }
+    return probe.leavesConnection && !probe.tracker.isInTransition ? .connection : .socket
   }
 
   /// Checks that are not in a hurry begin many at once, up to 50 ms sooner or later than drawn: a
@@ -253,6 +282,7 @@ public final class BackendWatch {
     guard let seat = seatsOfBackends[backend], let probe = probes[seat] else { return }
     for subscriber in probe.subscribers { subscriber.state.checkBegins(subscriber.backend) }
     guard probe.isWaiting else { return }
+    if probe.keepsConnection { dropConnection(probe) }
     let time = max(now, probe.startedAt + BackendWatch.soonestAgain)
     if time < probe.due { arm(seat, probe, at: time) }
   }
@@ -328,62 +358,11 @@ public final class BackendWatch {
     guard let probe = probes[seat] else { return }
     wheel.cancel(&probe.timer)
     if !probe.isWaiting { underWay -= 1 }
-    if probe.spare >= 0 { spares -= 1 }
+    if probe.holdsSocket { spares -= 1 }
     probe.finish(&pool)
     generations[seat] &+= 1
     probes[seat] = nil
     seats[key] = nil
     heard(seat)
-  }
-
-  // MARK: Telling
-
-  private func tell(_ change: BackendChange) {
-    if case .panic(let begins) = change.kind { return tellPanic(change.upstream, begins) }
-    guard let backend = shared.backend(change.backend) else { return }
-    let name = "backend \(change.upstream)/\(backend.name)"
-    switch change.kind {
-    case .breaker(let transition):
-      backend.tally.count(transition)
-      switch transition {
-      case .opened(let reason, let until):
-        log.warning(
-          "\(name): circuit breaker open",
-          ["reason": "\(reason.text)", "for_ms": "\((until - change.at).milliseconds)"])
-      case .halfOpened: log.info("\(name): circuit breaker half open, trying it out")
-      case .closed: log.info("\(name): circuit breaker closed")
-      }
-    case .wentDown(let failure):
-      log.warning("\(name): health check failed, down", ["reason": failure.text])
-    case .cameUp: log.info("\(name): health check passes, up")
-    case .mode(let mode): log.info("\(name): set to \(mode.rawValue)")
-    case .panic: break
-    case .handshakeFailed(let failure):
-      let what =
-        if case .certificate = failure { "its certificate is refused" } else { "TLS fails" }
-      log.error("\(name): \(what): \(failure.text)")
-    }
-  }
-}
-
-extension BackendWatch {
-  private func tellPanic(_ upstream: String, _ begins: Bool) {
-    if begins {
-      log.error("upstream \(upstream): panic: too few backends serve, health checks are ignored")
-    } else {
-      log.info("upstream \(upstream): panic is over, health checks are believed again")
-    }
-  }
-}
-
-extension CircuitBreaker.Reason {
-  /// As in logs and in the label `reason`.
-  public var text: StaticString {
-    switch self {
-    case .failuresInARow: "failures_in_a_row"
-    case .failureRate: "error_rate"
-    case .slowRate: "slow_rate"
-    case .probeFailed: "probe_failed"
-    }
   }
 }

@@ -8,13 +8,16 @@ import Transport
 /// the same address.
 ///
 ///     waiting ──timer──► connecting ──writable──► exchanging ──answer, end, timer──► waiting
-///                             └──► handshaking (TLS) ──┘
+///       │                     └──► handshaking (TLS) ──┘  ▲
+///       └──timer, on the connection of the last check────┘
 ///
-/// A connection for each check: what is asked is whether a new one can be served, under the same
-/// rules of TLS as traffic (without a session, so that the certificate is looked at each time), and
-/// in the same protocol. The socket may be that of the last check, without its connection: making
-/// one, telling the poller and closing it costs a fifth of a check.
-final class HealthProbe: StreamSource {
+/// A check goes over a new connection unless all is well and the last one's can serve again: then
+/// every `checksOfConnection`th does, and whatever casts doubt on the backend makes the next one
+/// new (docs/decisions/0708-checks-keep-connections.md). New ones are made under the same rules of
+/// TLS as those of traffic, without a session, so that the certificate is looked at, and in the
+/// same protocol. The socket may be that of the last check, without its connection: making one,
+/// telling the poller and closing it costs a fifth of a check.
+final class HealthProbe {
   /// Equal keys share a probe.
   struct Key: Hashable {
     var address: SocketAddress
@@ -44,7 +47,18 @@ final class HealthProbe: StreamSource {
     case failed(CheckFailure)
     /// Nothing was learnt: our own descriptors ran out.
     case unknown
+    /// Nothing was learnt: the kept connection had ended. To be asked on a new one.
+    case again
   }
+
+  /// What is left of a check for the next one.
+  enum Leftover { case nothing, socket, connection }
+
+  /// One in four is new, so that a backend which serves those it has and accepts no more is found
+  /// out three intervals later than by new ones alone, at less than half the cost.
+  static let checksOfConnection = 4
+  /// Beyond this an idle connection saves little, and the backend or a firewall forgets it.
+  private static let longestRest = TimeAmount.seconds(10)
 
   private enum Phase { case waiting, connecting, handshaking, exchanging }
 
@@ -61,21 +75,27 @@ final class HealthProbe: StreamSource {
   private(set) var spare: Int32 = -1
   /// The poller knows the socket, under the generation of its seat.
   var isRegistered = false
-  private var wire = HealthProbe.noWire
+  var wire = HealthProbe.noWire
   private var phase = Phase.waiting
   private let endpoint: Endpoint
-  private let request: [UInt8]
+  let request: [UInt8]
+  /// The same where the connection is to serve further checks; empty: it never is.
+  private let keptRequest: [UInt8]
+  /// Checks on this connection, the one under way included.
+  private var served = 0
+  /// The answer left the connection as it was.
+  private var isReusable = false
   /// Of a call of gRPC: the message behind `request`.
-  private let message: [UInt8]
+  let message: [UInt8]
   private var hasSent = false
-  private var octets: [UInt8] = []
+  var octets: [UInt8] = []
   /// Of a check in HTTP/2, and whether its stream has ended.
-  private var session: Session?
-  private var intake: Intake?
-  private var hasEnded = false
+  var session: Session?
+  var intake: Intake?
+  var hasEnded = false
   /// Of a call of gRPC.
-  private var answer = GRPCAnswer()
-  private var sentOfMessage = 0
+  var answer = GRPCAnswer()
+  var sentOfMessage = 0
 
   private static var noWire: Wire { Wire(descriptor: -1) }
 
@@ -84,17 +104,41 @@ final class HealthProbe: StreamSource {
     tracker = HealthTracker(key.options, isUp: isUp)
     endpoint = Endpoint(key.address)
     switch key.options.kind {
-    case .tcp: (request, message) = ([], [])
+    case .tcp: (request, keptRequest, message) = ([], [], [])
     case .http(let check):
-      (request, message) = (CheckAnswer.request(check, authority: key.authority), [])
+      func request(closes: Bool) -> [UInt8] {
+        CheckAnswer.request(check, authority: key.authority, closes: closes)
+      }
+      self.request = request(closes: true)
+      keptRequest = HealthProbe.mayKeep(key, check) ? request(closes: false) : []
+      message = []
     case .grpc(let check):
       request = GRPCAnswer.request(
         check, authority: key.authority, timeout: key.options.timeout)
+      keptRequest = []
       message = GRPCAnswer.message(service: check.service)
     }
   }
 
+  /// A request that may be repeated, because a kept connection may end before it is answered.
+  private static func mayKeep(_ key: Key, _ check: HTTPCheck) -> Bool {
+    key.options.reusesConnections && !key.http2 && key.proxyProtocol == nil
+      && key.options.interval <= longestRest && ["GET", "HEAD", "OPTIONS"].contains(check.method)
+  }
+
   var isWaiting: Bool { phase == .waiting }
+
+  /// Between two checks: a connection is kept for the next one.
+  var keepsConnection: Bool { isWaiting && descriptor >= 0 }
+
+  /// Between two checks: a socket is open.
+  var holdsSocket: Bool { spare >= 0 || keepsConnection }
+
+  /// This check left a connection that can serve the next one.
+  var leavesConnection: Bool { isReusable && !isLast }
+
+  /// The request of this check says that none follows it on its connection.
+  private var isLast: Bool { keptRequest.isEmpty || served >= HealthProbe.checksOfConnection }
 
   /// At most one flight of octets goes out, in one call.
   private var sendsOnce: Bool { key.tls == nil && !key.http2 && key.proxyProtocol == nil }
@@ -107,11 +151,18 @@ final class HealthProbe: StreamSource {
     }
   }
 
-  /// Begins a check. `.pending`: `descriptor` is to be watched.
+  /// Begins a check. `.pending`: `descriptor` is to be watched, and where it was before, `advance`
+  /// called at once.
   func start(now: MonotonicTime) -> Result {
     startedAt = now
     hasSent = false
+    isReusable = false
     octets = []
+    served += 1
+    if descriptor >= 0 {
+      phase = .exchanging
+      return .pending
+    }
     let opened = endpoint.connect(sendsOnce: sendsOnce, spare: spare)
     spare = -1
     guard opened >= 0 else {
@@ -163,8 +214,9 @@ final class HealthProbe: StreamSource {
     if case .tcp = key.options.kind { return .passed }
     if key.http2 { return exchangeFrames(&head, &pool) }
     guard case .http(let check) = key.options.kind else { return .failed(.notGRPC) }
-    guard send(&pool) else { return .failed(.closed) }
-    return receive(check, &head, &pool)
+    let result = send(&pool) ? receive(check, &head, &pool) : .failed(.closed)
+    // As with requests: the backend may have ended the connection before it knew of this one.
+    return result == .failed(.closed) && served > 1 && octets.isEmpty ? .again : result
   }
 
   private func sendProxyHeader(_ version: ProxyProtocolHeader.Version) -> Bool {
@@ -180,7 +232,7 @@ final class HealthProbe: StreamSource {
   private func send(_ pool: inout BufferPool) -> Bool {
     if hasSent { return wire.flush(&pool) || !wire.hasFailed }
     hasSent = true
-    return request.withByteView { wire.send($0, .empty, &pool) }
+    return (isLast ? request : keptRequest).withByteView { wire.send($0, .empty, &pool) }
   }
 
   private func receive(
@@ -188,13 +240,12 @@ final class HealthProbe: StreamSource {
   ) -> Result {
     while true {
       let result = wire.receive(&pool)
-      let view = wire.input.view
-      octets += view.array
-      wire.input.detach(&pool)
-      let hasEnded = result == .ended || octets.count >= CheckAnswer.maxBytes
+      defer { wire.input.detach(&pool) }
       if case .failed = result { return .failed(.closed) }
       if result == .wouldBlock { return .pending }
-      switch CheckAnswer.judge(octets, hasEnded: hasEnded, check, &head) {
+      let finding = judge(wire.input.view, isOver: result == .ended, check, &head)
+      isReusable = finding.leavesConnection && !wire.peerClosed
+      switch finding.verdict {
       case .needsMore: continue
       case .passed: return .passed
       case .failed(let failure): return .failed(failure)
@@ -202,125 +253,41 @@ final class HealthProbe: StreamSource {
     }
   }
 
-  // MARK: HTTP/2
-
-  private func exchangeFrames(
-    _ head: inout ResponseHead, _ pool: inout BufferPool
-  ) -> Result {
-    guard let session = session ?? beginSession() else { return .unknown }
-    while true {
-      guard sendFrames(session, &pool) else { return .failed(.closed) }
-      // What came is no HTTP/2, and nothing more of it would be looked at.
-      if session.isOver { return .failed(message.isEmpty ? .malformed : .notGRPC) }
-      let result = wire.receive(&pool)
-      switch result {
-      case .octets: break
-      case .wouldBlock: return .pending
-      case .ended, .failed: return .failed(.closed)
-      }
-      let isSound = session.receive(wire.input.view, now: startedAt)
-      let verdict = judgeFrames(wire.input.view, isSound, &head)
-      wire.input.detach(&pool)
-      switch verdict {
-      case .needsMore: continue
-      case .passed: return .passed
-      case .failed(let failure): return .failed(failure)
-      }
+  /// Keeps what has come where the answer takes more than one piece.
+  private func judge(
+    _ piece: ByteView, isOver: Bool, _ check: HTTPCheck, _ head: inout ResponseHead
+  ) -> CheckAnswer.Finding {
+    if octets.isEmpty, !isOver {
+      let finding = CheckAnswer.judge(piece, hasEnded: false, check, &head)
+      guard finding.verdict == .needsMore else { return finding }
     }
+    octets += piece.array
+    let hasEnded = isOver || octets.count >= CheckAnswer.maxBytes
+    return octets.withByteView { CheckAnswer.judge($0, hasEnded: hasEnded, check, &head) }
   }
 
-  private func beginSession() -> Session? {
-    let intake = Intake()
-    guard
-      let made = Session(
-        role: .client, intake: intake, source: self, limits: HeadLimits(), now: startedAt)
-    else { return nil }
-    (self.intake, session) = (intake, made)
-    var copy = request
-    let stream = copy.withUnsafeMutableBufferPointer {
-      made.submitRequest(
-        head: ByteView(UnsafeBufferPointer($0)), isSecure: key.tls != nil, owner: 1,
-        endsStream: message.isEmpty)
-    }
-    return stream == nil ? nil : made
+  /// Between two checks, and the kept connection has news. False where that is its end, or
+  /// something nobody asked for.
+  func isStillGood(_ readiness: Readiness, _ pool: inout BufferPool) -> Bool {
+    wire.note(readiness)
+    let result = wire.receive(&pool)
+    wire.input.detach(&pool)
+    return result == .wouldBlock && !wire.hasFailed
   }
 
-  /// False where the connection has failed.
-  private func sendFrames(_ session: Session, _ pool: inout BufferPool) -> Bool {
-    while true {
-      let frames = session.nextOctets()
-      if frames.isEmpty { return wire.flush(&pool) || !wire.hasFailed }
-      guard wire.send(frames, .empty, &pool) else { return false }
-    }
-  }
-
-  private func judgeFrames(
-    _ received: ByteView, _ isSound: Bool, _ head: inout ResponseHead
-  ) -> CheckAnswer.Verdict {
-    guard case .http(let check) = key.options.kind else {
-      return judgeCall(received, isSound, &head)
-    }
-    guard take(received), isSound else { return .failed(.malformed) }
-    let isOver = hasEnded || octets.count >= CheckAnswer.maxBytes
-    return CheckAnswer.judge(octets, hasEnded: isOver, check, &head)
-  }
-
-  private func judgeCall(
-    _ received: ByteView, _ isSound: Bool, _ head: inout ResponseHead
-  ) -> CheckAnswer.Verdict {
-    guard let intake, let session else { return .failed(.notGRPC) }
-    for event in intake.events where event.owner == 1 {
-      var verdict = CheckAnswer.Verdict.needsMore
-      switch event.kind {
-      case .responded:
-        verdict = answer.responded(
-          intake.head(event), endsStream: event.endsStream, &head)
-      case .data:
-        verdict = answer.received(received.slice(event.range))
-        session.consumed(event.stream, event.range.count)
-      case .trailers: verdict = answer.ended(intake.head(event), &head)
-      case .ended, .malformed: verdict = .failed(.notGRPC)
-      case .reset: verdict = .failed(.closed)
-      default: break
-      }
-      if verdict != .needsMore { return verdict }
-    }
-    return isSound ? .needsMore : .failed(.notGRPC)
-  }
-
-  /// What the backend sent, as HTTP/1 would have it. False where its stream was cut.
-  private func take(_ received: ByteView) -> Bool {
-    guard let intake else { return false }
-    for event in intake.events where event.owner == 1 {
-      switch event.kind {
-      case .responded: octets += intake.head(event).array
-      case .data: octets += received.slice(event.range).array
-      default: break
-      }
-      if event.kind == .ended || event.endsStream { hasEnded = true }
-      if event.kind == .malformed || event.kind == .reset && !hasEnded { return false }
-      if event.kind == .data { session?.consumed(event.stream, event.range.count) }
-    }
-    return true
-  }
-
-  func readContent(
-    of owner: UInt64, into target: UnsafeMutablePointer<UInt8>, room: Int
-  ) -> ContentPiece {
-    let count = min(room, message.count - sentOfMessage)
-    for index in 0..<count { target[index] = message[sentOfMessage + index] }
-    sentOfMessage += count
-    return ContentPiece(count: count, isLast: sentOfMessage == message.count)
-  }
-
-  func readTrailers(of owner: UInt64, into sink: inout ByteSink) {}
-
-  /// The check is over, however it ended, and nothing more is wanted of the connection: a reset
-  /// spares both sides the exchange of an orderly end, and a port that waits for a minute. TLS says
-  /// goodbye first, for the sake of the backend's log. `keepsSocket`: for the next check, where it
-  /// can be.
-  func finish(_ pool: inout BufferPool, keepsSocket: Bool = false) {
-    if keepsSocket, sendsOnce, SocketCalls.disconnect(descriptor) {
+  /// The check is over, however it ended. Where nothing more is wanted of the connection it is
+  /// reset, which spares both sides the exchange of an orderly end, and a port that waits for a
+  /// minute. TLS says goodbye first, for the sake of the backend's log. `leaving`: for the next
+  /// check, as far as it can be had.
+  func finish(_ pool: inout BufferPool, leaving leftover: Leftover = .nothing) {
+    phase = .waiting
+    octets = []
+    (session, intake) = (nil, nil)
+    hasEnded = false
+    answer = GRPCAnswer()
+    sentOfMessage = 0
+    guard leftover != .connection else { return }
+    if leftover == .socket, sendsOnce, descriptor >= 0, SocketCalls.disconnect(descriptor) {
       wire.releaseBuffers(&pool)
       spare = descriptor
     } else {
@@ -332,11 +299,6 @@ final class HealthProbe: StreamSource {
       }
     }
     wire = HealthProbe.noWire
-    phase = .waiting
-    octets = []
-    (session, intake) = (nil, nil)
-    hasEnded = false
-    answer = GRPCAnswer()
-    sentOfMessage = 0
+    served = 0
   }
 }

@@ -165,10 +165,12 @@ extension Snapshot {
   ) -> [(key: HealthProbe.Key, subscribers: [HealthProbe.Subscriber])] {
     zip(options.upstreams, upstreamStates).enumerated().flatMap { index, entry in
       let (upstream, state) = entry
-      guard let check = upstream.healthCheck else {
+      guard var check = upstream.healthCheck else {
         return [(key: HealthProbe.Key, subscribers: [HealthProbe.Subscriber])]()
       }
-      return upstream.backends.enumerated().map { place, backend in
+      // Whose connections are never kept keeps none for checks either.
+      if upstream.poolSize == 0 { check.reusesConnections = false }
+      return upstream.backends.enumerated().map { [check] place, backend in
         var authority = backend.authority
         if case .literal(let name) = upstream.host { authority = name }
         let known = shared.backendState(backend, of: upstream.name)
