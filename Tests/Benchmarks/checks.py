@@ -43,7 +43,8 @@ def section(names, rounds=5, seconds=8):
     lines = [f"### Health checks of {BACKENDS:,} backends, each every {INTERVAL_SECONDS} s", "",
              f"The share of a core that the whole process takes with nobody to serve, median "
              f"(least–most) of {rounds} interleaved rounds of {seconds} s, each of a process that "
-             "runs alone. HAProxy opens a connection for each check, weir one for four of HTTP.", "",
+             "runs alone. HAProxy opens a connection for each check, weir one for four of HTTP.",
+             "",
              "| check | " + " | ".join(names) + " | weir's budget |",
              "| --- |" + " --- |" * (len(names) + 1)]
     for kind, words in JOBS.items():
