@@ -15,6 +15,8 @@ import Testing
         fields.update { heard in
           while heard.count <= number { heard.append([]) }
         }
+        // Whoever waits for a connection's end waits for weir to bring it about.
+        connection.stepSeconds = 600
         while try connection.hasMore() {
           let head = try connection.readHead()
           fields.update { $0[number].append(head["connection"] ?? "") }
@@ -81,6 +83,115 @@ import Testing
       let metrics = try daemon.admin("/metrics").text
       #expect(metrics.contains("weir_backend_health{upstream=\"app\",backend=\"a\"} 1"))
     }
+  }
+
+  /// The second request of each crosses with what its backend says to no request at all.
+  @Test(arguments: [
+    "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\r\n", "\r\nok\r\n", "0\r\n\r\n",
+  ])
+  func `what no request was meant by is no failure`(words: String) throws {
+    let crossed = Monitor(0)
+    let origin = try ScriptedOrigin { connection, _ in
+      _ = try connection.readHead()
+      try connection.send(Self.well)
+      _ = try connection.readHead()
+      try connection.send(words)
+      crossed.update { $0 += 1 }
+    }
+    let check = "health-check GET / interval=20ms fall=1"
+    try withDaemon(configuration(origin, check)) { daemon in
+      #expect(crossed.wait(until: .patient) { $0 >= 10 })
+      #expect(!daemon.process.output.contains("health check failed"))
+    }
+  }
+
+  @Test func `the same to the first request is one`() throws {
+    let origin = try ScriptedOrigin { connection, _ in
+      _ = try connection.readHead()
+      try connection.send("HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\r\n")
+    }
+    try withDaemon(configuration(origin, "health-check GET / interval=20ms")) { daemon in
+      #expect(daemon.process.waitForOutput { $0.contains("app/a: health check failed, down") })
+    }
+  }
+
+  /// A failure on one that was kept counts: only its end does not.
+  @Test(arguments: [
+    "HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Le",
+  ])
+  func `a bad answer on a kept one is a failure`(answer: String) throws {
+    let origin = try ScriptedOrigin { connection, _ in
+      _ = try connection.readHead()
+      try connection.send(Self.well)
+      _ = try connection.readHead()
+      try connection.send(answer)
+    }
+    try withDaemon(configuration(origin, "health-check GET / interval=20ms fall=1")) { daemon in
+      #expect(daemon.process.waitForOutput { $0.contains("app/a: health check failed, down") })
+    }
+  }
+
+  /// The answer fills what is received in one go, and what follows is told by no event.
+  @Test func `what comes unasked behind a long answer is no answer`() throws {
+    let head = "HTTP/1.1 200 OK\r\nContent-Length: 32726\r\n\r\n"
+    let unasked = "HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n"
+    let answer = head + String(repeating: "x", count: 32_726) + unasked
+    #expect(head.utf8.count + 32_726 == 32_768)
+    let heard = Heard()
+    let origin = try heard.origin(answer)
+    try withDaemon(configuration(origin, "health-check GET / interval=20ms fall=1")) { daemon in
+      #expect(heard.fields.wait(until: .patient) { $0.count >= 10 })
+      #expect(!daemon.process.output.contains("health check failed"))
+    }
+    #expect(heard.fields.current.allSatisfy { $0 == [""] })
+  }
+
+  /// Nothing is asked of it, so nothing is to rest there, or be asked over one long forgotten.
+  @Test func `who is in maintenance has no connection`() throws {
+    let heard = Heard()
+    let origin = try heard.origin()
+    let check = "health-check GET / interval=500ms"
+    try withDaemon(configuration(origin, check)) { daemon in
+      #expect(heard.fields.wait(until: .patient) { $0.first?.count == 1 })
+      let done = try daemon.command("maint", "app/a", "--admin", "unix:\(daemon.adminPath)")
+      #expect(done.ending == .exit(0))
+      #expect(origin.wait { $0.allSatisfy(\.hasEnded) })
+      let ready = try daemon.command("ready", "app/a", "--admin", "unix:\(daemon.adminPath)")
+      #expect(ready.ending == .exit(0))
+      let known = origin.records.count
+      #expect(origin.wait { $0.count > known })
+      #expect(!daemon.process.output.contains("health check failed"))
+    }
+  }
+
+  @Test func `a failed connect during a check is looked into after it`() throws {
+    let heard = Monitor(0)
+    let mayAnswer = Monitor(false)
+    let origin = try ScriptedOrigin { connection, _ in
+      while try connection.hasMore() {
+        _ = try connection.readHead()
+        let number = heard.update { count in
+          count += 1
+          return count
+        }
+        if number == 2 { _ = mayAnswer.wait(until: .patient) { $0 } }
+        try connection.send(Self.well)
+      }
+    }
+    let check = "health-check GET / interval=1s timeout=60s fall=1\npool-size 1"
+    try withDaemon(configuration(origin, check)) { daemon in
+      #expect(heard.wait(until: .patient) { $0 == 2 })
+      origin.stop()
+      let status = try daemon.get("/").status
+      #expect(status >= 500)
+      mayAnswer.update { $0 = true }
+      let isFound = daemon.process.waitForOutput {
+        $0.contains("app/a: health check failed, down reason=\"connection refused\"")
+      }
+      #expect(isFound)
+    }
+    // Not by a third check on the connection that is open.
+    #expect(heard.current == 2)
   }
 
   /// An answer that comes before it is asked for is nobody's.

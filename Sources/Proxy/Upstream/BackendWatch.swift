@@ -203,6 +203,8 @@ public final class BackendWatch {
 
   private func begin(_ seat: Int, _ probe: HealthProbe) {
     guard probe.isWatched else {
+      // For who takes the backend down, and because it may rest until nobody knows of it.
+      if probe.keepsConnection { dropConnection(probe) }
       heard(seat)
       return arm(seat, probe, at: now + probe.key.options.interval)
     }
@@ -236,9 +238,12 @@ public final class BackendWatch {
       return begin(seat, probe)
     }
     if result != .unknown { learn(probe, result) }
+    // Over a connection that was there before, which says nothing of new ones.
+    let isUnsettled = probe.isKept && probe.isDoubted && result == .passed
     probe.finish(&pool, leaving: leftover(probe, result))
     if probe.holdsSocket { spares += 1 }
     heard(seat)
+    if isUnsettled { return arm(seat, probe, at: soonest(probe)) }
     let delay = probe.tracker.delay(isUrgent: isUrgent(probe), random: &random)
     arm(seat, probe, at: BackendWatch.gathered(now + delay, after: delay))
   }
@@ -281,10 +286,17 @@ public final class BackendWatch {
   private func checkSoon(_ backend: Int) {
     guard let seat = seatsOfBackends[backend], let probe = probes[seat] else { return }
     for subscriber in probe.subscribers { subscriber.state.checkBegins(subscriber.backend) }
-    guard probe.isWaiting else { return }
+    guard probe.isWaiting else {
+      probe.isDoubted = true
+      return
+    }
     if probe.keepsConnection { dropConnection(probe) }
-    let time = max(now, probe.startedAt + BackendWatch.soonestAgain)
+    let time = soonest(probe)
     if time < probe.due { arm(seat, probe, at: time) }
+  }
+
+  private func soonest(_ probe: HealthProbe) -> MonotonicTime {
+    max(now, probe.startedAt + BackendWatch.soonestAgain)
   }
 
   private func heard(_ seat: Int) {

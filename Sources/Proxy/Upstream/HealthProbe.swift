@@ -85,6 +85,8 @@ final class HealthProbe {
   private var served = 0
   /// The answer left the connection as it was.
   private var isReusable = false
+  /// A request could not connect while this check was under way.
+  var isDoubted = false
   /// Of a call of gRPC: the message behind `request`.
   let message: [UInt8]
   private var hasSent = false
@@ -131,11 +133,14 @@ final class HealthProbe {
   /// Between two checks: a connection is kept for the next one.
   var keepsConnection: Bool { isWaiting && descriptor >= 0 }
 
+  /// The check under way goes over the connection of the last one.
+  var isKept: Bool { served > 1 }
+
   /// Between two checks: a socket is open.
   var holdsSocket: Bool { spare >= 0 || keepsConnection }
 
   /// This check left a connection that can serve the next one.
-  var leavesConnection: Bool { isReusable && !isLast }
+  var leavesConnection: Bool { isReusable && !isLast && !isDoubted }
 
   /// The request of this check says that none follows it on its connection.
   private var isLast: Bool { keptRequest.isEmpty || served >= HealthProbe.checksOfConnection }
@@ -157,6 +162,7 @@ final class HealthProbe {
     startedAt = now
     hasSent = false
     isReusable = false
+    isDoubted = false
     octets = []
     served += 1
     if descriptor >= 0 {
@@ -215,8 +221,18 @@ final class HealthProbe {
     if key.http2 { return exchangeFrames(&head, &pool) }
     guard case .http(let check) = key.options.kind else { return .failed(.notGRPC) }
     let result = send(&pool) ? receive(check, &head, &pool) : .failed(.closed)
-    // As with requests: the backend may have ended the connection before it knew of this one.
-    return result == .failed(.closed) && served > 1 && octets.isEmpty ? .again : result
+    return isKept && !isAnswer(result) ? .again : result
+  }
+
+  /// Whether this is what a kept connection's backend has to say to the request. It may have ended
+  /// the connection before it knew of it, and said so (RFC 9110 §15.5.9), or sent octets too many
+  /// after the last answer, which cross with the request.
+  private func isAnswer(_ result: Result) -> Bool {
+    switch result {
+    case .failed(.closed): !octets.isEmpty
+    case .failed(.status(408)), .failed(.malformed): false
+    default: true
+    }
   }
 
   private func sendProxyHeader(_ version: ProxyProtocolHeader.Version) -> Bool {
@@ -244,7 +260,8 @@ final class HealthProbe {
       if case .failed = result { return .failed(.closed) }
       if result == .wouldBlock { return .pending }
       let finding = judge(wire.input.view, isOver: result == .ended, check, &head)
-      isReusable = finding.leavesConnection && !wire.peerClosed
+      // What is left to read is told by no event: the end, or what nobody asked for.
+      isReusable = finding.leavesConnection && !wire.mayRead && !wire.peerClosed
       switch finding.verdict {
       case .needsMore: continue
       case .passed: return .passed
