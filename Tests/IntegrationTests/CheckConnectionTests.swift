@@ -194,6 +194,33 @@ import Testing
     #expect(heard.current == 2)
   }
 
+  /// It is down after its first check, and each that passes on its way up is a new one.
+  @Test func `who comes back is asked over new ones`() throws {
+    let heard = Monitor<[Int]>([])
+    let origin = try ScriptedOrigin { connection, number in
+      while try connection.hasMore() {
+        _ = try connection.readHead()
+        heard.update { counts in
+          while counts.count <= number { counts.append(0) }
+          counts[number] += 1
+        }
+        try connection.send(
+          number == 0 ? "HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n" : Self.well)
+      }
+    }
+    // With nobody left, one pass would be enough.
+    let other = try HTTPOrigin("b")
+    var configuration = DaemonConfiguration([
+      "\(origin.address) name=a", "\(other.address) name=b",
+    ])
+    configuration.upstream = "health-check GET / interval=20ms fast-interval=20ms rise=6"
+    try withDaemon(configuration) { _ in
+      #expect(heard.wait(until: .patient) { $0.count >= 9 })
+    }
+    let first = heard.current.prefix(8)
+    #expect(first == [1, 1, 1, 1, 1, 1, 4, 4], "\(first)")
+  }
+
   /// An answer that comes before it is asked for is nobody's.
   @Test func `what comes unasked is no answer`() throws {
     let origin = try ScriptedOrigin { connection, _ in

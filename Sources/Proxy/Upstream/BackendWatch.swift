@@ -131,7 +131,14 @@ public final class BackendWatch {
     if names.nextDue(now: now) <= now, names.turn(now) { hadWork = true }
     // Turns of this thread are few, and a burst of checks ends with one in which nothing is taken.
     if pool.hasSpare { pool.coolDown() }
+    assert(countsAreRight, "\(underWay) under way, \(spares) spares")
     return hadWork
+  }
+
+  /// O(checks), for debug builds.
+  private var countsAreRight: Bool {
+    let known = probes.compactMap { $0 }
+    return underWay == known.count { !$0.isWaiting } && spares == known.count { $0.holdsSocket }
   }
 
   private func ringAlarms() -> Bool {
