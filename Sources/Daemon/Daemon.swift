@@ -163,6 +163,7 @@ public final class Daemon {
 
   /// Serves until told to stop. Returns the process's exit status.
   public func run() -> Int32 {
+    Thread.becomePrompt()
     poll(signals.descriptor, .signals)
     poll(workers.endDescriptor, .workers)
     poll(admin.descriptor, .admin)

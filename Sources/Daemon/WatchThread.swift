@@ -11,7 +11,7 @@ final class WatchThread {
 
   init(shared: SharedState, log: EventLog) {
     self.shared = shared
-    thread = Thread.start(name: "weir-watch") {
+    thread = Thread.start(name: "weir-watch", isPrompt: true) {
       BackendWatch(shared: shared, log: log)?.run()
     }
   }

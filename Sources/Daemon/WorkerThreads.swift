@@ -91,28 +91,36 @@ final class WorkerThreads {
 public enum Thread {
   private final class Box {
     let name: String
+    let isPrompt: Bool
     let body: @Sendable () -> Void
-    init(name: String, body: @escaping @Sendable () -> Void) {
+    init(name: String, isPrompt: Bool, body: @escaping @Sendable () -> Void) {
       self.name = name
+      self.isPrompt = isPrompt
       self.body = body
     }
   }
 
-  /// Its name is cut after 15 octets. To be joined or detached by the caller.
+  /// Its name is cut after 15 octets. To be joined or detached by the caller. `isPrompt`: as
+  /// `becomePrompt` has it.
   public static func start(
-    name: String, _ body: @escaping @Sendable () -> Void
+    name: String, isPrompt: Bool = false, _ body: @escaping @Sendable () -> Void
   ) -> pthread_t {
-    let box = Unmanaged.passRetained(Box(name: name, body: body))
+    let box = Unmanaged.passRetained(Box(name: name, isPrompt: isPrompt, body: body))
     var thread = pthread_t()
     let result = pthread_create(&thread, nil, threadMain, box.toOpaque())
     precondition(result == 0, "no thread could be started")
     return thread
   }
 
+  /// The calling thread does little, and is not to wait behind a worker that is busy: where Linux
+  /// knows slices of a thread's own (6.12), it gets the shortest one.
+  static func becomePrompt() { weir_prompt_thread() }
+
   /// A free function: closures formed elsewhere may carry an actor's isolation.
   static func run(_ context: UnsafeMutableRawPointer) {
     let box = Unmanaged<Box>.fromOpaque(context).takeRetainedValue()
     _ = weir_name_thread(box.name)
+    if box.isPrompt { becomePrompt() }
     box.body()
   }
 }

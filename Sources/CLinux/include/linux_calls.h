@@ -103,4 +103,12 @@ int weir_spawn(const char *path, char *const arguments[], char *const environmen
 /* Names the calling thread, at most 15 bytes, for `top -H` and core dumps. */
 int weir_name_thread(const char *name);
 
+/* The calling thread does little, and soon: it asks for the shortest of slices, so that once it
+   has something to do it need not wait until one that is busy has used up its own (EEVDF, Linux
+   6.12; older kernels, and those who forbid it, leave everything as it was). Threads that it starts
+   are as any other. */
+void weir_prompt_thread(void);
+/* The slice of a thread of this or another process, in nanoseconds; 0: the kernel does not say. */
+uint64_t weir_thread_slice(int thread);
+
 #endif
