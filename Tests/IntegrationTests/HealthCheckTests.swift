@@ -94,6 +94,23 @@ import Testing
     }
   }
 
+  @Test func `of a connect alone do not wake the backend`() throws {
+    let origin = try ScriptedOrigin { connection, _ in _ = try? connection.hasMore() }
+    var configuration = DaemonConfiguration(["\(origin.address) name=a"])
+    configuration.upstream = "health-check tcp interval=10ms"
+    try withDaemon(configuration) { daemon in
+      let passed = "weir_backend_checks_total{upstream=\"app\",backend=\"a\",result=\"passed\"} "
+      let isEnough = try Poll.until(.patient) {
+        let lines = try daemon.admin("/metrics").text.split(separator: "\n")
+        let line = lines.first { $0.hasPrefix(passed) }
+        return line.flatMap { Int($0.dropFirst(passed.utf8.count)) } ?? 0 >= 40
+      }
+      #expect(isEnough)
+    }
+    // Nobody resets a connection in time on a machine that stands still for 200 ms.
+    #expect(origin.records.count < 20)
+  }
+
   @Test func `with every backend down the answer is 503 at once`() throws {
     let gone = (0..<2).map { _ in "127.0.0.1:\(Ports.take())" }
     var configuration = DaemonConfiguration(gone)

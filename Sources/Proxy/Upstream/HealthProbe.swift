@@ -145,8 +145,11 @@ final class HealthProbe {
   /// The request of this check says that none follows it on its connection.
   private var isLast: Bool { keptRequest.isEmpty || served >= HealthProbe.checksOfConnection }
 
-  /// At most one flight of octets goes out, in one call.
-  private var sendsOnce: Bool { key.tls == nil && !key.http2 && key.proxyProtocol == nil }
+  /// Plain connections send at most one flight of octets, in one call.
+  private var sends: Endpoint.Sends {
+    guard key.tls == nil, !key.http2, key.proxyProtocol == nil else { return .often }
+    return key.options.kind == .tcp ? .nothing : .once
+  }
 
   /// Whether anybody wants the backend's health looked at.
   var isWatched: Bool {
@@ -169,7 +172,7 @@ final class HealthProbe {
       phase = .exchanging
       return .pending
     }
-    let opened = endpoint.connect(sendsOnce: sendsOnce, spare: spare)
+    let opened = endpoint.connect(sends: sends, spare: spare)
     spare = -1
     guard opened >= 0 else {
       isRegistered = false
@@ -304,7 +307,7 @@ final class HealthProbe {
     answer = GRPCAnswer()
     sentOfMessage = 0
     guard leftover != .connection else { return }
-    if leftover == .socket, sendsOnce, descriptor >= 0, SocketCalls.disconnect(descriptor) {
+    if leftover == .socket, sends != .often, descriptor >= 0, SocketCalls.disconnect(descriptor) {
       wire.releaseBuffers(&pool)
       spare = descriptor
     } else {

@@ -48,14 +48,31 @@ public final class Endpoint: Sendable {
     return descriptor >= 0 ? descriptor : -weir_errno()
   }
 
+  /// What will be sent over a connection, which decides what the kernel is told of it.
+  public enum Sends {
+    /// Any number of times, and nothing is to be held back (RFC 896).
+    case often
+    /// One call, so that there is nothing to hold back.
+    case once
+    /// The connection is reset as soon as it stands: the third step of its handshake (RFC 9293,
+    /// section 3.5) is held back for the 200 ms in which that may happen. Then the other side's
+    /// kernel, which has said that it listens, neither makes a socket nor wakes the process.
+    case nothing
+  }
+
   /// Begins to connect. Returns the descriptor, whose writability tells the end; negative errno
-  /// where it failed at once. `sendsOnce`: no second call to send will follow a first one, so that
-  /// the kernel need not be told to hold nothing back (RFC 896). `spare`: a socket to do it with,
-  /// which `SocketCalls.disconnect` has freed of its last connection; -1: there is none.
-  public func connect(sendsOnce: Bool = false, spare: Int32 = -1) -> Int32 {
+  /// where it failed at once. `spare`: a socket to do it with, which `SocketCalls.disconnect` has
+  /// freed of its last connection; -1: there is none.
+  public func connect(sends: Sends = .often, spare: Int32 = -1) -> Int32 {
     let descriptor = spare >= 0 ? spare : makeSocket()
     guard descriptor >= 0 else { return descriptor }
-    if family != AF_UNIX, !sendsOnce { Endpoint.setNoDelay(descriptor) }
+    if family != AF_UNIX {
+      switch sends {
+      case .often: Endpoint.setNoDelay(descriptor)
+      case .once: break
+      case .nothing: Endpoint.set(descriptor, TCP_QUICKACK, 0)
+      }
+    }
     let result = octets.withUnsafeBytes { bytes in
       Glibc.connect(
         descriptor, bytes.baseAddress?.assumingMemoryBound(to: sockaddr.self),
@@ -103,9 +120,11 @@ public final class Endpoint: Sendable {
     return true
   }
 
-  static func setNoDelay(_ descriptor: Int32) {
-    var one: Int32 = 1
+  static func setNoDelay(_ descriptor: Int32) { set(descriptor, TCP_NODELAY, 1) }
+
+  private static func set(_ descriptor: Int32, _ option: Int32, _ value: Int32) {
+    var value = value
     setsockopt(
-      descriptor, Int32(IPPROTO_TCP), TCP_NODELAY, &one, socklen_t(MemoryLayout<Int32>.size))
+      descriptor, Int32(IPPROTO_TCP), option, &value, socklen_t(MemoryLayout<Int32>.size))
   }
 }
