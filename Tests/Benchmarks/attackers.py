@@ -81,8 +81,8 @@ def measure(peer, flood, seconds):
     # It shares a core with the client that is measured, which must not wait for the attacker's
     # slice to end (3 ms under EEVDF, for `nice` too): real ones sit on machines of their own.
     attacker = flood and subprocess.Popen(
-        peers.pinned("1", ["chrt", "--idle", "0", sys.executable, __file__, flood, str(peer.port),
-                           str(seconds)]), stdout=subprocess.PIPE, text=True)
+        peers.pinned("1", ["chrt", "--idle", "0", sys.executable, __file__, flood,
+                           str(peer.port), str(seconds)]), stdout=subprocess.PIPE, text=True)
     usual, late = well_behaved(peer.port, seconds)
     grown = meters.anonymous_bytes(peer.pids()) - before
     return usual, late, grown, int(attacker.communicate()[0]) if attacker else 0
