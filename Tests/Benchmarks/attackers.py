@@ -92,8 +92,8 @@ def section(names, rounds=15, seconds=2):
     # Many rounds: what a shared host takes away for some milliseconds is a p99 by itself.
     lines = ["### A client that behaves, beside attackers of HTTP/2 (weir)", "",
              f"800 requests a second over 8 connections, medians of {rounds} interleaved rounds of "
-             f"{seconds} s. The attacker opens one connection after the other, as fast as it can, and "
-             "gives way to the client, with which it shares a core.",
+             f"{seconds} s. The attacker opens one connection after the other, as fast as it can, "
+             "and gives way to the client, with which it shares a core.",
              "", "| attack | p50 µs | p99 µs | p99 to undisturbed | attacks/s | memory |",
              "| --- | --- | --- | --- | --- | --- |"]
     origin = peers.Origin()
