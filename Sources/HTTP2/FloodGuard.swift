@@ -4,23 +4,22 @@ import Primitives
 ///
 /// What a client may do but has no reason to do often (resets, pings, settings, empty frames,
 /// needless window updates, unknown frames) costs a token of a bucket that refills slowly and is
-/// refunded by what clients are here for: responses that complete. A client that empties it is
+/// refunded by what clients are here for: responses that complete. A client that overdraws it is
 /// sent away with ENHANCE_YOUR_CALM. The same account is charged for resets that weir sends
 /// because of a client's errors, so that a client cannot have work begun and dropped by provoking
 /// them.
 public struct FloodGuard: BitwiseCopyable, Sendable {
-  /// Tokens of a new connection, and the most it can have.
+  /// Tokens of a new connection, and the most it can have: as many as it may have streams by
+  /// default, because leaving a page may reset all of them.
   public static let capacity = 100
   public static let refillPerSecond = 2
-  /// WINDOW_UPDATE and PING frames that are free at first, and for each stream opened and DATA
-  /// frame sent.
-  static let answersFree = 16
+  /// WINDOW_UPDATE and PING frames that are free for each stream opened and DATA frame sent.
   static let answersPerFrame = 2
 
   /// Nanoseconds of refill: a token is worth `1 s / refillPerSecond`.
   private var credit: Int64
   private var refilledAt: MonotonicTime
-  private var freeAnswers = FloodGuard.answersFree
+  private var freeAnswers = 0
   /// The account was overdrawn; it stays so.
   public private(set) var isExhausted = false
 
