@@ -110,7 +110,7 @@ public struct Retry: Sendable, BitwiseCopyable {
       return conditions.contains(.connectFailure) ? .unsent : nil
     }
     if isUnsent, failure.phase < .responseHead { return .unsent }
-    let reachedBackend = failure.phase == .requesting || failure.phase == .awaiting
+    let reachedBackend = failure.phase >= .requesting && failure.phase <= .responseBody
     guard reachedBackend, isReplayable else { return nil }
     switch failure.reason {
     case .reset, .closed: return conditions.contains(.reset) ? .replay : nil

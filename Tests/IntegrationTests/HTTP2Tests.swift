@@ -237,18 +237,25 @@ extension DaemonProcess {
   }
 
   @Test func `a cut response is never taken for a whole one`() throws {
-    let origin = try ScriptedOrigin { connection, _ in
+    let begun = Monitor(0)
+    let origin = try ScriptedOrigin { connection, number in
       let head = try connection.readHead()
       if head.target == "/length" {
         try connection.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc")
       } else {
         try connection.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
       }
+      // As long as the client has nothing of it, it could be asked of another backend.
+      _ = begun.wait(until: .patient) { $0 > number }
     }
     try withDaemon(DaemonConfiguration([origin.address])) { daemon in
       let client = try daemon.connect2()
       for (index, path) in ["/length", "/chunked"].enumerated() {
         try client.request(UInt32(index * 2 + 1), "GET", path)
+        var frame = try client.next()
+        while frame.type != FrameType.headers { frame = try client.next() }
+        client.keep(frame)
+        begun.update { $0 = index + 1 }
         let answer = try client.answer(UInt32(index * 2 + 1))
         #expect(answer.resetCode == 2, "\(path): INTERNAL_ERROR, \(answer)")
       }

@@ -38,7 +38,11 @@ private let cases: [Case] = [
     replayable: .retry(.replay), other: .answer(status: 504, error: .httpResponseTimeout)),
   Case(
     name: "closed inside the response's head", failure: End(.backend, .responseHead, .closed),
-    isUnsent: false, replayable: .answer(status: 502, error: .httpResponseIncomplete),
+    isUnsent: false, replayable: .retry(.replay),
+    other: .answer(status: 502, error: .httpResponseIncomplete)),
+  Case(
+    name: "cut off before the client had any of it", failure: End(.backend, .responseBody, .closed),
+    isUnsent: false, replayable: .retry(.replay),
     other: .answer(status: 502, error: .httpResponseIncomplete)),
   Case(
     name: "a malformed response", failure: End(.backend, .responseHead, .malformed),

@@ -232,8 +232,8 @@ extension Worker {
 
   // MARK: Failed attempts
 
-  /// This attempt brought no response head. Another backend gets the request where that is safe
-  /// (semantics.md 11), else the client learns why.
+  /// This attempt brought no response of which the client could get an octet. Another backend gets
+  /// the request where that is safe (semantics.md 11), else the client learns why.
   func attemptFailed(
     _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>, _ failure: Termination
   ) {
@@ -282,7 +282,8 @@ extension Worker {
     case .refused: cells.add(.connectRefused)
     case .unreachable: cells.add(.connectFailures)
     case .timedOut: cells.add(failure.phase == .connecting ? .connectTimeouts : .responseTimeouts)
-    case .closed, .reset: cells.add(.resets)
+    case .closed, .reset:
+      cells.add(failure.phase == .responseBody ? .incompleteResponses : .resets)
     case .certificateRefused: cells.add(.certificatesRefused)
     case .handshakeFailed: cells.add(.handshakesFailed)
     default: cells.add(.invalidResponses)

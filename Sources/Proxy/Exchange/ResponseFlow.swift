@@ -69,6 +69,7 @@ extension Worker {
     _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>,
     _ upstream: UnsafeMutablePointer<UpstreamConnection>, _ sink: inout ByteSink
   ) -> Bool {
+    let rest: Rest = upstream.pointee.wire.peerClosed ? receiveRest(upstream) : .mayCome
     while true {
       let octets = upstream.pointee.wire.input.view
       let known = Int(upstream.pointee.knownOctets)
@@ -91,6 +92,11 @@ extension Worker {
             return openTunnel(handle, exchange, upstream, length, &sink)
           }
           if responseHead.status >= 200 {
+            if rest != .mayCome, isCutShort(rest, after: octets.count - length) {
+              exchange.pointee.receivedStatus = Int32(responseHead.status)
+              attemptFailed(handle, exchange, .responseCutShort)
+              return false
+            }
             guard respond(handle, exchange, &sink) else { return false }
             upstream.pointee.wire.input.consume(length)
             return true
@@ -115,6 +121,34 @@ extension Worker {
           isMalformed ? .headMalformed : octets.isEmpty ? .backendClosed : .headCutShort)
         return false
       }
+    }
+  }
+
+  /// Whether more octets come from a backend than those in the buffer.
+  private enum Rest { case mayCome, ended, failed }
+
+  /// The backend has closed its side: takes what there is of its last words, as far as they fit.
+  @inline(never)
+  private func receiveRest(_ upstream: UnsafeMutablePointer<UpstreamConnection>) -> Rest {
+    while upstream.pointee.wire.input.room > 0 || upstream.pointee.wire.input.isEmpty {
+      switch upstream.pointee.wire.receive(&pool) {
+      case .octets: continue
+      case .wouldBlock: return .mayCome
+      case .ended: return .ended
+      case .failed: return .failed
+      }
+    }
+    return .mayCome
+  }
+
+  /// The content is known to be incomplete before the client has an octet of the response: then it
+  /// gets another backend's, or an answer of weir's, instead of one that breaks off.
+  @inline(never)
+  private func isCutShort(_ rest: Rest, after count: Int) -> Bool {
+    switch responseHead.framing {
+    case .length(let length): count < length
+    case .untilClose: rest == .failed
+    case .none, .chunked: false
     }
   }
 
