@@ -2,7 +2,7 @@
  *
  *   load --port P --target TEMPLATE --length N [--variants K] [--connections C]
  *        [--requests N | --seconds S] [--put BYTES] [--new-connections] [--hold] [--tls]
- *        [--anonymous] [--draw uniform|zipf]
+ *        [--anonymous] [--draw uniform|zipf] [--rate R]
  *
  * `%u` in the template becomes 0 … K-1 in turn, or by `--draw` at random, the same in every run:
  * all alike, or number n in proportion to n^-0.9. `--put` uploads the pattern and expects an empty
@@ -11,6 +11,9 @@
  * same for all peers, verifies nothing and resumes nothing: each connection costs the proxy a whole
  * handshake. One line of JSON tells the outcome; anything but a
  * complete, intact 200 is an error, and any error ends the run with exit code 1.
+ *
+ * `--rate` keeps to so many requests a second on all connections together, as far as the peer does:
+ * a connection whose answer is late asks again at once, until it has caught up.
  *
  * `--anonymous` leaves out the cookie and the reload's `Cache-Control: max-age=0`: with either of
  * them, some caches ask the backend.
@@ -47,7 +50,7 @@ struct connection {
   int used, in_body, closing;
   const struct request *request;
   int head_sent;
-  uint64_t put_sent, body_got, started_ns;
+  uint64_t put_sent, body_got, started_ns, due_ns;
   uint32_t head_got;
   SSL *ssl;
 };
@@ -56,7 +59,7 @@ static struct {
   int port, connections, variants, new_connections, hold, tls, anonymous;
   enum { IN_TURN, UNIFORM, ZIPF } draw;
   uint64_t requests, length, put;
-  double seconds;
+  double seconds, rate;
   const char *target;
 } options = {.connections = 64, .variants = 1};
 
@@ -69,6 +72,9 @@ static uint64_t started, completed, errors, bytes_moved, latency[BUCKETS];
 static uint64_t start_ns, stop_ns;
 static char first_error[200];
 static int poller, open_count;
+/* Connections whose next request is not due yet. All have the same interval: first in, first due. */
+static int parked[MAX_CONNECTIONS];
+static uint32_t parked_first, parked_end;
 static uint32_t next_source;
 static double *cumulative; /* of Zipf's law */
 
@@ -252,6 +258,16 @@ static void connect_one(void) {
   if (begin(fd) < 0) fail(fd, "send");
 }
 
+/* Parks the connection where its next request is not due. */
+static int is_early(int fd) {
+  struct connection *c = &connections[fd];
+  c->due_ns = (c->due_ns > 0 ? c->due_ns : now_ns()) +
+              (uint64_t)(options.connections / options.rate * 1e9);
+  if (c->due_ns <= now_ns()) return 0;
+  parked[parked_end++ % MAX_CONNECTIONS] = fd;
+  return 1;
+}
+
 static int response_complete(int fd) {
   struct connection *c = &connections[fd];
   latency[bucket_of(now_ns() - c->started_ns)]++;
@@ -264,9 +280,24 @@ static int response_complete(int fd) {
     c->closing = 1;
     return 0;
   }
+  if (may_start() && options.rate > 0 && is_early(fd)) return 0;
   if (may_start()) return begin(fd);
   leave(fd);
   return 0;
+}
+
+/* Begins what is due of the parked; nanoseconds until the next one is. */
+static uint64_t unpark(void) {
+  while (parked_first != parked_end) {
+    int fd = parked[parked_first % MAX_CONNECTIONS];
+    uint64_t now = now_ns();
+    if (connections[fd].used && connections[fd].due_ns > now) return connections[fd].due_ns - now;
+    parked_first++;
+    if (!connections[fd].used) continue;
+    if (!may_start()) leave(fd);
+    else if (begin(fd) < 0) fail(fd, "send");
+  }
+  return 20000000000ull;
 }
 
 /* Returns the number of octets of the head, 0 when it is not complete, -1 when it is wrong. */
@@ -344,7 +375,7 @@ static void parse_options(int argc, char **argv) {
       {"variants", 1, 0, 'v'}, {"connections", 1, 0, 'c'}, {"requests", 1, 0, 'n'},
       {"seconds", 1, 0, 's'},  {"put", 1, 0, 'u'},      {"new-connections", 0, 0, 'x'},
       {"hold", 0, 0, 'h'},     {"tls", 0, 0, 'e'},      {"anonymous", 0, 0, 'a'},
-      {"draw", 1, 0, 'd'},     {0, 0, 0, 0}};
+      {"draw", 1, 0, 'd'},     {"rate", 1, 0, 'r'},     {0, 0, 0, 0}};
   for (int option; (option = getopt_long(argc, argv, "", names, NULL)) != -1;) {
     switch (option) {
       case 'p': options.port = atoi(optarg); break;
@@ -360,6 +391,7 @@ static void parse_options(int argc, char **argv) {
       case 'e': options.tls = 1; break;
       case 'a': options.anonymous = 1; break;
       case 'd': options.draw = strcmp(optarg, "zipf") == 0 ? ZIPF : UNIFORM; break;
+      case 'r': options.rate = atof(optarg); break;
       default: exit(2);
     }
   }
@@ -401,8 +433,11 @@ int main(int argc, char **argv) {
   struct epoll_event events[256];
   /* A peer that falls silent for 20 s has failed. */
   while (open_count > 0 && errors == 0 && !(options.hold && completed == options.requests)) {
-    int count = epoll_wait(poller, events, 256, 20000);
-    if (count == 0) {
+    uint64_t wait = unpark();
+    if (open_count == 0) break;
+    struct timespec timeout = {.tv_sec = wait / 1000000000, .tv_nsec = wait % 1000000000};
+    int count = epoll_pwait2(poller, events, 256, &timeout, NULL);
+    if (count == 0 && parked_first == parked_end) {
       errors++;
       snprintf(first_error, sizeof first_error, "no event for 20 s");
     }
