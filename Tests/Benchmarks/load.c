@@ -72,7 +72,7 @@ static uint64_t started, completed, errors, bytes_moved, latency[BUCKETS];
 static uint64_t start_ns, stop_ns;
 static char first_error[200];
 static int poller, open_count;
-/* Connections whose next request is not due yet. All have the same interval: first in, first due. */
+/* Those whose next request is not due yet; with one interval for all, first in is first due. */
 static int parked[MAX_CONNECTIONS];
 static uint32_t parked_first, parked_end;
 static uint32_t next_source;

@@ -238,8 +238,8 @@ def purges_under_load(names, purges=400, connections=8):
         origin.stop()
     by_name = {name: p99 for name, _, _, p99 in rows}
     lines = [f"### Purges of {MEMBERS} of {MANY:,} objects under load", "",
-             f"{purges} of them, 5 ms apart, while {connections} connections ask for what takes half "
-             "a core of each. Varnish finds them with xkey.", "",
+             f"{purges} of them, 5 ms apart, while {connections} connections ask for what takes "
+             "half a core of each. Varnish finds them with xkey.", "",
              "| | share of a core | p50 µs | p99 µs |", "| --- | --- | --- | --- |"]
     lines += [f"| {n} | {s:.2f} | {a:,.0f} | {b:,.0f} |" for n, s, a, b in rows]
     if len(by_name) == 2:
