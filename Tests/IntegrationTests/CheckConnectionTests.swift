@@ -67,6 +67,25 @@ import Testing
     #expect(all.allSatisfy { $0 == [field] }, "\(all)")
   }
 
+  @Test func `one that begins with a PROXY header serves one check`() throws {
+    let requests = Monitor<[Int]>([])
+    let origin = try ScriptedOrigin { connection, number in
+      requests.update { while $0.count <= number { $0.append(0) } }
+      #expect(try connection.readLine().hasPrefix("PROXY UNKNOWN"))
+      while try connection.hasMore() {
+        let head = try connection.readHead()
+        #expect(head["connection"] == "close")
+        requests.update { $0[number] += 1 }
+        try connection.send(Self.well)
+      }
+    }
+    let check = "proxy-protocol v1\nhealth-check GET / interval=20ms"
+    try withDaemon(configuration(origin, check)) { _ in
+      #expect(requests.wait(until: .patient) { $0.count >= 4 })
+    }
+    #expect(requests.current.prefix(3) == [1, 1, 1])
+  }
+
   /// The second request of each meets the end of its connection, before it or instead of an answer.
   /// A unix socket is not for another connection, so that nothing is left of it.
   @Test(arguments: [1, 2], [false, true])

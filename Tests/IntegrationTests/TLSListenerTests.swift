@@ -203,7 +203,7 @@ import Testing
     let origin = try ScriptedOrigin { connection, _ in
       let head = try connection.readHead()
       if head.target == "/cut" {
-        try connection.send("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nhalf")
+        try connection.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n8\r\nhalf")
         connection.reset()
       } else {
         try connection.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
