@@ -4,7 +4,8 @@
 # A test run that hangs would otherwise say nothing at all until somebody stops it. This one says
 # which processes were there and what each of their threads was waiting in, then fails with 124.
 # One that crashes takes the summary with it: what fails without one, and what hangs, also says
-# which tests had begun and not ended.
+# which tests had begun and not ended. One that fails says its failures once more at its end, where
+# they are looked for: between the names of a thousand tests that passed nobody finds them.
 set -u
 limit=$1
 shift
@@ -30,6 +31,14 @@ unfinished() {
       sub(/( with [0-9]+ test cases?)? (passed|failed) after .*$/, "", name); delete open[name]
     }
     END { for (name in open) print "  " name }' "$log" >&2
+}
+
+# What failed, each with the lines that explain it.
+failures() {
+  sleep 0.2
+  awk '/^✘ .* recorded an issue/ { shown = 1; print "  " $0; next }
+    /^↳/ { if (shown) print "  " $0; next }
+    { shown = 0 }' "$log" | head -n 60 | cut -c1-400 >&2
 }
 
 # Of every process in the command's session: its state, its parent, what its threads wait in.
@@ -72,6 +81,10 @@ if [ -e "$log.late" ]; then
 fi
 kill -TERM $watch 2>/dev/null
 wait $watch 2>/dev/null
-if [ $status -ne 0 ]; then unfinished; fi
+if [ $status -ne 0 ]; then
+  unfinished
+  echo "error: what failed:" >&2
+  failures
+fi
 rm -f "$log"
 exit $status

@@ -113,12 +113,19 @@ import Testing
   }
 
   @Test func `an answer that has begun is never continued by another one`() throws {
-    let ill = try MoodyOrigin("ill", .truncating)
+    let hasBegun = Monitor(false)
+    let ill = try ScriptedOrigin { connection, _ in
+      _ = try connection.readHead()
+      try connection.send("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nok")
+      _ = hasBegun.wait(until: .patient) { $0 }
+    }
     let other = try HTTPOrigin("other")
     try withDaemon(configuration(ill.address, other.address)) { daemon in
       let client = try daemon.connect()
       try client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-      #expect(throws: (any Error).self) { try client.readResponse() }
+      #expect(try client.hasMore())
+      hasBegun.update { $0 = true }
+      #expect(throws: WireError.self) { try client.readResponse() }
       #expect(other.requests.isEmpty)
     }
   }

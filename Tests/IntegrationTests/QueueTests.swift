@@ -231,4 +231,47 @@ import Testing
       #expect(isQuiet)
     }
   }
+
+  /// A request whose attempt fails has had its turn: it is not one that comes last.
+  @Test(arguments: [1, 2], [true, false])
+  func `is waited for once more by a request that it failed`(workers: Int, isKept: Bool) throws {
+    let gate = Gate()
+    let fails = Monitor(false)
+    let origin = try ScriptedOrigin { connection, number in
+      if isKept, number == 0 {
+        _ = try connection.readHead()
+        try connection.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+      }
+      guard number == 0 else { return try gate.serve(connection) }
+      _ = try connection.readHead()
+      _ = fails.wait(until: .patient) { $0 }
+      connection.reset()
+    }
+    var configuration = DaemonConfiguration([origin.address])
+    configuration.workers = workers
+    configuration.upstream = "max-requests 1\n  queue 10 timeout=60s"
+    try withDaemon(configuration) { daemon in
+      let client = try daemon.connect()
+      if isKept {
+        try client.send("GET /first HTTP/1.1\r\nHost: a\r\n\r\n")
+        #expect(try client.readResponse().status == 200)
+      }
+      try client.send("GET /failed HTTP/1.1\r\nHost: a\r\n\r\n")
+      #expect(origin.wait { $0.first?.text.contains("GET /failed") == true })
+      var waiting: [WireConnection] = []
+      for number in 1...2 {
+        waiting.append(try send("/\(number)", daemon))
+        try waitForQueue(number, daemon)
+      }
+      fails.update { $0 = true }
+      #expect(gate.waitForOrder(1))
+      try waitForQueue(2, daemon)
+      gate.letGo(3)
+      #expect(try client.readResponse().status == 200)
+      for client in waiting { #expect(try client.readResponse().status == 200) }
+      // A kept connection's end is no failure: its request goes on at the place that it has.
+      let expected = isKept ? ["/failed", "/1", "/2"] : ["/1", "/failed", "/2"]
+      #expect(gate.state.current.order == expected)
+    }
+  }
 }

@@ -215,18 +215,25 @@ import Testing
     let certificates = try Self.certificates.get()
     let pair = try certificates.issue(["api.internal"])
     let tls = try TestTLS(serving: pair)
+    let hasBegun = Monitor(false)
     let origin = try ScriptedOrigin { connection, _ in
       try connection.startTLS(tls)
       let head = try connection.readHead()
       try connection.send("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nall of it")
-      if head.target == "/whole" { connection.sayGoodbye() }
+      if head.target == "/whole" { return connection.sayGoodbye() }
+      // Were the end there with the head, the client would have an error instead.
+      _ = hasBegun.wait(until: .patient) { $0 }
     }
     let settings = "ca \(certificates.authority)\nserver-name api.internal"
     try withDaemon(configuration([origin.address], settings)) { daemon in
       let whole = try daemon.get("/whole")
       #expect(whole.text == "all of it")
       // Rule 25: somebody may have cut it, so nobody may take it for whole.
-      #expect(throws: WireError.self) { try daemon.get("/cut") }
+      let client = try daemon.connect()
+      try client.send("GET /cut HTTP/1.1\r\nHost: a\r\n\r\n")
+      #expect(try client.hasMore())
+      hasBegun.update { $0 = true }
+      #expect(throws: WireError.self) { try client.readResponse() }
     }
   }
 

@@ -24,7 +24,8 @@ import Transport
     }
 
     func wait() -> Bool {
-      let request = QueuedRequest(worker: 0, exchange: request, hash: 0, isIdempotent: true)
+      let request = QueuedRequest(
+        worker: 0, exchange: request, hash: 0, isIdempotent: true, isRetry: false)
       guard case .queued = bench.state.queue(request, now: bench.now) else { return false }
       return true
     }

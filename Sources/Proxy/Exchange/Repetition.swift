@@ -53,35 +53,60 @@ extension Worker {
   /// The first retry goes to another backend at once; later ones wait.
   func attemptAgain(
     _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>,
-    _ plan: UnsafePointer<UpstreamPlan>
+    _ plan: UnsafePointer<UpstreamPlan>, _ place: ReservedBackend?
   ) {
     exchange.pointee.request.replay.rewind()
+    if let place { return start(handle, exchange, plan, place) }
     if exchange.pointee.retry.attempts == 1 || exchange.pointee.wantsNewConnection {
       return attempt(handle, exchange, plan)
     }
     wait(handle, exchange, plan)
   }
 
+  /// A kept connection that turned out to be closed says nothing of its backend (semantics.md 14):
+  /// the request goes to one that it has not tried, else on at the place that it has, so that
+  /// nobody who waits for one comes before it. `nil`: that was not it, or it may not stay there.
+  func placeAfterRace(
+    _ exchange: UnsafeMutablePointer<Exchange>, _ plan: UnsafePointer<UpstreamPlan>
+  ) -> ReservedBackend? {
+    guard exchange.pointee.isPooled, outcome(exchange, plan) == .abandoned else { return nil }
+    let other = plan.pointee.state.reserve(
+      hash: exchange.pointee.hash, tried: exchange.pointee.tried,
+      isIdempotent: exchange.pointee.method.isIdempotent, isFirst: false,
+      sticky: exchange.pointee.sticky, now: now)
+    if let other { return other }
+    guard plan.pointee.state.mayStay(exchange.pointee.slot) else { return nil }
+    exchange.pointee.isReserved = false
+    return ReservedBackend(
+      slot: exchange.pointee.slot, backend: exchange.pointee.backend, isSpill: false,
+      ticket: exchange.pointee.ticket)
+  }
+
   /// No backend is left that has not failed this request. Where some may still serve, the next
-  /// attempt may go to one of those after a while; else the client learns why.
+  /// attempt may go to one of those after a while, or when it has a place again; else the client
+  /// learns why.
   func noBackendLeft(
     _ handle: Handle, _ exchange: UnsafeMutablePointer<Exchange>,
     _ plan: UnsafePointer<UpstreamPlan>
   ) {
     let failure = exchange.pointee.failure
-    if failure == nil, exchange.pointee.tried.isEmpty, waitForPlace(handle, exchange, plan) {
-      return
-    }
-    if let failure, exchange.pointee.retry.hasAttemptsLeft, !exchange.pointee.tried.isEmpty,
-      // What is wrong with a certificate is as wrong a moment later.
-      failure.reason != .certificateRefused, failure.reason != .handshakeFailed,
-      plan.pointee.state.canServe
-    {
+    if mayAskAgain(exchange, failure) {
+      let isAfresh = exchange.pointee.tried.isEmpty
       exchange.pointee.tried = TriedBackends()
-      return wait(handle, exchange, plan)
+      if !isAfresh, plan.pointee.state.canServe { return wait(handle, exchange, plan) }
+      if waitForPlace(handle, exchange, plan) { return }
     }
     metrics.add(.noBackendAvailable)
     answer(handle, failure ?? (plan.pointee.isUnresolved ? .unresolved : .noBackend))
+  }
+
+  private func mayAskAgain(
+    _ exchange: UnsafeMutablePointer<Exchange>, _ failure: Termination?
+  ) -> Bool {
+    guard let failure else { return exchange.pointee.tried.isEmpty }
+    // What is wrong with a certificate is as wrong a moment later.
+    return exchange.pointee.retry.hasAttemptsLeft && failure.reason != .certificateRefused
+      && failure.reason != .handshakeFailed
   }
 
   private func wait(
@@ -116,7 +141,8 @@ extension Worker {
     guard plan.pointee.hasLimits else { return false }
     let request = QueuedRequest(
       worker: Int32(number), exchange: handle, hash: exchange.pointee.hash,
-      isIdempotent: exchange.pointee.method.isIdempotent)
+      isIdempotent: exchange.pointee.method.isIdempotent,
+      isRetry: exchange.pointee.failure != nil)
     switch plan.pointee.state.queue(request, now: now) {
     case .reserved(let reserved): start(handle, exchange, plan, reserved)
     case .queued:

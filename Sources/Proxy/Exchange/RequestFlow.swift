@@ -255,11 +255,12 @@ extension Worker {
       metrics.add(kind == .unsent ? .unsentRetries : .replays)
       metrics.backend(Int(exchange.pointee.backend)).add(.retriedAway)
       exchange.pointee.failure = failure
+      let place = placeAfterRace(exchange, plan)
       releaseUpstream(exchange, isReusable: false)
       exchange.pointee.spoilsUpstream = false
       exchange.pointee.requestIsStopped = false
       exchange.pointee.wantsNewConnection = exchange.pointee.isPooled
-      attemptAgain(handle, exchange, plan)
+      attemptAgain(handle, exchange, plan, place)
     case .answer: answer(handle, failure)
     case .abort: abandon(handle, failure)
     }

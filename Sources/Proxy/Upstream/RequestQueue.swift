@@ -9,9 +9,12 @@ struct QueuedRequest: BitwiseCopyable {
   var exchange: Handle
   var hash: UInt64
   var isIdempotent: Bool
+  /// It had a place, and lost it with an attempt that failed.
+  var isRetry: Bool
 }
 
 /// The requests of one upstream that wait because every backend is full: first come, first served.
+/// One whose attempt failed has waited for its turn already, and goes before those who have not.
 /// A place is one that a request gives back, or one at a backend that may serve again.
 ///
 /// Behind the upstream's lock, so that a place that becomes free and a request that gives up
@@ -29,9 +32,16 @@ struct RequestQueue {
   var first: QueuedRequest? { head < waiting.count ? waiting[head] : nil }
 
   /// False where the queue is full.
-  mutating func append(_ request: QueuedRequest) -> Bool {
+  mutating func add(_ request: QueuedRequest) -> Bool {
     guard count < limit else { return false }
-    waiting.append(request)
+    if !request.isRetry {
+      waiting.append(request)
+    } else if head > 0 {
+      head -= 1
+      waiting[head] = request
+    } else {
+      waiting.insert(request, at: 0)
+    }
     return true
   }
 
@@ -85,9 +95,18 @@ extension UpstreamState {
         return .reserved(live.placed(found, request, now))
       }
       guard live.balancer.isBusy else { return .useless }
-      guard live.queue.append(request) else { return .full }
+      guard live.queue.add(request) else { return .full }
       setAlarm(&live)
       return .queued
+    }
+  }
+
+  /// Whether a request that has a place there may go on with it.
+  func mayStay(_ slot: Int32) -> Bool {
+    live.withLock { live in
+      let condition = live.conditions[Int(slot)]
+      return condition.mode == .ready && (!condition.isDown || condition.mayServeDown)
+        && condition.breaker.state != .open
     }
   }
 
