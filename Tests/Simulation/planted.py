@@ -106,9 +106,9 @@ FAULTS = {
         "    let isUnsent = !hasSent(exchange) || HERE\n    let decision")],
     "a request is repeated without its content": [(
         "Proxy/Exchange/Repetition.swift",
-        "    exchange.pointee.request.replay.rewind()\n    if exchange.pointee.retry.attempts",
+        "    exchange.pointee.request.replay.rewind()\n    if let place {",
         "    if !HERE { exchange.pointee.request.replay.rewind() }\n"
-        "    if exchange.pointee.retry.attempts")],
+        "    if let place {")],
     "a place for one who has left the queue is not given back": [(
         "Proxy/Exchange/Repetition.swift",
         "      guard let place = grant.reserved else { return }",
