@@ -19,6 +19,7 @@ enum AllowList {
     "Sources/Caching/Store/ShardTable.swift",
     "Sources/Caching/Store/StoredObject.swift",
     "Sources/Caching/Store/TagIndex.swift",
+    "Sources/Caching/Store/TagLines.swift",
     "Sources/Daemon/WorkerThreads.swift",
     "Sources/HTTP/FieldName.swift",
     "Sources/HTTP/Fields.swift",

@@ -38,14 +38,16 @@ struct CacheShard: ~Copyable, @unchecked Sendable {
   private let marks: UnsafeMutablePointer<Mark>
   private var tags: TagIndex
   private var eviction: EvictionOrder
-  /// Records by their numbers in `eviction`.
-  private var slots: [UInt32] = []
-  private var freeSlots: [UInt32] = []
+  /// Of the records, also in `eviction`.
+  private var numbers = RecordNumbers()
   private(set) var objectCount = 0
-  private(set) var bytes = 0
+  private var objectBytes = 0
   var fills: [UInt64: [CacheFill]] = [:]
   /// Never used: as in `RequestHead`, it keeps the compiler from copying what it lends.
   private let place = Atomic<Bool>(false)
+
+  /// Buckets of tags for each one of keys: a response has several tags.
+  static let tagBuckets = 4
 
   /// `bucketCount` is a power of two.
   init(arena: BlockArena, bucketCount: Int, seed: UInt64) {
@@ -55,7 +57,8 @@ struct CacheShard: ~Copyable, @unchecked Sendable {
     mask = UInt64(bucketCount - 1)
     unsafe marks = .allocate(capacity: CacheShard.markCount)
     unsafe marks.initialize(repeating: Mark(hash: 0, until: .zero), count: CacheShard.markCount)
-    tags = TagIndex(bucketCount: bucketCount, seed: seed, arena: arena)
+    tags = TagIndex(
+      bucketCount: bucketCount * CacheShard.tagBuckets, seed: seed, arena: arena)
     eviction = EvictionOrder(mostSlots: arena.capacityBytes / BlockArena.unitBytes)
   }
 
@@ -70,6 +73,10 @@ struct CacheShard: ~Copyable, @unchecked Sendable {
   }
 
   private func unit(_ object: StoredObject) -> UInt32 { unsafe arena.unit(object.record) }
+
+  /// Of the arena: what is stored, and the lists of its tags.
+  var bytes: Int { objectBytes + listBytes }
+  var listBytes: Int { tags.bytes }
 
   // MARK: Finding
 
@@ -158,8 +165,12 @@ struct CacheShard: ~Copyable, @unchecked Sendable {
 
   // MARK: Entering and removing
 
+  /// Memory for what `enter` writes besides the record; false where there is none.
+  mutating func reserveTags(of object: StoredObject) -> Bool { tags.reserve(object.listCount) }
+
   /// Enters a record in place of what its requests selected before; returns what went, whose pins
-  /// the caller gives back. What was fetched for a later request stays.
+  /// the caller gives back. What was fetched for a later request stays. Where somebody else has
+  /// taken what was reserved, it is not entered.
   mutating func enter(_ object: StoredObject, maxVariants: Int) -> [StoredObject] {
     var gone: [StoredObject] = []
     var variants: [StoredObject] = []
@@ -179,20 +190,19 @@ struct CacheShard: ~Copyable, @unchecked Sendable {
     // The oldest are last in the chain.
     while variants.count >= maxVariants, let oldest = variants.popLast() { gone.append(oldest) }
     for other in gone { remove(other) }
+    guard reserveTags(of: object) else { return gone }
     object.pin()
-    let slot = freeSlots.popLast() ?? UInt32(slots.count)
-    if Int(slot) == slots.count { slots.append(0) }
-    slots[Int(slot)] = unit(object)
-    unsafe object.record.pointee.slot = slot
+    let name = numbers.give(to: unit(object))
+    unsafe object.record.pointee.slot = name.slot
     unsafe object.record.pointee.flags.insert(.isLinked)
     unsafe object.record.pointee.nextInBucket = buckets[Int(hash & mask)]
     unsafe buckets[Int(hash & mask)] = unit(object)
-    tags.enter(object)
+    tags.enter(object, name, numbers)
     let charged = object.chargedBytes
     eviction.insert(
-      Int(slot), fingerprint: UInt32(truncatingIfNeeded: hash >> 20), bytes: charged)
+      Int(name.slot), fingerprint: UInt32(truncatingIfNeeded: hash >> 20), bytes: charged)
     objectCount += 1
-    bytes += charged
+    objectBytes += charged
     return gone
   }
 
@@ -210,13 +220,13 @@ struct CacheShard: ~Copyable, @unchecked Sendable {
       }
       unsafe before.record.pointee.nextInBucket = next
     }
-    tags.remove(object)
     let slot = unsafe object.record.pointee.slot
     if eviction.contains(Int(slot)) { eviction.remove(Int(slot)) }
-    freeSlots.append(slot)
+    numbers.takeBack(slot)
+    tags.removed(object, numbers)
     unsafe object.record.pointee.flags.remove(.isLinked)
     objectCount -= 1
-    bytes -= object.chargedBytes
+    objectBytes -= object.chargedBytes
   }
 
   /// Takes out what is worth least; its pin passes to the caller. `nil` where nothing is stored, or
@@ -224,7 +234,7 @@ struct CacheShard: ~Copyable, @unchecked Sendable {
   mutating func evict() -> StoredObject? {
     for _ in 0..<CacheShard.mostSpared {
       guard let slot = eviction.victim() else { return nil }
-      let victim = object(slots[slot])
+      let victim = object(numbers.unit(slot))
       guard victim.isInUse else {
         remove(victim)
         return victim
@@ -247,7 +257,7 @@ struct CacheShard: ~Copyable, @unchecked Sendable {
   /// The next stored responses that the request matches, once each: a batch where what is found is
   /// removed before the next call, or where everything is wanted; else all of them. `since`: what
   /// was fetched after that purge is left out.
-  func matches(
+  mutating func matches(
     _ request: PurgeRequest, since sequence: UInt64, _ place: inout PurgePlace
   ) -> [StoredObject] {
     var found: [StoredObject] = []
@@ -268,7 +278,8 @@ struct CacheShard: ~Copyable, @unchecked Sendable {
     }
     let limit = removesAllItVisits(request) ? CacheShard.purgeBatch : Int.max
     func note(_ object: StoredObject) -> Bool {
-      if object.sequence < sequence, seen.insert(unit(object)).inserted { found.append(object) }
+      let slot = unsafe object.record.pointee.slot
+      if object.sequence < sequence, seen.insert(slot).inserted { found.append(object) }
       return found.count < limit
     }
     visit(request, note)
@@ -283,17 +294,17 @@ struct CacheShard: ~Copyable, @unchecked Sendable {
   }
 
   /// Calls with what the request matches until that says no; with some of it more than once.
-  private func visit(_ request: PurgeRequest, _ body: (StoredObject) -> Bool) {
-    for tag in request.tags { tag.withView { tags.visit($0, .given, body) } }
+  private mutating func visit(_ request: PurgeRequest, _ body: (StoredObject) -> Bool) {
+    for tag in request.tags { tag.withView { tags.visit($0, .given, numbers, body) } }
     for url in request.urls {
       url.withView { url in
         visit(url, body)
-        tags.visit(url, .url, body)
+        tags.visit(url, .url, numbers, body)
       }
     }
     request.prefix?.withView { prefix in
       guard let folder = FolderList.deepest(prefix) else { return }
-      tags.visit(prefix.slice(0, folder), .folder) { candidate in
+      tags.visit(prefix.slice(0, folder), .folder, numbers) { candidate in
         candidate.url.begins(with: prefix) ? body(candidate) : true
       }
     }
@@ -329,8 +340,9 @@ extension [UInt8] {
 
 extension CacheShard {
   /// Index, numbers and counts agree; O(objects), for tests.
-  func checkInvariants() {
+  mutating func checkInvariants() {
     var count = 0
+    var lists = 0
     var total = 0
     var place = PurgePlace()
     while !place.isDone {
@@ -338,10 +350,12 @@ extension CacheShard {
         let flags = unsafe candidate.record.pointee.flags
         precondition(flags.contains(.isLinked), "a record in the index that is not linked")
         count += 1
+        lists += candidate.listCount
         total += candidate.chargedBytes
       }
     }
-    precondition(count == objectCount && total == bytes, "counts do not add up")
+    precondition(count == objectCount && total == objectBytes, "counts do not add up")
+    tags.checkInvariants(lists, numbers)
   }
 
   private var everything: PurgeRequest {

@@ -27,11 +27,12 @@ public final class CacheStore: Sendable {
   public init?(_ options: CacheOptions, seed: UInt64) {
     name = options.name
     self.options = options
-    // One bucket for each KiB, in each of the two tables, and a mark for each unit.
+    // One bucket of keys for each KiB and some of tags, of four octets, and a mark for each unit.
     let perShard = max(64, options.memoryBytes / 1024 / ShardTable.count)
     let buckets = 1 << (Int.bitWidth - 1 - perShard.leadingZeroBitCount)
     tableBytes =
-      buckets * ShardTable.count * 8 + options.memoryBytes / BlockArena.unitBytes
+      buckets * ShardTable.count * 4 * (1 + CacheShard.tagBuckets)
+      + options.memoryBytes / BlockArena.unitBytes
     let arena = BlockArena(
       bytes: max(1 << 19, options.memoryBytes - tableBytes), usesHugePages: options.usesHugePages)
     guard let arena else { return nil }
@@ -295,16 +296,16 @@ public final class CacheStore: Sendable {
   }
 
   private func write(_ parts: RecordParts, _ isInline: Bool?) -> StoredObject? {
-    let nodes = TagIndex.nodeCount(parts)
-    let bytes = StoredObject.recordBytes(parts, nodes: nodes)
+    let lists = TagIndex.listCount(parts)
+    let bytes = StoredObject.recordBytes(parts)
     let length = parts.contentLength
     let isInline = isInline ?? (length >= 0 && StoredObject.isBestInline(bytes, length))
     let order = BlockArena.order(holding: isInline ? bytes + length : bytes)
-    guard order <= BlockArena.mostOrder, nodes <= StoredObject.mostNodes else { return nil }
+    guard order <= BlockArena.mostOrder, lists <= StoredObject.mostLists else { return nil }
     let block = allocate(order, near: parts.hash)
     guard block != 0 else { return nil }
     return unsafe StoredObject.write(
-      parts, nodes: nodes, arena.address(block), order: order, hasInlineContent: isInline)
+      parts, lists: lists, arena.address(block), order: order, hasInlineContent: isInline)
   }
 
   /// A block, for which others make room where it must be; 0: even so there is none.
@@ -316,6 +317,16 @@ public final class CacheStore: Sendable {
       tries += 1
     }
     return block
+  }
+
+  /// Sees to it that its shard can enter it, where others have to go for that.
+  private func makeRoom(forTagsOf object: StoredObject) {
+    var tries = 0
+    while !shard(object.hash).withLock({ $0.reserveTags(of: object) }), tries < 64,
+      evict(near: object.hash)
+    {
+      tries += 1
+    }
   }
 
   /// Drops what is worth least, in this shard or, where it has nothing, in the next that has.
@@ -371,6 +382,7 @@ public final class CacheStore: Sendable {
     _ fill: CacheFill, _ object: StoredObject, _ phase: CacheFill.Phase, now: MonotonicTime
   ) -> [FillWaiter] {
     var gone: [StoredObject] = []
+    makeRoom(forTagsOf: object)
     let wakes = shard(fill.hash).withLock { shard in
       shard.detach(fill)
       if phase == .renewed, let stale = fill.stale {

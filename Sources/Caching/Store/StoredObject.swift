@@ -4,7 +4,7 @@ import Primitives
 import Synchronization
 
 /// What the cache knows of one stored response, at the front of its block. Behind it, in the same
-/// block: the nodes of its tags, key, secondary key, names of `Vary`, tags, head, short content.
+/// block: key, secondary key, names of `Vary`, tags, head, short content.
 ///
 /// Longer content is in a chain of blocks of its own (`ContentChain`), which a record that a 304
 /// has renewed shares with the one before it.
@@ -21,7 +21,8 @@ struct CacheRecord: ~Copyable {
   /// One for the index, one for the fetch, one for each exchange that reads.
   let pins: Atomic<UInt32>
   let order: UInt8
-  let nodeCount: UInt8
+  /// Of how many lists of its shard's `TagIndex` it is in.
+  let listCount: UInt8
   let hash: UInt64
   /// Sequence of purges when its fetch began.
   let sequence: UInt64
@@ -49,10 +50,12 @@ struct CacheRecord: ~Copyable {
   let hasInlineContent: Bool
   var inlineCount = 0
 
+  /// Where its parts begin.
+  static var end: UInt32 { UInt32(MemoryLayout<CacheRecord>.stride) }
+
   /// Where the parts end, in octets from the record's first; each begins where the one before it
   /// ends.
   struct Layout: BitwiseCopyable {
-    var nodesEnd: UInt32 = 0
     var keyEnd: UInt32 = 0
     /// Inside the key.
     var urlEnd: UInt32 = 0
@@ -122,9 +125,9 @@ public struct StoredObject: BitwiseCopyable, @unchecked Sendable {
 
   var layout: CacheRecord.Layout { unsafe record.pointee.layout }
 
-  public var key: ByteView { part(layout.nodesEnd, layout.keyEnd) }
+  public var key: ByteView { part(CacheRecord.end, layout.keyEnd) }
   /// `scheme://host/path?query`
-  public var url: ByteView { part(layout.nodesEnd, layout.urlEnd) }
+  public var url: ByteView { part(CacheRecord.end, layout.urlEnd) }
   var secondary: ByteView { part(layout.keyEnd, layout.secondaryEnd) }
   var vary: ByteView { part(layout.secondaryEnd, layout.varyEnd) }
   public var tags: TagList { TagList(part(layout.varyEnd, layout.tagsEnd)) }
@@ -139,6 +142,7 @@ public struct StoredObject: BitwiseCopyable, @unchecked Sendable {
       dateSeconds: layout.dateSeconds)
   }
   var hash: UInt64 { unsafe record.pointee.hash }
+  var listCount: Int { unsafe Int(record.pointee.listCount) }
   public var storedAt: MonotonicTime { unsafe record.pointee.storedAt }
   public var sequence: UInt64 { unsafe record.pointee.sequence }
   /// -1 as long as its fetch has not learnt it.
@@ -189,29 +193,27 @@ public struct StoredObject: BitwiseCopyable, @unchecked Sendable {
 }
 
 extension StoredObject {
-  static let mostNodes = Int(UInt8.max)
+  static let mostLists = Int(UInt8.max)
 
   /// Whether the largest block has room for a record of these parts.
   static func fits(_ parts: RecordParts) -> Bool {
-    let nodes = TagIndex.nodeCount(parts)
-    return nodes <= mostNodes
-      && recordBytes(parts, nodes: nodes) <= BlockArena.bytes(BlockArena.mostOrder)
+    TagIndex.listCount(parts) <= mostLists
+      && recordBytes(parts) <= BlockArena.bytes(BlockArena.mostOrder)
   }
 
   /// Octets that a record with these parts needs, without content.
-  static func recordBytes(_ parts: RecordParts, nodes: Int) -> Int {
-    MemoryLayout<CacheRecord>.stride + nodes * MemoryLayout<TagNode>.stride + parts.key.count
-      + parts.secondary.count + parts.vary.count + parts.tags.count + parts.head.count
+  static func recordBytes(_ parts: RecordParts) -> Int {
+    MemoryLayout<CacheRecord>.stride + parts.key.count + parts.secondary.count + parts.vary.count
+      + parts.tags.count + parts.head.count
   }
 
   /// Writes a record, pinned once, into a block that has room for it.
   static func write(
-    _ parts: RecordParts, nodes: Int, _ block: UnsafeMutablePointer<UInt8>, order: Int,
+    _ parts: RecordParts, lists: Int, _ block: UnsafeMutablePointer<UInt8>, order: Int,
     hasInlineContent: Bool
   ) -> StoredObject {
     var layout = CacheRecord.Layout()
-    var end = MemoryLayout<CacheRecord>.stride + nodes * MemoryLayout<TagNode>.stride
-    layout.nodesEnd = UInt32(end)
+    var end = Int(CacheRecord.end)
     layout.urlEnd = UInt32(end + parts.urlLength)
     layout.keyEnd = unsafe put(parts.key, block, &end)
     layout.secondaryEnd = unsafe put(parts.secondary, block, &end)
@@ -222,7 +224,7 @@ extension StoredObject {
     let record = unsafe UnsafeMutableRawPointer(block).assumingMemoryBound(to: CacheRecord.self)
     unsafe record.initialize(
       to: CacheRecord(
-        pins: Atomic(1), order: UInt8(order), nodeCount: UInt8(nodes),
+        pins: Atomic(1), order: UInt8(order), listCount: UInt8(lists),
         hash: parts.hash, sequence: parts.sequence, storedAt: parts.storedAt, layout: layout,
         head: parts.headLayout, freshness: parts.freshness, contentLength: parts.contentLength,
         chargedBytes: BlockArena.bytes(order), hasInlineContent: hasInlineContent))

@@ -1,26 +1,6 @@
 import Glibc
 import Primitives
 
-/// One tag of one stored response, in that response's record.
-///
-/// All responses with the same tag are in a ring. One of each ring, its leader, is in the chain of
-/// the tag's bucket.
-struct TagNode: BitwiseCopyable {
-  /// Of the tag and its kind.
-  var hash: UInt32
-  /// Where the text stands, in octets from the record's first.
-  var start: UInt16
-  var count: UInt16
-  /// Next leader of the same bucket; of leaders only.
-  var nextLeader = TagRef.none
-  var next = TagRef.none
-  var previous = TagRef.none
-  /// Its place among the record's nodes.
-  var index: UInt8
-  var isLeader = false
-  let kind: TagKind
-}
-
 /// What a tag stands for. Besides those that backends give, every response has one for each folder
 /// it is in, so that a purge by prefix finds its responses as one by tag does.
 enum TagKind: UInt8, BitwiseCopyable {
@@ -29,72 +9,53 @@ enum TagKind: UInt8, BitwiseCopyable {
   case url
 }
 
-/// Place of a node: its distance from the arena's first octet, in units of eight.
-struct TagRef: Equatable, BitwiseCopyable {
-  var raw: UInt32
-  static let none = TagRef(raw: 0)
-}
-
-/// Which stored responses of a shard have a tag: looked up, entered and removed in constant time.
+/// Which stored responses of a shard have a tag.
+///
+/// Each tag has a list of names (`RecordName`), six in a cache line. A response that goes is not
+/// looked for in the lists of its tags, most of which are in no cache: its name names nobody from
+/// then on, and is dropped when somebody comes by. Whoever enters a response or takes one out
+/// comes by at some, as long as more than every second one is such. So entering is in constant
+/// time, taking out is as well and touches nothing else, and finding is in the time of what is
+/// found (docs/decisions/0709-tags-are-lists-of-names.md).
 ///
 /// Owned by its shard, used with the shard's lock held.
 @safe
 struct TagIndex: ~Copyable {
+  /// So many names of nobody are always borne.
+  private static let borne = 64
+
   private let buckets: UnsafeMutablePointer<TagRef>
   private let mask: Int
   private let seed: UInt64
   private let arena: BlockArena
+  private var lines: TagLines
+  /// Names in lists.
+  private var count = 0
+  /// Those that name somebody.
+  private var liveCount = 0
 
   /// `bucketCount` is a power of two.
   init(bucketCount: Int, seed: UInt64, arena: BlockArena) {
-    unsafe buckets = .allocate(capacity: bucketCount)
-    unsafe buckets.initialize(repeating: .none, count: bucketCount)
+    // Of zeros, which is none, and not touched before there is a tag.
+    guard let zeros = unsafe calloc(bucketCount, MemoryLayout<TagRef>.stride) else {
+      fatalError("no memory for a cache's table of tags")
+    }
+    unsafe buckets = zeros.bindMemory(to: TagRef.self, capacity: bucketCount)
     mask = bucketCount - 1
     self.seed = seed
     self.arena = arena
+    lines = TagLines(arena: arena)
   }
 
-  deinit { unsafe buckets.deallocate() }
+  deinit { unsafe free(buckets) }
 
-  // MARK: Places
-
-  private func node(_ ref: TagRef) -> UnsafeMutablePointer<TagNode> {
-    unsafe UnsafeMutableRawPointer(arena.address(0) + Int(ref.raw) * 8)
-      .assumingMemoryBound(to: TagNode.self)
-  }
-
-  private func ref(_ node: UnsafeMutablePointer<TagNode>) -> TagRef {
-    let offset = unsafe UnsafeMutableRawPointer(node) - UnsafeMutableRawPointer(arena.address(0))
-    return TagRef(raw: UInt32(offset / 8))
-  }
-
-  private static func nodes(_ object: StoredObject) -> UnsafeMutablePointer<TagNode> {
-    unsafe (UnsafeMutableRawPointer(object.record) + MemoryLayout<CacheRecord>.stride)
-      .assumingMemoryBound(to: TagNode.self)
-  }
-
-  private func object(_ node: UnsafeMutablePointer<TagNode>) -> StoredObject {
-    let first = unsafe UnsafeMutableRawPointer(node - Int(node.pointee.index))
-    let record = unsafe (first - MemoryLayout<CacheRecord>.stride)
-      .assumingMemoryBound(to: CacheRecord.self)
-    return unsafe StoredObject(record)
-  }
-
-  private func text(_ node: UnsafeMutablePointer<TagNode>) -> ByteView {
-    let record = unsafe UnsafeMutableRawPointer(object(node).record)
-      .assumingMemoryBound(to: UInt8.self)
-    return unsafe ByteView(
-      base: record + Int(node.pointee.start), count: Int(node.pointee.count))
-  }
-
-  private func hash(_ text: ByteView, _ kind: TagKind) -> UInt32 {
-    UInt32(truncatingIfNeeded: StableHash.of(text, seed: seed &+ UInt64(kind.rawValue)) >> 16)
-  }
+  /// Octets of the arena.
+  var bytes: Int { lines.blockCount * BlockArena.unitBytes }
 
   // MARK: Entering and removing
 
-  /// Nodes that a record with these parts needs.
-  static func nodeCount(_ parts: RecordParts) -> Int {
+  /// How many lists a record with these parts is in.
+  static func listCount(_ parts: RecordParts) -> Int {
     let hasURL = parts.key.count > parts.urlLength
     var folders = FolderList(parts.key.slice(0, parts.urlLength))
     var count = parts.tagCount + (hasURL ? 1 : 0)
@@ -102,109 +63,213 @@ struct TagIndex: ~Copyable {
     return count
   }
 
-  func enter(_ object: StoredObject) {
-    var index = 0
-    let layout = object.layout
-    var tags = object.tags
-    while let range = tags.nextRange() {
-      add(object, .given, Int(layout.varyEnd) + Int(range.start), range.count, &index)
-    }
-    if object.key.count > object.url.count {
-      add(object, .url, Int(layout.nodesEnd), object.url.count, &index)
-    }
-    var folders = FolderList(object.url)
-    while let end = folders.next() { add(object, .folder, Int(layout.nodesEnd), end, &index) }
-    unsafe precondition(index == Int(object.record.pointee.nodeCount), "nodes left over")
-  }
+  /// Sees to the memory for one that is in so many lists; false where there is none.
+  mutating func reserve(_ lists: Int) -> Bool { lines.reserve(lists) }
 
-  private func add(
-    _ object: StoredObject, _ kind: TagKind, _ start: Int, _ count: Int, _ index: inout Int
+  /// Enters a response for which memory was reserved.
+  mutating func enter(
+    _ object: StoredObject, _ name: RecordName, _ numbers: borrowing RecordNumbers
   ) {
-    let place = unsafe TagIndex.nodes(object) + index
-    unsafe place.initialize(
-      to: TagNode(
-        hash: 0, start: UInt16(start), count: UInt16(count), index: UInt8(index), kind: kind))
-    index += 1
-    let text = unsafe text(place)
-    unsafe place.pointee.hash = hash(text, kind)
-    let own = unsafe ref(place)
-    let leader = unsafe leader(place.pointee.hash, text, kind)
-    if leader == .none {
-      let bucket = unsafe Int(place.pointee.hash) & mask
-      unsafe place.pointee.isLeader = true
-      unsafe place.pointee.nextLeader = buckets[bucket]
-      unsafe place.pointee.next = own
-      unsafe place.pointee.previous = own
-      unsafe buckets[bucket] = own
-      return
+    var lists = 0
+    var tags = object.tags
+    while let tag = tags.next() { add(name, hash(tag, .given), numbers, &lists) }
+    let url = object.url
+    if object.key.count > url.count { add(name, hash(url, .url), numbers, &lists) }
+    var folders = FolderList(url)
+    while let end = folders.next() {
+      add(name, hash(url.slice(0, end), .folder), numbers, &lists)
     }
-    let first = unsafe node(leader)
-    let second = unsafe first.pointee.next
-    unsafe place.pointee.previous = leader
-    unsafe place.pointee.next = second
-    unsafe node(second).pointee.previous = own
-    unsafe first.pointee.next = own
+    lines.endReserve()
+    precondition(lists == object.listCount, "not in as many lists as was said")
+    liveCount += object.listCount
+    tidy(object.listCount, numbers)
   }
 
-  func remove(_ object: StoredObject) {
-    for index in 0..<Int(unsafe object.record.pointee.nodeCount) {
-      let place = unsafe TagIndex.nodes(object) + index
-      let own = unsafe ref(place)
-      let next = unsafe place.pointee.next
-      if unsafe place.pointee.isLeader {
-        unsafe replaceLeader(place, by: next == own ? .none : next)
+  /// A response has gone, and its name names nobody any more.
+  mutating func removed(_ object: StoredObject, _ numbers: borrowing RecordNumbers) {
+    liveCount -= object.listCount
+    tidy(object.listCount, numbers)
+  }
+
+  private func hash(_ text: ByteView, _ kind: TagKind) -> UInt32 {
+    UInt32(truncatingIfNeeded: StableHash.of(text, seed: seed &+ UInt64(kind.rawValue)) >> 16)
+  }
+
+  private func first(_ hash: UInt32) -> TagRef {
+    var found = unsafe buckets[Int(hash) & mask]
+    while found != .none, unsafe lines[found].pointee.hash != hash {
+      found = unsafe lines[found].pointee.other
+    }
+    return found
+  }
+
+  /// As `first`, but drops names of nobody in the lines on the way, which cost most to come to.
+  private mutating func firstTidied(
+    _ hash: UInt32, _ numbers: borrowing RecordNumbers
+  ) -> TagRef {
+    var found = unsafe buckets[Int(hash) & mask]
+    while found != .none, unsafe lines[found].pointee.hash != hash {
+      let next = unsafe lines[found].pointee.other
+      dropGone(found, numbers)
+      if unsafe lines[found].pointee.count == 0 { _ = removeEmpty(found) }
+      found = next
+    }
+    return found
+  }
+
+  private mutating func add(
+    _ name: RecordName, _ hash: UInt32, _ numbers: borrowing RecordNumbers, _ lists: inout Int
+  ) {
+    lists += 1
+    count += 1
+    let first = firstTidied(hash, numbers)
+    guard first != .none else {
+      let bucket = Int(hash) & mask
+      var line = unsafe TagLine(hash: hash, other: buckets[bucket], isFirst: true)
+      line.append(name)
+      unsafe buckets[bucket] = lines.take(line)
+      return
+    }
+    let place = unsafe lines[first]
+    if unsafe Int(place.pointee.count) == TagLine.most { dropGone(first, numbers) }
+    if unsafe Int(place.pointee.count) == TagLine.most { makeRoom(first) }
+    unsafe place.pointee.append(name)
+  }
+
+  /// What is in a tag's first line moves to a new one behind it.
+  private mutating func makeRoom(_ first: TagRef) {
+    var line = unsafe lines[first].pointee
+    line.other = first
+    line.isFirst = false
+    let second = lines.take(line)
+    if line.next != .none { unsafe lines[line.next].pointee.other = second }
+    unsafe lines[first].pointee.next = second
+    unsafe lines[first].pointee.count = 0
+  }
+
+  // MARK: Names of nobody
+
+  private mutating func dropGone(_ ref: TagRef, _ numbers: borrowing RecordNumbers) {
+    count -= unsafe lines[ref].pointee.drop { numbers.unit($0) != nil }
+  }
+
+  /// Takes a line without names out of its lists. What is there instead: the line after it, which
+  /// may have got its place; or none.
+  private mutating func removeEmpty(_ ref: TagRef) -> TagRef {
+    let line = unsafe lines[ref].pointee
+    if !line.isFirst {
+      unsafe lines[line.other].pointee.next = line.next
+      if line.next != .none { unsafe lines[line.next].pointee.other = line.other }
+      lines.giveBack(ref)
+      return line.next
+    }
+    guard line.next != .none else {
+      removeFirst(ref, line)
+      return .none
+    }
+    // Where the first one is, others know; where the second is, it and the third do.
+    let second = unsafe lines[line.next].pointee
+    unsafe lines[ref].pointee.next = second.next
+    unsafe lines[ref].pointee.count = second.count
+    unsafe lines[ref].pointee.entries = second.entries
+    if second.next != .none { unsafe lines[second.next].pointee.other = ref }
+    lines.giveBack(line.next)
+    return ref
+  }
+
+  private mutating func removeFirst(_ ref: TagRef, _ line: TagLine) {
+    let bucket = Int(line.hash) & mask
+    if unsafe buckets[bucket] == ref {
+      unsafe buckets[bucket] = line.other
+    } else {
+      var before = unsafe buckets[bucket]
+      while unsafe lines[before].pointee.other != ref {
+        before = unsafe lines[before].pointee.other
       }
-      unsafe node(place.pointee.previous).pointee.next = next
-      unsafe node(next).pointee.previous = place.pointee.previous
+      unsafe lines[before].pointee.other = line.other
     }
+    lines.giveBack(ref)
   }
 
-  private func replaceLeader(_ place: UnsafeMutablePointer<TagNode>, by other: TagRef) {
-    let own = unsafe ref(place)
-    var successor = unsafe place.pointee.nextLeader
-    if other != .none {
-      let chosen = unsafe node(other)
-      unsafe chosen.pointee.isLeader = true
-      unsafe chosen.pointee.nextLeader = successor
-      successor = other
+  /// Looks at twice as many lines as there were lists to change, where there is much to drop.
+  private mutating func tidy(_ lists: Int, _ numbers: borrowing RecordNumbers) {
+    var left = 2 * lists
+    while left > 0, count > 2 * liveCount + TagIndex.borne {
+      let block = lines.beginTurn()
+      for index in TagLines.places {
+        // Where the next line takes the place of an empty one, it is looked at as well.
+        while let ref = lines.line(block, index) {
+          dropGone(ref, numbers)
+          guard unsafe lines[ref].pointee.count == 0 else { break }
+          _ = removeEmpty(ref)
+        }
+      }
+      lines.endTurn()
+      left -= TagLines.places.count
     }
-    let bucket = unsafe Int(place.pointee.hash) & mask
-    if unsafe buckets[bucket] == own {
-      unsafe buckets[bucket] = successor
-      return
-    }
-    var before = unsafe buckets[bucket]
-    while unsafe node(before).pointee.nextLeader != own {
-      before = unsafe node(before).pointee.nextLeader
-    }
-    unsafe node(before).pointee.nextLeader = successor
   }
 
   // MARK: Finding
 
-  private func leader(_ hash: UInt32, _ text: ByteView, _ kind: TagKind) -> TagRef {
-    var found = unsafe buckets[Int(hash) & mask]
-    while found != .none {
-      let candidate = unsafe node(found)
-      if unsafe candidate.pointee.hash == hash, unsafe candidate.pointee.kind == kind,
-        unsafe self.text(candidate).equals(text)
-      {
-        return found
+  /// Whether a response found by a tag's hash has the tag.
+  private func has(_ object: StoredObject, _ text: ByteView, _ kind: TagKind) -> Bool {
+    switch kind {
+    case .given:
+      var tags = object.tags
+      while let tag = tags.next() {
+        if tag.equals(text) { return true }
       }
-      found = unsafe candidate.pointee.nextLeader
+      return false
+    case .url: return object.key.count > object.url.count && object.url.equals(text)
+    case .folder: return object.url.begins(with: text)
     }
-    return .none
   }
 
   /// Calls with each response that has the tag until the body returns false.
-  func visit(_ text: ByteView, _ kind: TagKind, _ body: (StoredObject) -> Bool) {
-    let first = leader(hash(text, kind), text, kind)
-    guard first != .none else { return }
-    var current = first
-    repeat {
-      guard unsafe body(object(node(current))) else { return }
-      current = unsafe node(current).pointee.next
-    } while current != first
+  mutating func visit(
+    _ text: ByteView, _ kind: TagKind, _ numbers: borrowing RecordNumbers,
+    _ body: (StoredObject) -> Bool
+  ) {
+    var ref = first(hash(text, kind))
+    while ref != .none {
+      dropGone(ref, numbers)
+      let line = unsafe lines[ref].pointee
+      if line.count == 0 {
+        ref = removeEmpty(ref)
+        continue
+      }
+      for index in 0..<Int(line.count) {
+        guard let unit = numbers.unit(line.entries[index]) else { continue }
+        let object = unsafe StoredObject(
+          UnsafeMutableRawPointer(arena.address(unit)).assumingMemoryBound(to: CacheRecord.self))
+        if has(object, text, kind), !body(object) { return }
+      }
+      ref = line.next
+    }
+  }
+
+  /// Lists, counts and names agree; O(lists), for tests. `lists`: of all responses of the shard.
+  func checkInvariants(_ lists: Int, _ numbers: borrowing RecordNumbers) {
+    var (total, live, lineCount) = (0, 0, 0)
+    for bucket in 0...mask {
+      var first = unsafe buckets[bucket]
+      while first != .none {
+        var (ref, before) = (first, TagRef.none)
+        while ref != .none {
+          let line = unsafe lines[ref].pointee
+          precondition(Int(line.hash) & mask == bucket && line.isFirst == (ref == first))
+          precondition(line.isFirst || line.other == before, "a list is torn")
+          total += Int(line.count)
+          live += (0..<Int(line.count)).count { numbers.unit(line.entries[$0]) != nil }
+          lineCount += 1
+          (before, ref) = (ref, line.next)
+        }
+        first = unsafe lines[first].pointee.other
+      }
+    }
+    precondition(total == count && live == liveCount, "names do not add up")
+    precondition(liveCount == lists, "a response is not in all its lists")
+    precondition(lineCount + lines.freeCount == lines.blockCount * TagLines.places.count)
   }
 }
 
