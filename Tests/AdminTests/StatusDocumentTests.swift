@@ -17,7 +17,7 @@ import Testing
     let text = String(decoding: AdminJSON.encode(document), as: UTF8.self)
     #expect(
       text == """
-        {"caches":[{"bytes":655360,"evictions":0,"fetches_in_flight":0,\
+        {"caches":[{"bytes":1441792,"evictions":0,"fetches_in_flight":0,\
         "memory_bytes":67108864,"name":"main","objects":0,"purged":0}],\
         "certificates":[{"days_left":19,"expires":"2030-01-01T00:00:00Z",\
         "file":"/etc/www.pem","fingerprint":"ab","key":"ecdsa","listener":"secure",\

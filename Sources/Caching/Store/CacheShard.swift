@@ -24,6 +24,8 @@ struct CacheShard: ~Copyable, @unchecked Sendable {
   static let purgeBatch = 128
   /// Buckets that a purge of everything looks at before it does.
   private static let purgeBuckets = 4096
+  /// Blocks of tags' lists that it clears then.
+  private static let purgeBlocks = 512
   /// Candidates that `evict` looks at.
   private static let mostSpared = 32
 
@@ -167,6 +169,7 @@ struct CacheShard: ~Copyable, @unchecked Sendable {
 
   /// Memory for what `enter` writes besides the record; false where there is none.
   mutating func reserveTags(of object: StoredObject) -> Bool { tags.reserve(object.listCount) }
+  mutating func endReserve() { tags.endReserve() }
 
   /// Enters a record in place of what its requests selected before; returns what went, whose pins
   /// the caller gives back. What was fetched for a later request stays. Where somebody else has
@@ -250,6 +253,8 @@ struct CacheShard: ~Copyable, @unchecked Sendable {
   struct PurgePlace {
     /// Of a purge of everything.
     var bucket = 0
+    /// The same, when everything is gone: blocks of tags' lists that are to be cleared.
+    var blocks: Int?
     var isFirst = true
     var isDone = false
   }
@@ -262,20 +267,7 @@ struct CacheShard: ~Copyable, @unchecked Sendable {
   ) -> [StoredObject] {
     var found: [StoredObject] = []
     var seen = Set<UInt32>()
-    if request.all {
-      let end = min(Int(mask) + 1, place.bucket + CacheShard.purgeBuckets)
-      while place.bucket < end, found.count < CacheShard.purgeBatch {
-        var next = unsafe buckets[place.bucket]
-        while next != 0 {
-          let candidate = object(next)
-          unsafe next = candidate.record.pointee.nextInBucket
-          if candidate.sequence < sequence { found.append(candidate) }
-        }
-        place.bucket += 1
-      }
-      place.isDone = place.bucket > Int(mask)
-      return found
-    }
+    if request.all { return nextOfAll(since: sequence, clears: !request.dryRun, &place) }
     let limit = removesAllItVisits(request) ? CacheShard.purgeBatch : Int.max
     func note(_ object: StoredObject) -> Bool {
       let slot = unsafe object.record.pointee.slot
@@ -285,6 +277,29 @@ struct CacheShard: ~Copyable, @unchecked Sendable {
     visit(request, note)
     place.isDone = found.count < limit
     return found
+  }
+
+  /// A batch of what is stored; when there is no more, the lists of tags are cleared, by and by.
+  private mutating func nextOfAll(
+    since sequence: UInt64, clears: Bool, _ place: inout PurgePlace
+  ) -> [StoredObject] {
+    var found: [StoredObject] = []
+    let end = min(Int(mask) + 1, place.bucket + CacheShard.purgeBuckets)
+    while place.bucket < end, found.count < CacheShard.purgeBatch {
+      var next = unsafe buckets[place.bucket]
+      while next != 0 {
+        let candidate = object(next)
+        unsafe next = candidate.record.pointee.nextInBucket
+        if candidate.sequence < sequence { found.append(candidate) }
+      }
+      place.bucket += 1
+    }
+    guard found.isEmpty, place.bucket > Int(mask) else { return found }
+    let blocks = place.blocks ?? (clears ? tags.blockCount : 0)
+    for _ in 0..<min(blocks, CacheShard.purgeBlocks) { tags.sweep(numbers) }
+    place.blocks = max(0, blocks - CacheShard.purgeBlocks)
+    place.isDone = place.blocks == 0
+    return []
   }
 
   /// Else each batch would begin with what the ones before it have looked at.

@@ -400,6 +400,7 @@ public final class CacheStore: Sendable {
         if isPurged { object.expire(now: now) }
         gone = shard.enter(object, maxVariants: options.maxVariants)
       }
+      shard.endReserve()
       return fill.end(phase)
     }
     for other in gone { unpin(other) }

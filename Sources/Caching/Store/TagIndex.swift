@@ -50,7 +50,9 @@ struct TagIndex: ~Copyable {
   deinit { unsafe free(buckets) }
 
   /// Octets of the arena.
-  var bytes: Int { lines.blockCount * BlockArena.unitBytes }
+  var bytes: Int { blockCount * BlockArena.unitBytes }
+  /// After so many turns of `sweep` all has been looked at.
+  var blockCount: Int { lines.blockCount }
 
   // MARK: Entering and removing
 
@@ -65,6 +67,8 @@ struct TagIndex: ~Copyable {
 
   /// Sees to the memory for one that is in so many lists; false where there is none.
   mutating func reserve(_ lists: Int) -> Bool { lines.reserve(lists) }
+  /// It has been entered, or will not be.
+  mutating func endReserve() { lines.endReserve() }
 
   /// Enters a response for which memory was reserved.
   mutating func enter(
@@ -79,7 +83,6 @@ struct TagIndex: ~Copyable {
     while let end = folders.next() {
       add(name, hash(url.slice(0, end), .folder), numbers, &lists)
     }
-    lines.endReserve()
     precondition(lists == object.listCount, "not in as many lists as was said")
     liveCount += object.listCount
     tidy(object.listCount, numbers)
@@ -195,18 +198,24 @@ struct TagIndex: ~Copyable {
   private mutating func tidy(_ lists: Int, _ numbers: borrowing RecordNumbers) {
     var left = 2 * lists
     while left > 0, count > 2 * liveCount + TagIndex.borne {
-      let block = lines.beginTurn()
-      for index in TagLines.places {
-        // Where the next line takes the place of an empty one, it is looked at as well.
-        while let ref = lines.line(block, index) {
-          dropGone(ref, numbers)
-          guard unsafe lines[ref].pointee.count == 0 else { break }
-          _ = removeEmpty(ref)
-        }
-      }
-      lines.endTurn()
+      sweep(numbers)
       left -= TagLines.places.count
     }
+  }
+
+  /// Drops the names of nobody in the block whose turn it is.
+  mutating func sweep(_ numbers: borrowing RecordNumbers) {
+    let block = lines.beginTurn()
+    guard block != 0 else { return }
+    for index in TagLines.places {
+      // Where the next line takes the place of an empty one, it is looked at as well.
+      while let ref = lines.line(block, index) {
+        dropGone(ref, numbers)
+        guard unsafe lines[ref].pointee.count == 0 else { break }
+        _ = removeEmpty(ref)
+      }
+    }
+    lines.endTurn()
   }
 
   // MARK: Finding

@@ -204,6 +204,6 @@ struct TagLines: ~Copyable {
   mutating func endTurn() {
     let block = held
     held = 0
-    if block != 0 { releaseIfFree(block) }
+    releaseIfFree(block)
   }
 }
