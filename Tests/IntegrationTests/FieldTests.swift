@@ -87,7 +87,7 @@ import Testing
     let forwarded = head["forwarded"] ?? ""
     #expect(forwarded.contains("for=127.0.0.1") && forwarded.contains("proto=http"))
     #expect(!head.text.contains("1.2.3.4") && !head.text.contains("evil.test"))
-    #expect(!head.text.contains("443") && !head.text.contains("/admin"), "\(head.text)")
+    #expect(head.fields.allSatisfy { $0.value != "443" } && !head.text.contains("/admin"))
     #expect(head["via"] == "1.1 weir-test")
     #expect((head["x-request-id"] ?? "").count >= 16)
   }

@@ -43,6 +43,7 @@ public final class ClosedLoopLoad: Sendable {
     var connection: WireConnection?
     var number = first
     while !state.update({ $0.isStopping }) {
+      let isNew = connection == nil
       do {
         let open = try connection ?? WireConnection.connect(port: port)
         if let tls, connection == nil { try open.startTLS(tls, name: "example.com") }
@@ -60,7 +61,8 @@ public final class ClosedLoopLoad: Sendable {
         }
       } catch {
         connection = nil
-        state.update { $0.outcome.failures.append("\(number): \(error)") }
+        let place = isNew ? "a new connection, " : ""
+        state.update { $0.outcome.failures.append("\(place)\(number): \(error)") }
       }
       number += stride
     }
