@@ -21,6 +21,19 @@ final class StoreDriver {
     self.store = store
   }
 
+  /// Another thread's, on the same store; `number` is its own, from 1.
+  init(sharing store: CacheStore, number: UInt64) {
+    self.store = store
+    waiters = number << 32
+  }
+
+  /// What the lists of tags take, all stored responses apart.
+  var listBytes: Int {
+    (0..<ShardTable.count).reduce(0) { sum, index in
+      sum + store.shards[index].withLock { $0.listBytes }
+    }
+  }
+
   /// What a lookup came to; gives back its pins when it goes.
   final class Found {
     let driver: StoreDriver

@@ -25,7 +25,9 @@ struct CacheShard: ~Copyable, @unchecked Sendable {
   /// Buckets that a purge of everything looks at before it does.
   private static let purgeBuckets = 4096
   /// Blocks of tags' lists that it clears then.
-  private static let purgeBlocks = 512
+  private static let purgeBlocks = 64
+  /// Lines of those who have gone that a purge by tag comes by before it does.
+  private static let purgePatience = 1024
   /// Candidates that `evict` looks at.
   private static let mostSpared = 32
 
@@ -170,6 +172,8 @@ struct CacheShard: ~Copyable, @unchecked Sendable {
   /// Memory for what `enter` writes besides the record; false where there is none.
   mutating func reserveTags(of object: StoredObject) -> Bool { tags.reserve(object.listCount) }
   mutating func endReserve() { tags.endReserve() }
+  /// Memory of lists whose responses have gone; false where there is none.
+  mutating func reclaimTags() -> Bool { tags.reclaim(numbers) }
 
   /// Enters a record in place of what its requests selected before; returns what went, whose pins
   /// the caller gives back. What was fetched for a later request stays. Where somebody else has
@@ -274,8 +278,8 @@ struct CacheShard: ~Copyable, @unchecked Sendable {
       if object.sequence < sequence, seen.insert(slot).inserted { found.append(object) }
       return found.count < limit
     }
-    visit(request, note)
-    place.isDone = found.count < limit
+    let hasSeenAll = visit(request, patience: limit < .max ? CacheShard.purgePatience : .max, note)
+    place.isDone = hasSeenAll && found.count < limit
     return found
   }
 
@@ -305,24 +309,37 @@ struct CacheShard: ~Copyable, @unchecked Sendable {
   /// Else each batch would begin with what the ones before it have looked at.
   private func removesAllItVisits(_ request: PurgeRequest) -> Bool {
     guard !request.soft, !request.dryRun else { return false }
-    return request.prefix?.last.map { $0 == UInt8(ascii: "/") } ?? true
+    guard let prefix = request.prefix else { return true }
+    var isFolder = false
+    prefix.withView { isFolder = FolderList.deepest($0) == prefix.count }
+    return isFolder
   }
 
-  /// Calls with what the request matches until that says no; with some of it more than once.
-  private mutating func visit(_ request: PurgeRequest, _ body: (StoredObject) -> Bool) {
-    for tag in request.tags { tag.withView { tags.visit($0, .given, numbers, body) } }
+  /// Calls with what the request matches until that says no; with some of it more than once. False
+  /// where it has to be called once more.
+  private mutating func visit(
+    _ request: PurgeRequest, patience: Int, _ body: (StoredObject) -> Bool
+  ) -> Bool {
+    var isDone = true
+    for tag in request.tags {
+      tag.withView {
+        isDone = tags.visit($0, .given, numbers, patience: patience, body) && isDone
+      }
+    }
     for url in request.urls {
       url.withView { url in
         visit(url, body)
-        tags.visit(url, .url, numbers, body)
+        isDone = tags.visit(url, .url, numbers, patience: patience, body) && isDone
       }
     }
     request.prefix?.withView { prefix in
       guard let folder = FolderList.deepest(prefix) else { return }
-      tags.visit(prefix.slice(0, folder), .folder, numbers) { candidate in
-        candidate.url.begins(with: prefix) ? body(candidate) : true
+      let found = tags.visit(prefix.slice(0, folder), .folder, numbers, patience: patience) {
+        $0.url.begins(with: prefix) ? body($0) : true
       }
+      isDone = found && isDone
     }
+    return isDone
   }
 
   /// Responses whose key is this URL and no more.

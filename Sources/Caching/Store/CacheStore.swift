@@ -319,17 +319,13 @@ public final class CacheStore: Sendable {
     return block
   }
 
-  /// Sees to it that its shard can enter it, where others have to go for that.
+  /// Sees to it that its shard can enter it, where others have to go for that, as for its content.
   private func makeRoom(forTagsOf object: StoredObject) {
-    var tries = 0
-    while !shard(object.hash).withLock({ $0.reserveTags(of: object) }), tries < 64,
-      evict(near: object.hash)
-    {
-      tries += 1
-    }
+    while !shard(object.hash).withLock({ $0.reserveTags(of: object) }), evict(near: object.hash) {}
   }
 
-  /// Drops what is worth least, in this shard or, where it has nothing, in the next that has.
+  /// Drops what is worth least, in this shard or, where it has nothing, in the next that has; then
+  /// what lists still have of those that have gone.
   private func evict(near hash: UInt64) -> Bool {
     let first = Int(hash >> 60)
     for step in 0..<ShardTable.count {
@@ -337,6 +333,9 @@ public final class CacheStore: Sendable {
       guard let victim = shard.withLock({ $0.evict() }) else { continue }
       unpin(victim)
       evictedCount.add(1, ordering: .relaxed)
+      return true
+    }
+    for index in 0..<ShardTable.count where shards[index].withLock({ $0.reclaimTags() }) {
       return true
     }
     return false
@@ -382,7 +381,7 @@ public final class CacheStore: Sendable {
     _ fill: CacheFill, _ object: StoredObject, _ phase: CacheFill.Phase, now: MonotonicTime
   ) -> [FillWaiter] {
     var gone: [StoredObject] = []
-    makeRoom(forTagsOf: object)
+    if fill.inner.withLock({ $0.isStorable }) { makeRoom(forTagsOf: object) }
     let wakes = shard(fill.hash).withLock { shard in
       shard.detach(fill)
       if phase == .renewed, let stale = fill.stale {

@@ -10,6 +10,7 @@ struct RecordName: Equatable, BitwiseCopyable {
 /// next. So what is kept beside the index may name a response that has gone, and be cleared later.
 struct RecordNumbers {
   private struct Slot {
+    /// 0: nobody has it.
     var unit: UInt32
     var turn: UInt32
   }
@@ -28,7 +29,7 @@ struct RecordNumbers {
   }
 
   mutating func takeBack(_ slot: UInt32) {
-    slots[Int(slot)].turn &+= 1
+    slots[Int(slot)] = Slot(unit: 0, turn: slots[Int(slot)].turn &+ 1)
     free.append(slot)
   }
 
@@ -39,6 +40,6 @@ struct RecordNumbers {
   @inline(__always)
   func unit(_ name: RecordName) -> UInt32? {
     let slot = slots[Int(name.slot)]
-    return slot.turn == name.turn ? slot.unit : nil
+    return slot.turn == name.turn && slot.unit != 0 ? slot.unit : nil
   }
 }

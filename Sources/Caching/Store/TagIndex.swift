@@ -21,9 +21,6 @@ enum TagKind: UInt8, BitwiseCopyable {
 /// Owned by its shard, used with the shard's lock held.
 @safe
 struct TagIndex: ~Copyable {
-  /// So many names of nobody are always borne.
-  private static let borne = 64
-
   private let buckets: UnsafeMutablePointer<TagRef>
   private let mask: Int
   private let seed: UInt64
@@ -33,6 +30,10 @@ struct TagIndex: ~Copyable {
   private var count = 0
   /// Those that name somebody.
   private var liveCount = 0
+  /// So many names of nobody are always borne.
+  private let borne: Int
+  /// Lines that are yet to be looked at for what has come and gone.
+  private var debt = 0
 
   /// `bucketCount` is a power of two.
   init(bucketCount: Int, seed: UInt64, arena: BlockArena) {
@@ -45,13 +46,14 @@ struct TagIndex: ~Copyable {
     self.seed = seed
     self.arena = arena
     lines = TagLines(arena: arena)
+    borne = min(64, bucketCount / 16)
   }
 
   deinit { unsafe free(buckets) }
 
   /// Octets of the arena.
-  var bytes: Int { blockCount * BlockArena.unitBytes }
-  /// After so many turns of `sweep` all has been looked at.
+  var bytes: Int { lines.bytes }
+  /// After so many turns of `sweep` all has been looked at, but for what is behind long lists.
   var blockCount: Int { lines.blockCount }
 
   // MARK: Entering and removing
@@ -153,7 +155,8 @@ struct TagIndex: ~Copyable {
   // MARK: Names of nobody
 
   private mutating func dropGone(_ ref: TagRef, _ numbers: borrowing RecordNumbers) {
-    count -= unsafe lines[ref].pointee.drop { numbers.unit($0) != nil }
+    let line = unsafe lines[ref]
+    count -= unsafe line.pointee.drop { numbers.unit($0) != nil }
   }
 
   /// Takes a line without names out of its lists. What is there instead: the line after it, which
@@ -181,42 +184,88 @@ struct TagIndex: ~Copyable {
   }
 
   private mutating func removeFirst(_ ref: TagRef, _ line: TagLine) {
-    let bucket = Int(line.hash) & mask
-    if unsafe buckets[bucket] == ref {
-      unsafe buckets[bucket] = line.other
-    } else {
-      var before = unsafe buckets[bucket]
-      while unsafe lines[before].pointee.other != ref {
-        before = unsafe lines[before].pointee.other
-      }
-      unsafe lines[before].pointee.other = line.other
-    }
+    replaceFirst(ref, line, by: line.other)
     lines.giveBack(ref)
   }
 
-  /// Looks at twice as many lines as there were lists to change, where there is much to drop.
-  private mutating func tidy(_ lists: Int, _ numbers: borrowing RecordNumbers) {
-    var left = 2 * lists
-    while left > 0, count > 2 * liveCount + TagIndex.borne {
-      sweep(numbers)
-      left -= TagLines.places.count
+  /// In the list of its bucket.
+  private func replaceFirst(_ ref: TagRef, _ line: TagLine, by other: TagRef) {
+    let bucket = Int(line.hash) & mask
+    if unsafe buckets[bucket] == ref {
+      unsafe buckets[bucket] = other
+      return
     }
+    var before = unsafe buckets[bucket]
+    while unsafe lines[before].pointee.other != ref {
+      before = unsafe lines[before].pointee.other
+    }
+    unsafe lines[before].pointee.other = other
   }
 
-  /// Drops the names of nobody in the block whose turn it is.
-  mutating func sweep(_ numbers: borrowing RecordNumbers) {
+  // MARK: Tidying
+
+  /// Whether less than half of the names, or of the memory, is of use.
+  private var isUntidy: Bool { count > 2 * liveCount + borne || lines.areSparse }
+
+  /// Looks at twice as many lines as there were lists to change, a block at a time.
+  private mutating func tidy(_ lists: Int, _ numbers: borrowing RecordNumbers) {
+    guard isUntidy else {
+      debt = 0
+      return
+    }
+    debt += 2 * lists
+    while debt > 0, isUntidy { debt -= sweep(numbers) }
+  }
+
+  /// Drops the names of nobody in the block whose turn it is, and moves its lines to others where
+  /// it has few; how many lines that was.
+  @discardableResult
+  mutating func sweep(_ numbers: borrowing RecordNumbers) -> Int {
     let block = lines.beginTurn()
-    guard block != 0 else { return }
+    guard block != 0 else { return 1 }
+    var left = 2 * TagLines.most
     for index in TagLines.places {
       // Where the next line takes the place of an empty one, it is looked at as well.
-      while let ref = lines.line(block, index) {
+      while left > 0, let ref = lines.line(block, index) {
+        left -= 1
         dropGone(ref, numbers)
         guard unsafe lines[ref].pointee.count == 0 else { break }
         _ = removeEmpty(ref)
       }
     }
+    if lines.shouldEmptyHeld {
+      for index in TagLines.places {
+        if let ref = lines.line(block, index) { move(ref) }
+      }
+    }
     lines.endTurn()
+    return max(1, 2 * TagLines.most - left)
   }
+
+  /// Moves a line to another block.
+  private mutating func move(_ ref: TagRef) {
+    let line = unsafe lines[ref].pointee
+    let place = lines.take(line)
+    if line.next != .none { unsafe lines[line.next].pointee.other = place }
+    if line.isFirst {
+      replaceFirst(ref, line, by: place)
+    } else {
+      unsafe lines[line.other].pointee.next = place
+    }
+    lines.giveBack(ref)
+  }
+
+  /// Drops names of nobody, as many as one has time for while memory is short. False where there
+  /// are none.
+  mutating func reclaim(_ numbers: borrowing RecordNumbers) -> Bool {
+    let (count, blocks) = (count, lines.blockCount)
+    guard count > liveCount || lines.areSparse else { return false }
+    for _ in 0..<min(blocks, TagIndex.mostReclaimed) { sweep(numbers) }
+    return self.count < count || lines.blockCount < blocks
+  }
+
+  /// Blocks.
+  private static let mostReclaimed = 512
 
   // MARK: Finding
 
@@ -234,16 +283,20 @@ struct TagIndex: ~Copyable {
     }
   }
 
-  /// Calls with each response that has the tag until the body returns false.
+  /// Calls with each response that has the tag until the body returns false. False where there
+  /// was so much to drop that it has to be called once more: `patience` is of emptied lines.
   mutating func visit(
     _ text: ByteView, _ kind: TagKind, _ numbers: borrowing RecordNumbers,
-    _ body: (StoredObject) -> Bool
-  ) {
+    patience: Int = .max, _ body: (StoredObject) -> Bool
+  ) -> Bool {
+    var patience = patience
     var ref = first(hash(text, kind))
     while ref != .none {
       dropGone(ref, numbers)
       let line = unsafe lines[ref].pointee
       if line.count == 0 {
+        guard patience > 0 else { return false }
+        patience -= 1
         ref = removeEmpty(ref)
         continue
       }
@@ -251,10 +304,11 @@ struct TagIndex: ~Copyable {
         guard let unit = numbers.unit(line.entries[index]) else { continue }
         let object = unsafe StoredObject(
           UnsafeMutableRawPointer(arena.address(unit)).assumingMemoryBound(to: CacheRecord.self))
-        if has(object, text, kind), !body(object) { return }
+        if has(object, text, kind), !body(object) { return true }
       }
       ref = line.next
     }
+    return true
   }
 
   /// Lists, counts and names agree; O(lists), for tests. `lists`: of all responses of the shard.
@@ -278,7 +332,7 @@ struct TagIndex: ~Copyable {
     }
     precondition(total == count && live == liveCount, "names do not add up")
     precondition(liveCount == lists, "a response is not in all its lists")
-    precondition(lineCount + lines.freeCount == lines.blockCount * TagLines.places.count)
+    precondition(lineCount + lines.freeCount == lines.blockCount * TagLines.most)
   }
 }
 

@@ -42,8 +42,9 @@ struct TagRef: Equatable, BitwiseCopyable {
 
 /// The lines of one shard's tags, in blocks of the cache's arena: a line is free, or in one list.
 ///
-/// A block goes back when all its lines are free. Owned by its index, used with the shard's lock
-/// held.
+/// Blocks are as large as the smallest of content, so that lists leave no holes that content does
+/// not fit in. A block goes back when all its lines are free. Owned by its index, used with the
+/// shard's lock held.
 @safe
 struct TagLines: ~Copyable {
   /// In place of a block's first line.
@@ -51,23 +52,28 @@ struct TagLines: ~Copyable {
     /// All blocks, in a ring.
     var next: UInt32
     var previous: UInt32
-    /// Blocks with a free line. 0: none.
+    /// Blocks with a free line, but for the one that is held. 0: none.
     var nextFree: UInt32 = 0
     var previousFree: UInt32 = 0
     /// A bit for each of its lines, by their places; the header's is not set.
     var free = TagLines.allFree
   }
 
+  /// 4 KiB.
+  static let order = 3
   private static let lineBytes = 64
-  private static let linesOfBlock = BlockArena.unitBytes / lineBytes
-  private static let allFree: UInt8 = 0xFE
+  private static let linesOfUnit = UInt32(BlockArena.unitBytes / lineBytes)
+  private static let linesOfBlock = 1 << order * BlockArena.unitBytes / lineBytes
+  private static let allFree = ~UInt64(1)
+  /// Lines that a block has.
+  static let most = linesOfBlock - 1
 
   private let arena: BlockArena
   /// First block with a free line; 0: none.
   private var firstFree: UInt32 = 0
   /// The block whose turn it is to be looked at; 0: there are none.
   private var turn: UInt32 = 0
-  /// Being looked at: does not go back meanwhile.
+  /// Being looked at: nothing is taken from it, and it does not go back meanwhile.
   private var held: UInt32 = 0
   /// So many free lines are somebody's already: no block goes back for which some of them would.
   private var reserved = 0
@@ -77,8 +83,15 @@ struct TagLines: ~Copyable {
   init(arena: BlockArena) {
     precondition(MemoryLayout<TagLine>.stride == TagLines.lineBytes)
     precondition(MemoryLayout<Header>.size <= TagLines.lineBytes)
+    precondition(TagLines.linesOfBlock == UInt64.bitWidth)
     self.arena = arena
   }
+
+  /// Octets of the arena.
+  var bytes: Int { blockCount * BlockArena.bytes(TagLines.order) }
+  var usedCount: Int { blockCount * TagLines.most - freeCount }
+  /// Whether the lines would fit in far fewer blocks.
+  var areSparse: Bool { freeCount > 2 * (usedCount + TagLines.most) }
 
   // MARK: Places
 
@@ -95,7 +108,12 @@ struct TagLines: ~Copyable {
   }
 
   private static func ref(_ block: UInt32, _ index: Int) -> TagRef {
-    TagRef(raw: block * UInt32(linesOfBlock) + UInt32(index))
+    TagRef(raw: block * linesOfUnit + UInt32(index))
+  }
+
+  /// Blocks of an order begin at multiples of their size.
+  private static func block(_ ref: TagRef) -> UInt32 {
+    (ref.raw / linesOfUnit) & ~(1 << UInt32(order) - 1)
   }
 
   // MARK: Taking and giving back
@@ -104,7 +122,7 @@ struct TagLines: ~Copyable {
   /// meanwhile; false where there is no memory for them.
   mutating func reserve(_ count: Int) -> Bool {
     while freeCount < count {
-      let block = arena.allocate(0)
+      let block = arena.allocate(TagLines.order)
       guard block != 0 else { return false }
       add(block)
     }
@@ -112,7 +130,13 @@ struct TagLines: ~Copyable {
     return true
   }
 
-  mutating func endReserve() { reserved = 0 }
+  /// What was reserved and not taken goes back, but for a block's worth that will soon be wanted.
+  mutating func endReserve() {
+    reserved = 0
+    while freeCount > 2 * TagLines.most, unsafe header(firstFree).pointee.free == TagLines.allFree {
+      releaseIfFree(firstFree)
+    }
+  }
 
   private mutating func add(_ block: UInt32) {
     if turn == 0 {
@@ -126,18 +150,17 @@ struct TagLines: ~Copyable {
       unsafe header(turn).pointee.previous = block
     }
     blockCount += 1
-    freeCount += TagLines.linesOfBlock - 1
+    freeCount += TagLines.most
     linkFree(block)
   }
 
-  /// One of the lines that were reserved.
+  /// One of the free lines, of which there is one.
   mutating func take(_ line: TagLine) -> TagRef {
     precondition(firstFree != 0, "a line that was not reserved")
     let block = firstFree
     let index = unsafe header(block).pointee.free.trailingZeroBitCount
-    unsafe header(block).pointee.free &= ~(1 << UInt8(index))
+    unsafe header(block).pointee.free &= ~(1 << UInt64(index))
     freeCount -= 1
-    reserved = max(0, reserved - 1)
     if unsafe header(block).pointee.free == 0 { unlinkFree(block) }
     let ref = TagLines.ref(block, index)
     unsafe self[ref].initialize(to: line)
@@ -145,20 +168,20 @@ struct TagLines: ~Copyable {
   }
 
   mutating func giveBack(_ ref: TagRef) {
-    let block = ref.raw / UInt32(TagLines.linesOfBlock)
-    let bit = UInt8(1) << UInt8(ref.raw % UInt32(TagLines.linesOfBlock))
+    let block = TagLines.block(ref)
+    let bit = UInt64(1) << UInt64(ref.raw - block * TagLines.linesOfUnit)
     let free = unsafe header(block).pointee.free
     precondition(free & bit == 0, "a line that is free already")
     unsafe header(block).pointee.free = free | bit
     freeCount += 1
+    guard block != held else { return }
     if free == 0 { linkFree(block) }
     releaseIfFree(block)
   }
 
   private mutating func releaseIfFree(_ block: UInt32) {
-    let lines = TagLines.linesOfBlock - 1
-    guard unsafe header(block).pointee.free == TagLines.allFree, block != held,
-      freeCount - lines >= reserved
+    guard unsafe header(block).pointee.free == TagLines.allFree,
+      freeCount - TagLines.most >= reserved
     else { return }
     unlinkFree(block)
     let (next, previous) = unsafe (header(block).pointee.next, header(block).pointee.previous)
@@ -166,8 +189,8 @@ struct TagLines: ~Copyable {
     unsafe header(next).pointee.previous = previous
     if turn == block { turn = next == block ? 0 : next }
     blockCount -= 1
-    freeCount -= lines
-    arena.free(block, 0)
+    freeCount -= TagLines.most
+    arena.free(block, TagLines.order)
   }
 
   private mutating func linkFree(_ block: UInt32) {
@@ -190,20 +213,31 @@ struct TagLines: ~Copyable {
   /// The block whose turn it is, held until `endTurn`; 0: there is none. The next one is next.
   mutating func beginTurn() -> UInt32 {
     held = turn
-    if turn != 0 { turn = unsafe header(turn).pointee.next }
+    guard held != 0 else { return 0 }
+    turn = unsafe header(held).pointee.next
+    if unsafe header(held).pointee.free != 0 { unlinkFree(held) }
     return held
-  }
-
-  /// Its lines that are in lists; one that was given back meanwhile is not among them.
-  func line(_ block: UInt32, _ index: Int) -> TagRef? {
-    unsafe header(block).pointee.free & 1 << UInt8(index) == 0 ? TagLines.ref(block, index) : nil
   }
 
   static var places: Range<Int> { 1..<linesOfBlock }
 
+  /// Its lines that are in lists; one that was given back meanwhile is not among them.
+  func line(_ block: UInt32, _ index: Int) -> TagRef? {
+    unsafe header(block).pointee.free & 1 << UInt64(index) == 0 ? TagLines.ref(block, index) : nil
+  }
+
+  /// Whether the held block's lines are better kept in others, which have room for them.
+  var shouldEmptyHeld: Bool {
+    let free = unsafe header(held).pointee.free.nonzeroBitCount
+    let used = TagLines.most - free
+    return used <= TagLines.most / 2 && freeCount - free >= max(used, reserved)
+  }
+
   mutating func endTurn() {
     let block = held
     held = 0
+    guard block != 0, unsafe header(block).pointee.free != 0 else { return }
+    linkFree(block)
     releaseIfFree(block)
   }
 }
