@@ -392,7 +392,19 @@ public final class Session {
   }
 
   /// There is content again, or the end of it.
-  public func resume(_ stream: Int32) { _ = nghttp2_session_resume_data(raw, stream) }
+  public func resume(_ stream: Int32) {
+    _ = nghttp2_session_resume_data(raw, stream)
+    // Without window nghttp2 asks for no content, and would not come to trailers, which need none.
+    guard
+      nghttp2_session_get_stream_remote_window_size(raw, stream) <= 0
+        || nghttp2_session_get_remote_window_size(raw) <= 0
+    else { return }
+    let owner = owner(of: stream)
+    guard owner != 0 else { return }
+    var nothing: UInt8 = 0
+    let piece = source.readContent(of: owner, into: &nothing, room: 0)
+    if piece.isLast, piece.hasTrailers { _ = submitTrailers(of: owner, stream) }
+  }
 
   /// Resets the stream; harmless where it is closed already.
   public func reset(_ stream: Int32, _ code: ResetCode) {

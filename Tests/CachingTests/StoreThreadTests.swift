@@ -133,7 +133,8 @@ import Testing
   func `is whole when they end, and no purge is undone`(megabytes: Int) async throws {
     let owner = StoreDriver(memory: megabytes << 20)
     let store = owner.store
-    let shared = Shared(store, steps: 4000, tagCount: megabytes == 2 ? 2000 : 400,
+    let shared = Shared(
+      store, steps: 4000, tagCount: megabytes == 2 ? 2000 : 400,
       pathCount: megabytes == 8 ? 40 : 160)
     let left = DispatchGroup()
     for number in 0..<4 {
@@ -158,7 +159,8 @@ import Testing
     var lists = 0
     for index in 0..<ShardTable.count { lists += store.shards[index].withLock { $0.listBytes } }
     #expect(store.arena.usedBytes == lists)
-    print("threads: \(megabytes) MiB, \(shared.hits.load(ordering: .relaxed)) hits,",
+    print(
+      "threads: \(megabytes) MiB, \(shared.hits.load(ordering: .relaxed)) hits,",
       "\(store.usage.evicted) evicted, \(store.usage.purged) purged, \(lists) of lists")
   }
 }

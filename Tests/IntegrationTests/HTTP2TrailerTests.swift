@@ -87,6 +87,41 @@ import Testing
     }
   }
 
+  /// All window is used up when the backend comes to them.
+  @Test func `need no window where they come late`() throws {
+    let goesOn = Monitor(false)
+    let origin = try ScriptedOrigin { connection, _ in
+      while try connection.hasMore() {
+        _ = try connection.readHead()
+        try connection.send(
+          "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n")
+        guard goesOn.wait(until: .patient, for: { $0 }) else { return }
+        try connection.send("0\r\ngrpc-status: 0\r\n\r\n")
+      }
+    }
+    try withDaemon(DaemonConfiguration([origin.address])) { daemon in
+      let client = try daemon.connect2(settings: [(4, 5)])
+      client.givesWindow = false
+      for stream in [1, 3] as [UInt32] {
+        goesOn.update { $0 = false }
+        try client.request(stream, "GET", "/", Self.te)
+        var count = 0
+        while count < 5 {
+          let frame = try client.next()
+          client.keep(frame)
+          if frame.type == FrameType.content { count += frame.payload.count }
+        }
+        goesOn.update { $0 = true }
+        let answer = try client.answer(stream)
+        #expect(answer.content == Array("abcde".utf8) && answer.resetCode == nil)
+        #expect(answer.trailers.map(\.name) == ["grpc-status"])
+        // Window that comes too late is nobody's.
+        if stream == 1 { try client.window(1, 5) }
+      }
+      try client.synchronize()
+    }
+  }
+
   @Test func `are off where the route says so`() throws {
     let origin = try origin()
     var configuration = DaemonConfiguration([origin.address])
