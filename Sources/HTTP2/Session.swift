@@ -10,6 +10,9 @@ public protocol StreamSource: AnyObject {
     of owner: UInt64, into target: UnsafeMutablePointer<UInt8>, room: Int
   ) -> ContentPiece
 
+  /// All content has been read, and trailers follow.
+  func hasOnlyTrailers(of owner: UInt64) -> Bool
+
   /// Moves the trailer lines that follow the stream's content, each with its CRLF, to `sink`.
   func readTrailers(of owner: UInt64, into sink: inout ByteSink)
 }
@@ -380,30 +383,6 @@ public final class Session {
     guard !hasIntroduced else { return }
     hasIntroduced = true
     fields.introduceNames()
-  }
-
-  /// Behind a stream's last content. False where nothing of them can be sent.
-  func submitTrailers(of owner: UInt64, _ stream: Int32) -> Bool {
-    // Behind the heads of a reception that may be under way.
-    var sink = ByteSink(base: intake.heads + Intake.headBytes, capacity: Session.headRoom)
-    source.readTrailers(of: owner, into: &sink)
-    guard !sink.overflowed, fields.readTrailers(sink.view) else { return false }
-    return nghttp2_submit_trailer(raw, stream, fields.pointer, fields.count) == 0
-  }
-
-  /// There is content again, or the end of it.
-  public func resume(_ stream: Int32) {
-    _ = nghttp2_session_resume_data(raw, stream)
-    // Without window nghttp2 asks for no content, and would not come to trailers, which need none.
-    guard
-      nghttp2_session_get_stream_remote_window_size(raw, stream) <= 0
-        || nghttp2_session_get_remote_window_size(raw) <= 0
-    else { return }
-    let owner = owner(of: stream)
-    guard owner != 0 else { return }
-    var nothing: UInt8 = 0
-    let piece = source.readContent(of: owner, into: &nothing, room: 0)
-    if piece.isLast, piece.hasTrailers { _ = submitTrailers(of: owner, stream) }
   }
 
   /// Resets the stream; harmless where it is closed already.

@@ -69,6 +69,12 @@ extension Worker {
       count: count, isLast: isLast, hasTrailers: isLast && !wire.pointee.output.isEmpty)
   }
 
+  public func hasOnlyTrailers(of owner: UInt64) -> Bool {
+    let handle = Handle(raw: owner)
+    if let stream = downstreams.resolve(handle) { return stream.pointee.wire.hasOnlyTrailers }
+    return upstreams.resolve(handle)?.pointee.wire.hasOnlyTrailers ?? false
+  }
+
   public func readTrailers(of owner: UInt64, into sink: inout ByteSink) {
     let handle = Handle(raw: owner)
     if let stream = downstreams.resolve(handle) {

@@ -137,6 +137,11 @@ extension Wire {
     return count
   }
 
+  /// All content has been taken, and trailers have not.
+  public var hasOnlyTrailers: Bool {
+    outputEnds && outputTrailers > 0 && output.count == outputTrailers
+  }
+
   /// Nothing waits any more: neither octets nor the end, where that has to be said.
   var isStreamFlushed: Bool { outputEnds ? outputEnded : output.isEmpty }
 

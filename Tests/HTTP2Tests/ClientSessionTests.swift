@@ -20,6 +20,7 @@ import Testing
         count: piece.count, isLast: octets.isEmpty, hasTrailers: !trailers.isEmpty)
     }
 
+    func hasOnlyTrailers(of owner: UInt64) -> Bool { false }
     func readTrailers(of owner: UInt64, into sink: inout ByteSink) { sink.append(trailers) }
   }
 

@@ -10,6 +10,7 @@ import Testing
       of owner: UInt64, into target: UnsafeMutablePointer<UInt8>, room: Int
     ) -> ContentPiece { ContentPiece(count: 0, isLast: true) }
 
+    func hasOnlyTrailers(of owner: UInt64) -> Bool { false }
     func readTrailers(of owner: UInt64, into sink: inout ByteSink) {}
   }
 

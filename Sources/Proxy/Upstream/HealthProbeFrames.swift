@@ -115,5 +115,6 @@ extension HealthProbe: StreamSource {
     return ContentPiece(count: count, isLast: sentOfMessage == message.count)
   }
 
+  func hasOnlyTrailers(of owner: UInt64) -> Bool { false }
   func readTrailers(of owner: UInt64, into sink: inout ByteSink) {}
 }
