@@ -123,7 +123,7 @@ simulate: build-packages
 
 # Faults in a copy of the sources, each of which the simulation must find.
 planted: build-packages
-	python3 Tests/Simulation/planted.py $(SEEDS)
+	python3 Tests/Planted/faults.py $(SEEDS)
 
 # A report makes the daemon's exit code 66, and so fails the test that brought it about.
 tsan: test-packages

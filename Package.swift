@@ -137,7 +137,7 @@ let package = Package(
         "CNghttp2", "Primitives", "Balancing", "Caching", "Telemetry", "Transport", "Proxy",
         "Config",
       ],
-      path: "Tests/Simulation", exclude: ["planted.py"], swiftSettings: testing + [inlining]),
+      path: "Tests/Simulation", swiftSettings: testing + [inlining]),
     .executableTarget(
       name: "test-simulate", dependencies: ["TestSimulation"], path: "Tests/Simulate",
       swiftSettings: testing),

@@ -25,24 +25,44 @@ class Backend:
         self.name = name.encode()
         self.ledger = os.open(ledger, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         self.mode = b"well"
-        self.server = None
+        self.listener = None
         self.connections = set()
+        self.beginning = set()
 
-    async def set_mode(self, mode):
+    def set_mode(self, mode):
         self.mode = mode
         if mode == b"refuse":
-            if self.server:
-                self.server.close()
-                self.server = None
-            for connection in list(self.connections):
-                connection.transport.abort()
-        elif self.server is None:
-            await self.listen()
+            self.refuse()
+        elif self.listener is None:
+            self.listen()
 
-    async def listen(self):
+    def listen(self):
+        """Without a server of asyncio's: one that is closed loses, open and unread, the connections
+        that it has accepted in the same turn of its loop. To clients they are a black hole."""
+        self.listener = socket.create_server(("127.0.0.1", self.port), backlog=1024)
+        self.listener.setblocking(False)
+        asyncio.get_running_loop().add_reader(self.listener, self.accept)
+
+    def accept(self):
         loop = asyncio.get_running_loop()
-        self.server = await loop.create_server(
-            lambda: Connection(self), "127.0.0.1", self.port, reuse_address=True, backlog=1024)
+        while True:
+            try:
+                accepted, _ = self.listener.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                return
+            accepted.setblocking(False)
+            task = loop.create_task(
+                loop.connect_accepted_socket(lambda: Connection(self), accepted))
+            self.beginning.add(task)
+            task.add_done_callback(self.beginning.discard)
+
+    def refuse(self):
+        if self.listener:
+            asyncio.get_running_loop().remove_reader(self.listener)
+            self.listener.close()
+            self.listener = None
+        for connection in list(self.connections):
+            connection.transport.abort()
 
 
 class Connection(asyncio.Protocol):
@@ -53,6 +73,9 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport):
         self.transport = transport
+        if self.backend.mode == b"refuse":
+            transport.abort()
+            return
         self.backend.connections.add(self)
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
@@ -114,7 +137,7 @@ async def control(backend, reader, writer):
     line = await reader.readline()
     while await reader.readline() not in (b"\r\n", b""):
         pass
-    await backend.set_mode(line.split(b" ")[1].rsplit(b"/", 1)[1])
+    backend.set_mode(line.split(b" ")[1].rsplit(b"/", 1)[1])
     writer.write(b"HTTP/1.1 204 Done\r\nConnection: close\r\n\r\n")
     await writer.drain()
     writer.close()
@@ -122,7 +145,7 @@ async def control(backend, reader, writer):
 
 async def main():
     backend = Backend(int(sys.argv[1]), sys.argv[2], sys.argv[3])
-    await backend.listen()
+    backend.listen()
     await asyncio.start_server(
         lambda reader, writer: control(backend, reader, writer), "127.0.0.1", backend.port + 1000)
     print("ready", flush=True)

@@ -18,10 +18,12 @@ import Testing
     #expect(result.ending == .exit(0), "\(result.output)")
   }
 
-  /// `make planted` takes too long to be run each time; that it still can be is seen at once.
-  @Test func `planted faults have their places in the sources`() throws {
+  /// `make planted` and `make rules` take too long to be run each time; that they still can be is
+  /// seen at once.
+  @Test(arguments: ["faults.py"])
+  func `planted faults have their places in the sources`(_ name: String) throws {
     let script = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
-      .deletingLastPathComponent().appendingPathComponent("Simulation/planted.py").path
+      .deletingLastPathComponent().appendingPathComponent("Planted/\(name)").path
     let result = try ChildProcess.run("/usr/bin/env", ["python3", script, "--check"], seconds: 60)
     #expect(result.ending == .exit(0), "\(result.output)")
   }

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Plants faults in a copy of the sources and runs the simulation on each: it must find every one.
 
-    planted.py [SEEDS] [WORD …]
-    planted.py --check
+    faults.py [SEEDS] [WORD …]
+    faults.py --check
 
 One release build of the copy holds all the faults, each behind a number that the environment
 names; without one the copy is as the sources are, and must pass the same seeds. Then each fault is
@@ -12,15 +12,14 @@ fits its file, which is all that --check looks at, or where the copy without any
 """
 
 import os
-import pathlib
 import re
-import shutil
 import subprocess
 import sys
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-COPY = ROOT / ".build" / "planted"
+import planting
+
+COPY = planting.ROOT / ".build" / "planted"
 # A run of 1,000 seeds takes some 20 s; one that takes so long does not end.
 LONGEST_SECONDS = 600
 
@@ -127,55 +126,6 @@ FAULTS = {
         "    if !HERE { _ = nghttp2_session_consume_stream(raw, stream, octets) }")],
 }
 
-SWITCH = """
-import Glibc
-
-/// The fault that is asked for; 0: none.
-public let plantedFault: Int = unsafe getenv("PLANTED").flatMap { unsafe Int32(atoi($0)) }
-  .map { Int($0) } ?? 0
-
-@inline(never)
-public func planted(_ number: Int) -> Bool { plantedFault == number }
-"""
-
-
-def copy_tree():
-    COPY.mkdir(parents=True, exist_ok=True)
-    for name in ("Sources", "Tests"):
-        # With the times of the files: the next build builds only what has changed.
-        shutil.rmtree(COPY / name, ignore_errors=True)
-        shutil.copytree(ROOT / name, COPY / name)
-    for name in ("Package.swift", "Package.resolved"):
-        if (ROOT / name).exists():
-            shutil.copy2(ROOT / name, COPY)
-
-
-def check():
-    for name, edits in FAULTS.items():
-        for file, before, _ in edits:
-            if (ROOT / "Sources" / file).read_text().count(before) != 1:
-                sys.exit(f"{file} has no one place for: {name}")
-
-
-def plant():
-    (COPY / "Sources/Primitives/PlantedFault.swift").write_text(SWITCH)
-    for number, (name, edits) in enumerate(FAULTS.items(), 1):
-        for file, before, after in edits:
-            path = COPY / "Sources" / file
-            text = path.read_text()
-            text = text.replace(before, after.replace("HERE", f"planted({number})"))
-            if not re.search(r"^import Primitives$", text, re.M):
-                text = "import Primitives\n" + text
-            path.write_text(text)
-
-
-def build():
-    command = ["swift", "build", "-c", "release", "--product", "test-simulate"]
-    built = subprocess.run(command, cwd=COPY, capture_output=True, text=True)
-    if built.returncode != 0:
-        sys.exit(f"does not build:\n{built.stdout[-3000:]}{built.stderr[-1000:]}")
-
-
 def simulate(number, seeds):
     """What the run says, and whether every rule held."""
     binary = COPY / ".build" / "release" / "test-simulate"
@@ -193,14 +143,14 @@ def simulate(number, seeds):
 
 def main():
     words = sys.argv[1:]
-    check()
+    planting.check(FAULTS)
     if words == ["--check"]:
         return
     seeds = int(words.pop(0)) if words and words[0].isdigit() else 1000
     began = time.monotonic()
-    copy_tree()
-    plant()
-    build()
+    planting.copy_tree(COPY)
+    planting.plant(FAULTS, COPY)
+    planting.build(COPY, "-c", "release", "--product", "test-simulate")
     text, holds = simulate(0, seeds)
     if not holds:
         sys.exit(f"without any fault: {text}")
