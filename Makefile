@@ -7,6 +7,7 @@
 #   make soak     the slow variants: 10 GiB bodies, a minute of purges
 #   make simulate  the workers under a clock and faults of a seed's (SEEDS=10000, TRACE=SEED)
 #   make planted  plants faults in a copy of the sources: the simulation must find each
+#   make rules    switches off in a copy each rule of HTTP/2 and of caching: its tests must fail
 #   make tsan     the integration tests against a build with the thread sanitizer
 #   make asan     the same with the address and leak sanitizer
 #   make lint     formatting
@@ -41,7 +42,7 @@ BENCH_PACKAGES := gcc libc6-dev python3 util-linux nginx-light haproxy varnish v
 
 RELEASE := $(SWIFT) build -c release --static-swift-stdlib --product weir
 
-.PHONY: help run build release debug test scenarios soak simulate planted tsan asan bench \
+.PHONY: help run build release debug test scenarios soak simulate planted rules tsan asan bench \
 	bench-tools lint format install stage tarball deb deb-check clean \
 	build-packages test-packages bench-packages deb-packages
 .DEFAULT_GOAL := help
@@ -124,6 +125,10 @@ simulate: build-packages
 # Faults in a copy of the sources, each of which the simulation must find.
 planted: build-packages
 	python3 Tests/Planted/faults.py $(SEEDS)
+
+# ONLY=9.1: the rules whose names have that in them.
+rules: test-packages
+	python3 Tests/Planted/rules.py $(ONLY)
 
 # A report makes the daemon's exit code 66, and so fails the test that brought it about.
 tsan: test-packages

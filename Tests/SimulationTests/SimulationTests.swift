@@ -20,7 +20,7 @@ import Testing
 
   /// `make planted` and `make rules` take too long to be run each time; that they still can be is
   /// seen at once.
-  @Test(arguments: ["faults.py"])
+  @Test(arguments: ["faults.py", "rules.py"])
   func `planted faults have their places in the sources`(_ name: String) throws {
     let script = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
       .deletingLastPathComponent().appendingPathComponent("Planted/\(name)").path
