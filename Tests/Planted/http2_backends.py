@@ -32,7 +32,7 @@ RULES = {
         "edits": [(
             "HTTP2/SessionCallbacks.swift", "      if cut == nil, frame.goaway",
             "      if cut == nil, !HERE, frame.goaway")],
-        "fails": [f"{NO_HTTP2} | false"],
+        "fails": [f"{NO_HTTP2} | speaksFirst → false"],
     },
     "3.4: a backend of TLS need not agree on h2": {
         "edits": [(

@@ -149,7 +149,7 @@ RULES = {
         "edits": [UNCHECKED, (
             PARSER, "    if head.method == .connect || head",
             "    if !HERE, head.method == .connect || head")],
-        "fails": each(MALFORMED, "↳ TRACE", "↳ CONNECT\n", "CONNECT with a path"),
+        "fails": each(MALFORMED, "↳ TRACE", "↳ CONNECT", "CONNECT with a path"),
     },
     "10.3: a head over the limits is passed on": {
         "edits": [(
@@ -272,8 +272,8 @@ RULES = {
         "edits": [(CALLBACKS, "    default: charge()\n", "    default: if !HERE { charge() }\n")],
         "fails": each(FLOODS, '"rapid reset"', '"priority"', '"unknown frames"'),
     },
-    "10.5: resets that a client provokes cost nothing": {
-        "edits": [(
+    "10.5: resets that a client provokes cost nothing, nor does WINDOW_UPDATE": {
+        "edits": [(FLOOD, "    return charge(now: now)\n", "    return HERE || charge(now: now)\n"), (
             CALLBACKS, "NGHTTP2_COMPRESSION_ERROR.rawValue:\n        charge()",
             "NGHTTP2_COMPRESSION_ERROR.rawValue:\n        if !HERE { charge() }")],
         "fails": [f'{FLOODS} | "resets that the server is made to send"'],
