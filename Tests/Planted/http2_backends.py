@@ -179,11 +179,11 @@ RULES = {
 """)],
         "fails": each(MALFORMED, "two statuses", "an unknown one"),
     },
-    "8.2.2: an answer may have fields of a connection": {
+    "8.2.2, 8.3.2: an answer may have fields of a connection, and change the protocol": {
         "edits": [UNCHECKED, (
             ASSEMBLY, "      && HeadAssembly.forbidden.contains(FieldName(name)):",
             "      && !HERE && HeadAssembly.forbidden.contains(FieldName(name)):")],
-        "fails": each(MALFORMED, "↳ connection", "transfer-encoding", "upgrade"),
+        "fails": each(MALFORMED, "↳ connection", "transfer-encoding", "upgrade", "101"),
     },
     "8.2, 8.3.2: a malformed answer is one that was cut": {
         "edits": UNTOLD,
