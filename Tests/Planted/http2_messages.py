@@ -251,7 +251,9 @@ RULES = {
             SESSION, "    for index in intake.events.indices { intake",
             "    for index in intake.events.indices where !HERE { intake"), (
             "HTTP2/SessionEvent.swift", "    guard events.contains(where: { $0.kind == .reset }),",
-            "    guard !HERE, events.contains(where: { $0.kind == .reset }),")],
+            "    guard !HERE, events.contains(where: { $0.kind == .reset }),"), (
+            # Nor is what stands in front of the last straw parsed.
+            SESSION, "    if !abuse.isExhausted {", "    if HERE || !abuse.isExhausted {")],
         "fails": [f'{FLOODS} | "rapid reset"'],
     },
     "10.5: ninety events are too many": {
