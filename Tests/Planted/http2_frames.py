@@ -1,8 +1,8 @@
 """The rules of the first two tables of docs/HTTP2.md: connections, streams, and types of frames."""
 
 from http2_edits import (
-    CALLBACKS, END, ERRORS, FLOOD, IGNORED, LETS_GO, RELAY, SCAN, SESSION, STREAMS, TUNNEL,
-    before, dropped, each, fatal, hidden, on_its_way, put)
+    CALLBACKS, END, ERRORS, IGNORED, LETS_GO, SCAN, SESSION, STREAMS, before, dropped, each,
+    fatal, hidden, on_its_way, put)
 
 BEGINS = "a connection that does not begin as it should is ended"
 PREFACE = "the preface may come in any pieces, and HTTP/1 shares the port"
