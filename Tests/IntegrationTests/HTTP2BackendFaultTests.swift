@@ -225,16 +225,19 @@ import Testing
     let configuration = `HTTP/2 to backends`.configuration(
       [origin.address], upstream: "circuit-breaker off")
     try withDaemon(configuration) { daemon in
-      let client = try daemon.connect()
       for (number, (name, _)) in Self.malformed.enumerated() {
+        let client = try daemon.connect()
         try client.send("GET /\(number) HTTP/1.1\r\nHost: a\r\n\r\n")
-        let response = try client.readResponse()
+        guard let response = try? client.readResponse() else {
+          Issue.record("\(name): no answer")
+          continue
+        }
         #expect(response.status == 502, "\(name)")
         #expect(
           response["proxy-status"]?.contains("error=http_protocol_error") == true,
           "\(name): \(response["proxy-status"] ?? "")")
         try client.send("GET /ok HTTP/1.1\r\nHost: a\r\n\r\n")
-        #expect(try client.readResponse().text == "ok", "\(name)")
+        #expect((try? client.readResponse().text) == "ok", "\(name)")
       }
     }
     #expect(origin.records.count == 1)

@@ -72,16 +72,23 @@ import Testing
   /// Must show 8 of the issue.
   @Test func `a client that stalls stops its stream's backend, and no other`() throws {
     let sent = Monitor(0)
-    let origin = try ScriptedOrigin(http2: []) { service, request, _ in
-      guard request.path == "/large" else {
-        return try service.respond(request.stream, 200, [], "other")
-      }
-      try service.head(request.stream, 200)
-      // As much as the windows allow, and no octet more.
-      while service.window(of: request.stream) > 0 {
-        let count = min(8192, service.window(of: request.stream))
-        try service.content(request.stream, .init(repeating: 1, count: count), ends: false)
-        sent.update { $0 += count }
+    let origin = try ScriptedOrigin { wire, _ in
+      let service = try HTTP2Service(wire)
+      var large: UInt32?
+      while true {
+        let request = try service.request()
+        if request.path == "/large" {
+          large = request.stream
+          try service.head(request.stream, 200)
+        } else {
+          try service.respond(request.stream, 200, [], "other")
+        }
+        // As much as the windows allow by now, and no octet more.
+        while let large, service.window(of: large) > 0 {
+          let count = min(8192, service.window(of: large))
+          try service.content(large, .init(repeating: 1, count: count), ends: false)
+          sent.update { $0 += count }
+        }
       }
     }
     try withDaemon(`HTTP/2 to backends`.configuration([origin.address])) { daemon in
@@ -107,15 +114,18 @@ import Testing
       let service = try HTTP2Service(wire)
       service.connection.givesWindow = false
       let upload = try service.requestHead()
+      var hasWindow = false
       while true {
         let request = try service.request()
         if request.path == "/go" {
+          hasWindow = true
           // Now there is window for the rest, on the connection and on the stream.
           try service.connection.window(0, 1 << 20)
           try service.connection.window(upload.stream, 1 << 20)
         }
+        let isBeyond = request.path == "/up" && !hasWindow
         let content = request.content.count
-        try service.respond(request.stream, 200, [], "\(content)")
+        try service.respond(request.stream, 200, [], isBeyond ? "beyond" : "\(content)")
       }
     }
     try withDaemon(`HTTP/2 to backends`.configuration([origin.address])) { daemon in
@@ -132,11 +142,17 @@ import Testing
   }
 
   @Test func `an answer before the end of the content stops the content`() throws {
+    let resets = Monitor(0)
     let origin = try ScriptedOrigin { wire, _ in
       let service = try HTTP2Service(wire)
-      let upload = try service.requestHead()
-      try service.respond(upload.stream, 403, [], "no")
-      try service.reset(upload.stream, 0)
+      for _ in 0..<2 {
+        let upload = try service.requestHead()
+        try service.respond(upload.stream, 403, [], "no")
+        try service.reset(upload.stream, 0)
+        try service.connection.send(FrameType.ping, payload: .init(repeating: 0, count: 8))
+        while try service.step().type != FrameType.ping {}
+        resets.update { $0 += 1 }
+      }
       let next = try service.request()
       try service.respond(next.stream, 200, [], "next")
       while true { try service.step() }
@@ -146,10 +162,33 @@ import Testing
       try client.send("POST /up HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\nsome")
       let response = try client.readResponse()
       #expect(response.status == 403 && response.text == "no")
+      try refuseUpload(daemon, resets)
       let next = try daemon.get("/next")
       #expect(next.text == "next")
     }
     #expect(origin.records.count == 1)
+  }
+
+  /// The same, where the client has not taken the answer: no more of its content is taken, either.
+  private func refuseUpload(_ daemon: DaemonProcess, _ resets: Monitor<Int>) throws {
+    let client = try HTTP2Connection(try daemon.connect(), settings: [(4, 0)])
+    try client.request(1, "POST", "/up", ends: false)
+    #expect(resets.wait(until: .patient) { $0 == 2 })
+    try client.content(1, .init(repeating: 7, count: 20_000), ends: false)
+    // The first answer comes before the stream has had its turn, the second one perhaps before the
+    // window that it gave back: answers to PING go first.
+    for _ in 0..<3 {
+      try client.send(FrameType.ping, payload: .init(repeating: 0, count: 8))
+      var frame = try client.next()
+      while frame.type != FrameType.ping {
+        #expect(frame.type != FrameType.windowUpdate || frame.stream == 0)
+        client.keep(frame)
+        frame = try client.next()
+      }
+    }
+    try client.window(1, 10)
+    let answer = try client.answer(1)
+    #expect(answer.status == 403 && answer.content == Array("no".utf8))
   }
 
   // MARK: Cancellation and time

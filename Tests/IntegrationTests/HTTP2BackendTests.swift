@@ -163,11 +163,14 @@ import Testing
       for status in [100, 102, 103] { try service.head(request.stream, status, [("link", "<a>")]) }
       try service.respond(request.stream, 200, [], "ok")
     }
-    try withDaemon(Self.configuration([origin.address], route: "early-hints on")) { daemon in
-      let client = try HTTP2Connection(try daemon.connect())
-      try client.request(1, "GET", "/1")
-      let answer = try client.answer(1)
-      #expect(answer.informational == [103] && answer.status == 200)
+    for (word, passed) in [("on", [103]), ("off", [])] {
+      let configuration = Self.configuration([origin.address], route: "early-hints \(word)")
+      try withDaemon(configuration) { daemon in
+        let client = try HTTP2Connection(try daemon.connect())
+        try client.request(1, "GET", "/1")
+        let answer = try client.answer(1)
+        #expect(answer.informational == passed && answer.status == 200, "\(word)")
+      }
     }
   }
 }

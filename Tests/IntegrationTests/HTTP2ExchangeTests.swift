@@ -233,6 +233,7 @@ extension HTTP2Connection {
       }
       try client.synchronize()
       #expect(try daemon.comesToRest())
+      #expect(try daemon.sum("weir_client_aborts_total") == 20)
     }
   }
 

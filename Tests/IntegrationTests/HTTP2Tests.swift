@@ -190,7 +190,7 @@ extension DaemonProcess {
           payload: HTTP2Connection.block(HTTP2Connection.requestFields("GET", "/bytes/9")))
       for cut in [1, 2, 3, 14, 23, 24, 25, 33, 34, 50] {
         let wire = try daemon.connect()
-        try wire.send(pieces: [Array(start[..<cut]), Array(start[cut...])])
+        try wire.send(pieces: [Array(start[..<cut]), Array(start[cut...])], eachRead: true)
         let client = try HTTP2Reader(wire)
         #expect(try client.status() == 200, "cut at \(cut)")
       }

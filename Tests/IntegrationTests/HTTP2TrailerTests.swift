@@ -237,7 +237,7 @@ import Testing
       for cut in stride(from: 1, to: trailers.count, by: 3) {
         let wire = try daemon.connect()
         try wire.send(
-          pieces: [octets + trailers[..<cut], Array(trailers[cut...])])
+          pieces: [octets + trailers[..<cut], Array(trailers[cut...])], eachRead: true)
         let client = HTTP2Connection(speaking: wire)
         #expect(try tail(client.answer(1)) == "ax-sum: 9\r\nx-more: 10\r\n", "cut at \(cut)")
       }

@@ -115,13 +115,16 @@ public final class WireConnection {
     }
   }
 
-  /// Each piece in a segment of its own: the next one is written when this one has left.
-  public func send(pieces: [[UInt8]]) throws {
-    for piece in pieces {
+  /// Each piece in a segment of its own: the next one is written when this one has left; with
+  /// `eachRead`, when the process at the other end of a loopback connection has read it.
+  public func send(pieces: [[UInt8]], eachRead: Bool = false) throws {
+    for (index, piece) in pieces.enumerated() {
       try send(piece)
+      let isReadFirst = eachRead && index < pieces.count - 1
       _ = Poll.until(.after(stepSeconds)) {
         var queued: Int32 = 0
-        return ioctl(descriptor, WireConnection.unsentCount, &queued) != 0 || queued == 0
+        guard ioctl(descriptor, WireConnection.unsentCount, &queued) == 0 else { return true }
+        return queued == 0 && (!isReadFirst || kernelQueues?.peerUnread == 0)
       }
     }
   }
