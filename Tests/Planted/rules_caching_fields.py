@@ -1,6 +1,6 @@
 """Rules of RFC 9111 §5, 5861, 8246, 9211, 9213 and of ranges that the cache no longer keeps."""
 
-from rules_caching import (
+from rules_caching_storing import (
     AGE, CONDITION, CONTROL, DIRECTIVES_WIRE, ERROR_WIRE, FETCH, FIELDS_WIRE, FRESH, HEAD, KEPT,
     REQUEST, REQUEST_WIRE, RESPONSE, RESPONSE_WIRE, STORE, WINDOWS)
 
@@ -328,15 +328,3 @@ PARTS = {
 }
 
 RULES = {**FIELDS, **STALE, **WORDING, **PARTS}
-
-# Rows that no test on the wire, or none of a value, can show, and why.
-CANNOT = {
-    "9111 §3: an interim response, on the wire":
-        "an interim response is passed on or dropped before the cache looks at any head",
-    "9111 §1.2.2: an age that overflows, on the wire": "it takes 292 years of residence",
-    "9111 §4: the Age field itself, by a value": "it is written where the answer is, in the proxy",
-    "9211 §2.3: what only a forwarded request has, on the wire":
-        "a hit's status is made without any of it; that it is said where it belongs, is tested",
-    "5861 §4: 500, 502, 503 and 504, by a value": "the proxy looks at the status of an answer",
-    "9110 §14: what a fetch asks for, by a value": "the request is written in the proxy",
-}
