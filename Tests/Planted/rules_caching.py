@@ -1,10 +1,10 @@
 """Rules of the cache, of docs/CACHING.md, that it no longer keeps: all of the lists together."""
 
-import rules_caching_fields
-import rules_caching_storing
-import rules_caching_use
+import caching_fields
+import caching_storing
+import caching_use
 
-RULES = {**rules_caching_storing.RULES, **rules_caching_use.RULES, **rules_caching_fields.RULES}
+RULES = {**caching_storing.RULES, **caching_use.RULES, **caching_fields.RULES}
 
 # Rows that no test on the wire, or none of a value, can show, and why.
 CANNOT = {

@@ -1,6 +1,6 @@
 """Rules of RFC 9111 §4 that the cache no longer keeps: use, lifetime, age, confirmation."""
 
-from rules_caching_storing import (
+from caching_storing import (
     AGE, ANSWER, CONDITION, CONDITIONS_WIRE, CONFIRM_WIRE, CONTROL, ERROR_WIRE, FRESH, GUESS, HEAD,
     KEPT, NAMED_WIRE, PASSES, REFERENCE, REQUEST, REQUEST_WIRE, RESPONSE, RESPONSE_WIRE,
     ROUTE_WIRE, STALE, STORE, UNSAFE_WIRE, VARY, VOID, WINDOWS)

@@ -1,6 +1,6 @@
 """Rules of RFC 9111 §5, 5861, 8246, 9211, 9213 and of ranges that the cache no longer keeps."""
 
-from rules_caching_storing import (
+from caching_storing import (
     AGE, CONDITION, CONTROL, DIRECTIVES_WIRE, ERROR_WIRE, FETCH, FIELDS_WIRE, FRESH, HEAD, KEPT,
     REQUEST, REQUEST_WIRE, RESPONSE, RESPONSE_WIRE, STORE, WINDOWS)
 
