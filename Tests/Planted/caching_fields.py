@@ -160,14 +160,14 @@ STALE = {
     "5861 §4: a stale response is not served within stale-if-error": {
         "edits": [(FRESH, " { return .staleIfError }", ", !HERE { return .staleIfError }")],
         "fails": [WINDOWS + " | 27.9",
-                  ERROR_WIRE + "max-age=10, stale-if-error=60  closes",
+                  ERROR_WIRE + "max-age=10, stale-if-error=60  .closes",
                   "a dead origin: stale to the end of the window, exactly, then the error"],
     },
     "5861 §4: 500, 502, 503 and 504 end the use of a stale response": {
         "edits": [(
             FETCH, "guard let stale = fill._withUnsafeGuaranteedRef({ $0.stale }) else {",
             "guard !HERE, let stale = fill._withUnsafeGuaranteedRef({ $0.stale }) else {")],
-        "fails": [ERROR_WIRE + f"max-age=10, stale-if-error=60  answers{status}"
+        "fails": [ERROR_WIRE + f"max-age=10, stale-if-error=60  .answers{status}"
                   for status in (500, 502, 503, 504)],
     },
     "8246 §2: an immutable response is confirmed while it is fresh": {
@@ -234,7 +234,7 @@ WORDING = {
     "9211 §2.4: ttl is never negative": {
         "edits": [(
             STATUS, "if let ttl = status.ttl {", "if let ttl = status.ttl, ttl >= 0 || !HERE {")],
-        "fails": [WORDS, ERROR_WIRE + "max-age=10, stale-if-error=60  closes"],
+        "fails": [WORDS, ERROR_WIRE + "max-age=10, stale-if-error=60  .closes"],
     },
     "9213 §2.1: a targeted field that does not parse counts": {
         "edits": [(TARGETED, "guard !reader.hasFailed,", "guard HERE || !reader.hasFailed,")],

@@ -38,7 +38,7 @@ USE = {
         "edits": [(
             FRESH, "if staleness < Freshness.nanoseconds(staleIfError)",
             "if HERE || staleness < Freshness.nanoseconds(staleIfError)")],
-        "fails": [WINDOWS, ERROR_WIRE + "max-age=10  closes"],
+        "fails": [WINDOWS, ERROR_WIRE + "max-age=10  .closes"],
     },
     "9111 §4: the time that a response has been here is no age": {
         "edits": [(
