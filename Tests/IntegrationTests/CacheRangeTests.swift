@@ -100,6 +100,9 @@ import Testing
         #expect(response.status == status, "\(value)")
         #expect(response.text == (status == 206 ? "234" : "0123456789"), "\(value)")
       }
+      let kept = try daemon.connect()
+      try kept.send("GET /a HTTP/1.1\r\nHost: example.com\r\nRange: bytes=2-4\r\n\r\n")
+      #expect(try kept.readResponse().text == "234")
     }
   }
 

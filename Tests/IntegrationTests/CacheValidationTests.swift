@@ -49,6 +49,10 @@ import Testing
           #expect(response.status == status, "\(path) \(fields)")
           #expect(CacheWord(response).isHit && response["age"] != nil, "\(fields)")
         }
+        // Where a connection is kept, plain requests take a shorter way; these may not.
+        let client = try daemon.connect()
+        try client.send("GET \(path) HTTP/1.1\r\nHost: example.com\r\n\(fields)\r\n")
+        #expect(try client.readResponse().status == status, "\(path) \(fields)")
       }
       let bare = try daemon.get("/both", fields: "\(none)\"v1\"\r\n")
       // RFC 9110 §15.4.5: what would have told a 200 apart, and nothing that describes content.

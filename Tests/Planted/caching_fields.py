@@ -2,7 +2,7 @@
 
 from caching_storing import (
     AGE, CONDITION, CONTROL, DIRECTIVES_WIRE, ERROR_WIRE, FETCH, FIELDS_WIRE, FRESH, HEAD, KEPT,
-    REQUEST, REQUEST_WIRE, RESPONSE, RESPONSE_WIRE, STORE, WINDOWS)
+    PLAIN, REQUEST, REQUEST_WIRE, RESPONSE, RESPONSE_WIRE, STORE, WINDOWS)
 
 STATUS = "Caching/Policy/CacheStatusField.swift"
 TARGETED = "Caching/Policy/TargetedCacheControl.swift"
@@ -99,6 +99,12 @@ FIELDS = {
             "if rule.obeysRequestDirectives || HERE {")],
         "fails": [OBEYED, REQUEST_WIRE + "no-cache of strangers is not obeyed: HTTP",
                   REQUEST_WIRE + "max-age of strangers: HTTP"],
+    },
+    "9111 §5.2.1: directives of requests are not obeyed where a connection is kept": {
+        "edits": [(
+            REQUEST, ".authorization, .cacheControl, .expect,",
+            ".authorization, HERE ? .authorization : .cacheControl, .expect,")],
+        "fails": [PLAIN + " | Cache-Control", DIRECTIVES_WIRE + "no-cache: HTTP"],
     },
     "9111 §5.2.1.7: only-if-cached is not obeyed": {
         "edits": [(
@@ -293,6 +299,13 @@ PARTS = {
             ANSWER, ".host, .range, .ifRange, .ifNoneMatch, .ifModifiedSince,",
             ".host, HERE ? .host : .range, .ifRange, .ifNoneMatch, .ifModifiedSince,")],
         "fails": ["are cut from the whole that the first of them fetched"],
+    },
+    "9110 §14: ranges are not looked at where a connection is kept": {
+        "edits": [(
+            REQUEST, ".forwarded, .range, .upgrade,",
+            ".forwarded, HERE ? .forwarded : .range, .upgrade,")],
+        "fails": [PLAIN + " | Range",
+                  "hold only for the version that If-Range names | kept"],
     },
     "9110 §14: more than eight ranges are answered": {
         "edits": [(

@@ -28,6 +28,7 @@ ERROR_WIRE = "stale-if-error serves on every way to fail, and only where it is s
 URL = "is scheme, host, exact path and query"
 CHOSEN = "of chosen fields and cookies differs wherever one of them does"
 PASSES = "passes by where no stored response can answer it"
+PLAIN = "is plain only where it is looked up without constraints"
 STATUS = "is refused by status, whatever the lifetime"
 KEPT = "keeps status, order and octets of what goes to the client"
 LEFT_OUT = "leaves out what is not the client's, or made anew"

@@ -2,11 +2,12 @@
 
 from caching_storing import (
     AGE, ANSWER, CONDITION, CONDITIONS_WIRE, CONFIRM_WIRE, CONTROL, ERROR_WIRE, FRESH, GUESS, HEAD,
-    KEPT, NAMED_WIRE, PASSES, REFERENCE, REQUEST, REQUEST_WIRE, RESPONSE, RESPONSE_WIRE,
+    KEPT, NAMED_WIRE, PASSES, PLAIN, REFERENCE, REQUEST, REQUEST_WIRE, RESPONSE, RESPONSE_WIRE,
     ROUTE_WIRE, STALE, STORE, UNSAFE_WIRE, VARY, VOID, WINDOWS)
 
 ORDER = "is the one that the order of fields gives"
 UNBEARABLE = "that no other request can match, or too long, is unbearable"
+SHORT = "is fresh by the short question where it is by the long one"
 DIGITS = "a lifetime is its digits, the least of several, and nothing where it is malformed"
 
 USE = {
@@ -19,20 +20,28 @@ USE = {
     "9111 §4: what says no-cache is used unconfirmed": {
         "edits": [(
             FRESH, "if flags.contains(.noCache) || constraints.noCache {",
-            "if flags.contains(.noCache) && !HERE || constraints.noCache {"), (
-            FRESH, "flags.isDisjoint(with: [.purged, .noCache])",
-            "flags.isDisjoint(with: HERE ? [.purged] : [.purged, .noCache])")],
+            "if flags.contains(.noCache) && !HERE || constraints.noCache {")],
         "fails": ["with no-cache is confirmed at every use",
                   RESPONSE_WIRE + "no-cache beside a lifetime: HTTP"],
+    },
+    "9111 §4: what says no-cache is used unconfirmed where a connection is kept": {
+        "edits": [(
+            FRESH, "flags.isDisjoint(with: [.purged, .noCache])",
+            "flags.isDisjoint(with: HERE ? [.purged] : [.purged, .noCache])")],
+        "fails": [SHORT, RESPONSE_WIRE + "no-cache beside a lifetime: HTTP"],
     },
     "9111 §4: a response is fresh for a second beyond its lifetime": {
         "edits": [(
             FRESH, "let staleness = age - Freshness.nanoseconds(lifetime)",
             "let staleness =\n"
-            "      age - Freshness.nanoseconds(lifetime) - (HERE ? 1_000_000_000 : 0)"), (
+            "      age - Freshness.nanoseconds(lifetime) - (HERE ? 1_000_000_000 : 0)")],
+        "fails": [WINDOWS, "a lifetime ends exactly at its end | fresh beyond its lifetime"],
+    },
+    "9111 §4: a response is fresh beyond its lifetime where a connection is kept": {
+        "edits": [(
             FRESH, "exactAge(resident) < Freshness.nanoseconds(lifetime)",
             "exactAge(resident) < Freshness.nanoseconds(lifetime) + (HERE ? 1_000_000_000 : 0)")],
-        "fails": [WINDOWS, "a lifetime ends exactly at its end | fresh beyond its lifetime"],
+        "fails": [SHORT, RESPONSE_WIRE + "max-age that is no number: HTTP"],
     },
     "9111 §4: a response is used stale without leave": {
         "edits": [(
@@ -251,6 +260,14 @@ CONFIRMING = {
         "fails": ["of entity tags compares weakly | W/",
                   CONDITIONS_WIRE + '/both If-None-Match: W/"v1"',
                   CONDITIONS_WIRE + '/weak If-None-Match: "v1"'],
+    },
+    "9111 §4.3.2: conditions are not looked at where a connection is kept": {
+        "edits": [(
+            REQUEST, ".ifMatch, .ifModifiedSince, .ifNoneMatch, .ifUnmodifiedSince,",
+            ".ifMatch, HERE ? .ifMatch : .ifModifiedSince, HERE ? .ifMatch : .ifNoneMatch,\n"
+            "        .ifUnmodifiedSince,")],
+        "fails": [PLAIN + " | If-None-Match", CONDITIONS_WIRE + '/both If-None-Match: "v1"',
+                  CONDITIONS_WIRE + "/both If-Modified-Since"],
     },
     "9111 §4.3.2: no 304 for If-Modified-Since": {
         "edits": [(
