@@ -132,6 +132,11 @@ import Testing
     let one = try key("/", "Cookie: a=x; s=1 ;b=2", host: "h") { $0.keyCookies = ["s"] }
     let other = try key("/", "Cookie: s=1", host: "h") { $0.keyCookies = ["s"] }
     #expect(one?.octets == other?.octets)
+    // What a route adds for itself counts as a chosen value does.
+    let marked = try ["", "1", "2"].map { mark in
+      try key("/", host: "h") { $0.routeMark = mark }?.octets
+    }
+    #expect(Set(marked).count == 3)
   }
 
   @Test func `that does not fit is none`() throws {

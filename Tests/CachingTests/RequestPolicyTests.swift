@@ -36,7 +36,9 @@ import Testing
         "get / HTTP/1.1\nHost: h", "GET / HTTP/1.1\nHost: h\nContent-Length: 1",
         "POST / HTTP/1.1\nHost: h\nContent-Length: 1",
       ] {
-        for line in ["", "X-Other: 1"] + FieldName.allCases.dropFirst().map({ "\($0.text): 1" }) {
+        let names = FieldName.allCases.dropFirst().map { "\($0.text): 1" }
+        for line in ["", "X-Other: 1", "Cache-Control: no-store", "Cache-Control: no-cache"] + names
+        {
           let text = line.isEmpty ? start : "\(start)\n\(line)"
           let found = try? Heads.request(text) { head in
             let isPlain = RequestPolicy.isPlain(head, rule: compiled)

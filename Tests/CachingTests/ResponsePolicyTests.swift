@@ -104,7 +104,7 @@ private func stored(
     #expect(verdict == .doNotStore(.authorization))
   }
 
-  @Test func `follows the request`() throws {
+  @Test func `is refused where the request forbids it`() throws {
     let lines = "Cache-Control: max-age=60"
     #expect(try judge(lines, request: asking { $0.isHead = true }) == .doNotStore(.method))
     #expect(try judge(lines, request: asking { $0.noStore = true }) == .doNotStore(.requestNoStore))
@@ -137,6 +137,7 @@ private func stored(
 
   @Test func `of a cookie is done only where the rule says so`() throws {
     let lines = "Cache-Control: max-age=60\nSet-Cookie: a=b"
+    #expect(try judge(lines) == .doNotStore(.setCookie))
     #expect(try stored(lines) { $0.storesSetCookie = true }?.lifetime == 60)
   }
 
@@ -287,6 +288,8 @@ private func stored(
       (404, "Last-Modified: Sun, 06 Nov 1994 08:39:37 GMT", 10, 60),
       (302, "Last-Modified: Sun, 06 Nov 1994 08:39:37 GMT", 10, nil),
       (302, "Cache-Control: public\nLast-Modified: Sun, 06 Nov 1994 08:39:37 GMT", 10, 60),
+      // Where one is stated, nothing is guessed.
+      (200, "Cache-Control: max-age=3\nLast-Modified: Sun, 06 Nov 1994 08:39:37 GMT", 10, 3),
     ] as [(Int, String, Int, UInt32?)])
   func `is guessed only where the rule says so`(
     status: Int, lines: String, percent: Int, seconds: UInt32?

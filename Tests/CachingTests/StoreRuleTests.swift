@@ -35,6 +35,27 @@ import Testing
     #expect(driver.lookup("/x").kind == .fetch)
   }
 
+  @Test func `what ends early is not stored`() throws {
+    let driver = StoreDriver()
+    for length in [6, -1] {
+      let fill = try #require(driver.lookup("/x").fill)
+      driver.head(fill, length: length)
+      driver.append(fill, "abc")
+      _ = fill.fail(0)
+      #expect(driver.lookup("/x").kind != .hit && driver.store.usage.objects == 0)
+    }
+  }
+
+  @Test func `a full answer replaces what was to be confirmed`() throws {
+    let driver = StoreDriver()
+    driver.put("/x", "old", lifetime: 10)
+    driver.now = driver.now + .seconds(11)
+    let fill = try #require(driver.lookup("/x").fill)
+    #expect(fill.stale != nil)
+    driver.fetch(fill, "new")
+    #expect(driver.lookup("/x").content == "new" && driver.store.usage.objects == 1)
+  }
+
   @Test func `what a client wants confirmed is asked for after it asked`() throws {
     let driver = StoreDriver()
     let first = driver.lookup("/x")

@@ -29,7 +29,7 @@ import Testing
       "HTTP/1.1 203 As is\nx-One:  a b \nETag: W/\"x\"\nX-Two:\n"
         + "Last-Modified: Sun, 06 Nov 1994 08:49:30 GMT\nContent-Type: text/plain\n"
         + "Date: Sun, 06 Nov 1994 08:49:31 GMT\nVia: 1.1 x\nCache-Status: up; hit\n"
-        + "CDN-Cache-Control: max-age=1\nWarning: 1")
+        + "CDN-Cache-Control: max-age=1\nCache-Control: max-age=2\nWarning: 1")
     #expect(
       head == """
         HTTP/1.1 203 As is\r
@@ -42,6 +42,7 @@ import Testing
         Via: 1.1 x\r
         Cache-Status: up; hit\r
         CDN-Cache-Control: max-age=1\r
+        Cache-Control: max-age=2\r
         Warning: 1\r
         \r\n
         """)
@@ -59,6 +60,7 @@ import Testing
     "Connection: close", "Keep-Alive: timeout=5", "Proxy-Connection: x", "TE: trailers",
     "Trailer: X", "Transfer-Encoding: chunked", "Content-Length: 5", "Age: 7",
     "Set-Cookie: a=b", "Proxy-Authenticate: Basic", "Proxy-Authentication-Info: x",
+    "Proxy-Authorization: Basic x",
     "Cache-Tag: a", "Surrogate-Key: a b", "xkey: a", "Connection: X-Hop\nX-Hop: 1",
     "Connection: close, etag\nETag: \"a\"", "Surrogate-Control: max-age=1",
   ])

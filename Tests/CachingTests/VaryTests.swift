@@ -33,7 +33,7 @@ import Testing
       "Vary: *", "Vary: a, *", "Vary: *\nVary: a", "Vary: a b", "Vary: (a)",
       "Vary: " + many.joined(separator: ","), "Vary: " + String(repeating: "x", count: 512),
     ] {
-      #expect(try names(lines).0 == .unbearable)
+      #expect(try names(lines).0 == .unbearable, "\(lines)")
     }
     let most = many.dropLast().joined(separator: ",")
     #expect(try names("Vary: " + most + ", n0, N1").0 == .names(most.utf8.count))

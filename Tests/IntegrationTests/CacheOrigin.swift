@@ -111,7 +111,8 @@ struct CacheWord: Equatable {
     text.split(separator: ";").map { $0.trimmingCharacters(in: .whitespaces) }
   }
 
-  var isHit: Bool { parts.contains("hit") }
+  /// RFC 9211 §2.1–2: never together with `fwd`.
+  var isHit: Bool { parts.contains("hit") && forward == nil }
   var isStored: Bool { parts.contains("stored") }
   var isCollapsed: Bool { parts.contains("collapsed") }
   var detail: String? { value("detail") }

@@ -169,6 +169,7 @@ import Testing
           victim.text.contains(" host=example.com x-forwarded-host=example.com "),
           "\(form): \(victim.text)")
         #expect(victim.text.contains("host=\"example.com\""), "\(form): \(victim.text)")
+        #expect(CacheWord(victim).isHit, "\(form): \(victim.head.text)")
       }
       // Other ports and names are others.
       for host in ["example.com:81", "example.com:443", "example.org", "sub.example.com"] {

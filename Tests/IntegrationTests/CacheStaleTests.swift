@@ -96,7 +96,11 @@ import Testing
       ],
       "/b": [
         CacheOrigin.answer(
-          200, ["Cache-Control: max-age=1, must-revalidate", Self.tag, "Connection: close"])
+          200,
+          [
+            "Cache-Control: max-age=1, must-revalidate, stale-if-error=60", Self.tag,
+            "Connection: close",
+          ])
       ],
     ])
     var configuration = DaemonConfiguration.cached([origin.address])

@@ -85,7 +85,7 @@ import Testing
           ? "\(parts[0])/\(parts[1])" : nil
       })
     // Programs that the Makefile or a test starts.
-    let programs = ["Tests/Benchmarks", "Tests/Clients", "Tests/Scenarios"]
+    let programs = ["Tests/Benchmarks", "Tests/Clients", "Tests/Planted", "Tests/Scenarios"]
     for folder in folders where !programs.contains(folder) {
       let name = folder.split(separator: "/")[1]
       let isKnown = package.contains("name: \"\(name)\"") || package.contains("path: \"\(folder)\"")
