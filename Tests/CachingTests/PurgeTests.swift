@@ -99,6 +99,28 @@ import Testing
     }
   }
 
+  /// It has its number, and has not come by where the copy is yet.
+  @Test(arguments: [false, true])
+  func `under way leaves nothing to confirm of what it is about`(isSoft: Bool) throws {
+    let driver = StoreDriver()
+    driver.put("/x", "old", tags: ["a"], lifetime: 10)
+    driver.put("/y", "old", tags: ["b"], lifetime: 10)
+    driver.now = driver.now + .seconds(11)
+    var request = PurgeRequest()
+    request.tags = [Array("a".utf8)]
+    request.soft = isSoft
+    let sequence = driver.store.log.withLock { $0.add(request) }
+    for (path, stays) in [("/x", isSoft), ("/y", true)] {
+      let fill = try #require(driver.lookup(path).fill)
+      #expect((fill.stale != nil) == stays, "\(path)")
+      _ = fill.fail(0)
+    }
+    driver.store.log.withLock { $0.finished(sequence) }
+    let fill = try #require(driver.lookup("/x").fill)
+    #expect(fill.stale != nil)
+    _ = fill.fail(0)
+  }
+
   @Test func `of a tag costs what matches, however much is stored`() {
     // A tag of two objects among thousands with one in common: only the two are looked at.
     let driver = StoreDriver(memory: 16 << 20)

@@ -149,9 +149,14 @@ public final class CacheStore: Sendable {
     _ query: borrowing CacheQuery, _ shard: inout CacheShard, guess: UInt64,
     stale: StoredObject?, isBackground: Bool, now: MonotonicTime
   ) -> Unmanaged<CacheFill> {
+    // A purge that is under way has a lower number than this fetch, which it will not be told of:
+    // what it is about must not come back by being confirmed.
+    let (began, isPurged) = log.withLock { log in
+      (log.fetchBegan(), stale.map { log.isBeingPurged(url: $0.url, tags: $0.tags) } ?? false)
+    }
     let fill = CacheFill(
-      self, query, guess: guess, stale: stale, isBackground: isBackground,
-      began: log.withLock { $0.fetchBegan() }, now: now)
+      self, query, guess: guess, stale: isPurged ? nil : stale, isBackground: isBackground,
+      began: began, now: now)
     shard.fills[query.hash, default: []].append(fill)
     return unsafe Unmanaged.passRetained(fill)
   }

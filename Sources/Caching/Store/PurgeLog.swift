@@ -50,6 +50,8 @@ struct PurgeLog {
   private var entries: [Entry] = []
   /// Index of the first entry that counts.
   private var first = 0
+  /// Hard purges that have not come by at every part of the cache yet, few or none.
+  private var underWay: [Entry] = []
   /// Fetches in flight by the sequence they began with, in that order.
   private var flights: [(sequence: UInt64, count: Int)] = []
 
@@ -85,7 +87,16 @@ struct PurgeLog {
       first += 1
     }
     forget()
+    if !request.soft { underWay.append(Entry(sequence: sequence, request: request)) }
     return sequence
+  }
+
+  /// The purge has come by everywhere: what it is about is not in the cache any more.
+  mutating func finished(_ sequence: UInt64) { underWay.removeAll { $0.sequence == sequence } }
+
+  /// Whether a purge that is under way is about what is stored here, and may find it only later.
+  func isBeingPurged(url: ByteView, tags: TagList) -> Bool {
+    underWay.contains { PurgeLog.matches($0.request, url, tags) }
   }
 
   /// Drops what no fetch in flight can have missed.

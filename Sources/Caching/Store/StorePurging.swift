@@ -20,6 +20,7 @@ extension CacheStore {
       }
     }
     if !request.dryRun {
+      log.withLock { $0.finished(result.sequence) }
       purgedCount.add(UInt64(result.matched), ordering: .relaxed)
     }
     return result
