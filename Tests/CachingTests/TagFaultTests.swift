@@ -77,6 +77,23 @@ import Testing
     }
   }
 
+  /// What names of those that have gone still take is most of what a new one needs: half of a part
+  /// must not go before they do.
+  @Test(arguments: [true, false])
+  func `one response takes the place of few where there are many small ones`(hasOwnTags: Bool) {
+    let driver = StoreDriver(memory: 16 << 20)
+    var (index, evictions, most) = (0, 0, 0)
+    while evictions < 12_000, index < 60_000 {
+      driver.put("/\(index)", "x", tags: hasOwnTags ? ["a\(index)", "b\(index)"] : ["a", "b"])
+      index += 1
+      let evicted = Int(driver.store.usage.evicted)
+      most = max(most, evicted - evictions)
+      evictions = evicted
+    }
+    driver.store.checkInvariants()
+    #expect(evictions >= 12_000 && most <= 64)
+  }
+
   // MARK: What holds
 
   /// Reserved and not needed.

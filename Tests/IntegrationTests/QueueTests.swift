@@ -274,4 +274,68 @@ import Testing
       #expect(gate.state.current.order == expected)
     }
   }
+
+  /// Its client has sent all of its request, and weir waits for a place, not for the client.
+  @Test func `is not waited for at the expense of a client that owes nothing`() throws {
+    let gate = Gate()
+    let fails = Monitor(false)
+    let origin = try ScriptedOrigin { connection, number in
+      guard number == 0 else { return try gate.serve(connection) }
+      _ = try connection.readHead()
+      _ = fails.wait(until: .patient) { $0 }
+      connection.reset()
+    }
+    var configuration = DaemonConfiguration([origin.address])
+    configuration.listener = "body-timeout 2s"
+    configuration.upstream = "max-requests 1\n  queue 10 timeout=60s"
+    try withDaemon(configuration) { daemon in
+      let client = try daemon.connect()
+      try client.send("PUT /failed HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n")
+      #expect(origin.wait { $0.first?.text.contains("PUT /failed") == true })
+      let other = try send("/1", daemon)
+      try waitForQueue(1, daemon)
+      fails.update { $0 = true }
+      #expect(gate.waitForOrder(1))
+      try waitForQueue(1, daemon)
+      try client.send("abcde")
+      #expect(try !client.hasMoreWithin(2.5), "told that it is late")
+      gate.letGo(2)
+      #expect(try other.readResponse().status == 200)
+      #expect(try client.readResponse().status == 200)
+    }
+  }
+
+  /// Requests whose wait ends go to the other upstream, which is full as well; their places at the
+  /// first one may be on their way by then.
+  @Test(arguments: [1, 2])
+  func `gives places to those who wait for it, and to nobody who waits elsewhere`(workers: Int)
+    throws
+  {
+    func slow() throws -> ScriptedOrigin {
+      try ScriptedOrigin { connection, _ in
+        while try connection.hasMore() {
+          _ = try connection.readHead()
+          usleep(10_000)
+          try connection.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        }
+      }
+    }
+    let (own, other) = (try slow(), try slow())
+    var configuration = DaemonConfiguration([own.address])
+    configuration.workers = workers
+    configuration.upstream = "max-requests 4\n  queue 1000 timeout=100ms"
+    configuration.blocks =
+      "upstream other {\nbackend \(other.address)\nmax-requests 2\nqueue 1000 timeout=60s\n}"
+    configuration.route = "fallback-upstream other"
+    try withDaemon(configuration) { daemon in
+      let load = ClosedLoopLoad(port: daemon.port, connections: 80)
+      #expect(load.wait(60, for: { $0.completed >= 3000 }))
+      #expect(load.stop().failures == [])
+      let isQuiet = try Poll.until(.patient) { () throws -> Bool in
+        let view = try upstreams(daemon)
+        return !view.contains("\"queued\":1") && view.contains("\"in_flight\":0")
+      }
+      #expect(isQuiet)
+    }
+  }
 }

@@ -123,6 +123,18 @@ import Transport
     #expect(waiting.bench.breakers["b"] == .open && waiting.alarms == [])
   }
 
+  /// Whoever a kept connection's end has met goes on where he is (`placeAfterRace`), but not at a
+  /// backend that gets no new requests.
+  @Test func `does not stay at a backend that the configuration has taken out`() throws {
+    let bench = Bench(["a", "b"]) { $0.maxRequests = 1 }
+    let place = try #require(bench.reserve())
+    #expect(bench.state.mayStay(place.slot))
+    bench.options.backends.removeAll { $0.name == bench.name(Int(place.backend)) }
+    bench.reload()
+    #expect(!bench.state.mayStay(place.slot))
+    bench.end(place, .abandoned)
+  }
+
   private func openB(_ bench: Bench) {
     #expect(bench.state.setMode("a", .drain, now: bench.now))
     for _ in 0..<5 { _ = bench.serve { _ in .gatewayFailed } }

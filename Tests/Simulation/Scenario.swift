@@ -126,6 +126,7 @@ struct Scenario {
     let spare = """
       upstream spare {
           backend unix:\(folder)/spare name=spare
+          \(mostRequests > 0 ? "max-requests 1\n          queue 8 timeout=2s" : "")
           first-byte-timeout \(Scenario.firstByteSeconds)s
           idle-timeout 2s
           \(attempts == 1 ? "retry off" : "retry attempts=\(attempts) budget=100%")
