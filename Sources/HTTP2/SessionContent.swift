@@ -6,14 +6,12 @@ extension Session {
   /// There is content again, or the end of it.
   public func resume(_ stream: Int32) {
     _ = nghttp2_session_resume_data(raw, stream)
-    let window = min(
-      nghttp2_session_get_stream_remote_window_size(raw, stream),
-      nghttp2_session_get_remote_window_size(raw))
-    if window <= 0 { sendOnlyTrailers(stream) }
+    sendOnlyTrailers(stream)
   }
 
   /// Without window nghttp2 asks for no content, and so would not come to trailers, which need none
-  /// (RFC 9113 §6.9: only DATA frames do).
+  /// (RFC 9113 §6.9: only DATA frames do). Whether there will be window when it is this stream's
+  /// turn nobody knows: others may use it up.
   private func sendOnlyTrailers(_ stream: Int32) {
     let owner = owner(of: stream)
     guard owner != 0, source.hasOnlyTrailers(of: owner) else { return }

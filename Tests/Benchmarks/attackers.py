@@ -99,8 +99,8 @@ def section(names, rounds=30, seconds=1):
              f"800 requests a second over 8 connections, {rounds} interleaved rounds of {seconds} "
              "s: the median of the p50, the median and the lower quartile of the p99. The "
              "attacker opens one connection after the other, as fast as it can, and gives way to "
-             "the client, with which it shares a core. Compared with the better of two rows without "
-             "one, which show how far two measurements of the same differ.",
+             "the client, with which it shares a core. Compared with the better of two rows "
+             "without one, which show how far two measurements of the same differ.",
              "", "| attack | p50 µs | p99 µs | p99, quartile µs | to undisturbed | attacks/s "
              "| memory |", "| --- | --- | --- | --- | --- | --- | --- |"]
     origin = peers.Origin()

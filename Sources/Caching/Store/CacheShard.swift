@@ -28,6 +28,8 @@ struct CacheShard: ~Copyable, @unchecked Sendable {
   private static let purgeBlocks = 64
   /// Lines of those who have gone that a purge by tag comes by before it does.
   private static let purgePatience = 1024
+  /// Blocks of tags' lists that are cleared before others have to go for a new one.
+  private static let roomBlocks = 16
   /// Candidates that `evict` looks at.
   private static let mostSpared = 32
 
@@ -171,6 +173,13 @@ struct CacheShard: ~Copyable, @unchecked Sendable {
 
   /// Memory for what `enter` writes besides the record; false where there is none.
   mutating func reserveTags(of object: StoredObject) -> Bool { tags.reserve(object.listCount) }
+  /// The same, where what lists have of those who have gone may go for it: responses that go take
+  /// none of their names along.
+  mutating func makeRoom(forTagsOf object: StoredObject) -> Bool {
+    if reserveTags(of: object) { return true }
+    for _ in 0..<min(tags.blockCount, CacheShard.roomBlocks) { tags.sweep(numbers) }
+    return reserveTags(of: object)
+  }
   mutating func endReserve() { tags.endReserve() }
   /// Memory of lists whose responses have gone; false where there is none.
   mutating func reclaimTags() -> Bool { tags.reclaim(numbers) }

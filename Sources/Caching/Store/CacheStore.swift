@@ -326,7 +326,9 @@ public final class CacheStore: Sendable {
 
   /// Sees to it that its shard can enter it, where others have to go for that, as for its content.
   private func makeRoom(forTagsOf object: StoredObject) {
-    while !shard(object.hash).withLock({ $0.reserveTags(of: object) }), evict(near: object.hash) {}
+    while !shard(object.hash).withLock({ $0.makeRoom(forTagsOf: object) }),
+      evict(near: object.hash)
+    {}
   }
 
   /// Drops what is worth least, in this shard or, where it has nothing, in the next that has; then

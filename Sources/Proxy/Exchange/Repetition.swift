@@ -115,6 +115,7 @@ extension Worker {
   ) {
     let time = exchange.pointee.retry.wait(plan.pointee.retry, random: &random)
     exchange.pointee.phase = .waiting
+    noteBodyWait(exchange)
     wheel.arm(&exchange.pointee.timer, handle, at: now + time)
   }
 
@@ -147,6 +148,7 @@ extension Worker {
     case .reserved(let reserved): start(handle, exchange, plan, reserved)
     case .queued:
       metrics.add(.requestsQueued)
+      noteBodyWait(exchange)
       exchange.pointee.phase = .queued
       wheel.arm(&exchange.pointee.timer, handle, at: now + plan.pointee.queueTimeout)
     case .full:
@@ -157,10 +159,12 @@ extension Worker {
     return true
   }
 
-  /// A place has become free for an exchange that waited, unless it waits no more, or will not.
+  /// A place has become free for an exchange that waited, unless it waits no more, or elsewhere by
+  /// now: its time may have ended while this was on its way, and its route may have gone on to
+  /// another upstream (`fallsBack`), which is full as well.
   func granted(_ grant: PlaceGrant) {
     guard let exchange = exchanges.resolve(grant.exchange), exchange.pointee.phase == .queued,
-      let plan = route(exchange).pointee.upstream
+      let plan = route(exchange).pointee.upstream, plan.pointee.state === grant.upstream
     else {
       guard let place = grant.reserved else { return }
       return grant.upstream.release(place.slot, place.ticket, .abandoned, now: now)

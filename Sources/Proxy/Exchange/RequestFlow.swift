@@ -109,7 +109,8 @@ extension Worker {
     upstreams[exchange.pointee.upstream].pointee.deadline = .never
   }
 
-  private func noteBodyWait(_ exchange: UnsafeMutablePointer<Exchange>) {
+  /// The client is waited for no more: it has sent something, or it is weir that waits.
+  func noteBodyWait(_ exchange: UnsafeMutablePointer<Exchange>) {
     guard exchange.pointee.bodyWaitSince > .zero else { return }
     let waited = now - exchange.pointee.bodyWaitSince
     exchange.pointee.bodyWaited.nanoseconds += max(0, waited.nanoseconds)

@@ -104,9 +104,7 @@ extension UpstreamState {
   /// Whether a request that has a place there may go on with it.
   func mayStay(_ slot: Int32) -> Bool {
     live.withLock { live in
-      let condition = live.conditions[Int(slot)]
-      return condition.mode == .ready && (!condition.isDown || condition.mayServeDown)
-        && condition.breaker.state != .open
+      live.mayComeToServe(Int(slot)) && live.conditions[Int(slot)].breaker.state != .open
     }
   }
 
@@ -174,15 +172,15 @@ extension UpstreamState.Live {
     var reserved: ReservedBackend?
   }
 
-  /// Whether some backend may serve now, or without checks or people saying so first: one that is
-  /// full, or whose breaker has yet to try it out.
-  private var mayComeToServe: Bool {
-    conditions.indices.contains { slot in
-      let condition = conditions[slot]
-      return balancer.isConfigured(slot) && balancer.weight(slot) > 0 && condition.mode == .ready
-        && (!condition.isDown || condition.mayServeDown)
-    }
+  /// Whether it may serve now, or without checks or people saying so first: one that is full, or
+  /// whose breaker has yet to try it out.
+  fileprivate func mayComeToServe(_ slot: Int) -> Bool {
+    let condition = conditions[slot]
+    return balancer.isConfigured(slot) && balancer.weight(slot) > 0 && condition.mode == .ready
+      && (!condition.isDown || condition.mayServeDown)
   }
+
+  private var someMayComeToServe: Bool { conditions.indices.contains { mayComeToServe($0) } }
 
   /// Gives what places there are to those who have waited longest. Where none can come any more,
   /// nobody is left to wait.
@@ -193,7 +191,7 @@ extension UpstreamState.Live {
       queue.removeFirst()
       grants.append(Grant(request: request, reserved: placed(found, request, now)))
     }
-    guard !queue.isEmpty, !mayComeToServe else { return grants }
+    guard !queue.isEmpty, !someMayComeToServe else { return grants }
     while let request = queue.first {
       queue.removeFirst()
       grants.append(Grant(request: request, reserved: nil))
