@@ -75,8 +75,9 @@ RULES = {
     },
     "6.9, 8.1: trailers wait for a window": {
         "edits": [(
-            CONTENT, "    if window <= 0 { send", "    if window <= 0, !HERE { send")],
-        "fails": ["need no window where they come late"],
+            CONTENT, "    sendOnlyTrailers(stream)\n", "    if !HERE { sendOnlyTrailers(stream) }\n")],
+        "fails": ["need no window where they come late",
+                  "needs no window for trailers that another stream has used"],
     },
     "8.1.1: an answer that is cut ends as if it were whole": {
         "edits": [(
