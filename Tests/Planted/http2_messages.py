@@ -75,7 +75,8 @@ RULES = {
     },
     "6.9, 8.1: trailers wait for a window": {
         "edits": [(
-            CONTENT, "    sendOnlyTrailers(stream)\n", "    if !HERE { sendOnlyTrailers(stream) }\n")],
+            CONTENT, "    sendOnlyTrailers(stream)\n",
+            "    if !HERE { sendOnlyTrailers(stream) }\n")],
         "fails": ["need no window where they come late",
                   "needs no window for trailers that another stream has used"],
     },
